@@ -1,0 +1,68 @@
+# Needs make and a Python >= 3.11, and the package registry at the first run. Everything is installed into .venv.
+
+DB ?= sqlite:///demo.db
+PYTHON ?=
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+# pyright: no look at the registry for a newer release of itself
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo check test bench docs clean
+
+help:  ## this list
+	@echo "make <target>, one of:"
+	@sed -n 's/^\([a-z]*\):.*  ## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@echo "PYTHON=<interpreter> chooses the Python of a new .venv, DB=<url> the store of the demo."
+
+demo: $(STAMP)  ## investigate this Python environment, on SQLite; fails where something was tampered with
+	@$(BIN)/python examples/python_environment_audit.py --db '$(DB)'
+
+check: $(STAMP)  ## format, lint, types, import rules, generated files, links
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python .ci/generate_sync.py --check
+	$(BIN)/python .ci/check_links.py
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)  ## measure, beside the physical floor
+	$(BIN)/python tests/benchmarks/run.py
+
+docs: $(STAMP)  ## where the documentation is, and whether its links hold
+	@echo "The documentation is Markdown, to be read where it is. Start at docs/index.md."
+	$(BIN)/python .ci/check_links.py
+
+clean:  ## remove .venv, caches and the demo's database
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -f demo.db demo.db-wal demo.db-shm
+	@for d in investigation_sdk backends tests examples .ci; do \
+		if [ -d $$d ]; then find $$d -type d -name __pycache__ -prune -exec rm -rf {} +; fi; \
+	done
+
+# A .venv of our own, made again where it is missing, installed again when pyproject.toml changes.
+$(STAMP): pyproject.toml
+	@python=; \
+	for p in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python); do \
+		if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$p; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "No Python >= 3.11 among: $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python)." >&2; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1 && ! $(BIN)/python -m ensurepip >/dev/null 2>&1; then \
+		echo "making .venv with $$("$$python" -V) ($$python)"; \
+		"$$python" -m venv --clear $(VENV) || { \
+			echo "$$python cannot make virtual environments: install its venv module (Debian, Ubuntu: python3-venv)." >&2; \
+			rm -rf $(VENV); exit 1; }; \
+	fi
+	@echo "installing into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

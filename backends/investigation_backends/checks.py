@@ -1,0 +1,131 @@
+"""What every backend refuses in the same way: batches, queries and aggregates that are programming errors.
+
+Names of columns reach a statement only after they were found here, in the row types.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from investigation_sdk.domain.rows import ROW_TYPES
+from investigation_sdk.storage.commit import Aggregate, Commit, Measure, Query, Where
+
+OPERATORS = frozenset({"=", "in", "<", "<=", ">", ">="})
+FUNCTIONS = frozenset({"count", "sum", "min", "max", "avg"})
+MONEY = "cost_estimate"
+"""The columns of this name are decimals, as text."""
+
+
+class Column(NamedTuple):
+    """What a row type says about one of its fields."""
+
+    type: type
+    nullable: bool
+
+
+@functools.cache
+def columns(kind: str) -> Mapping[str, Column]:
+    """The columns of a kind by name, in order.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    row_type = ROW_TYPES.get(kind)
+    if row_type is None:
+        raise ValueError(f"there are no rows of kind {kind!r}; there are: {', '.join(ROW_TYPES)}")
+    found = {}
+    for name, hint in typing.get_type_hints(row_type).items():
+        members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        found[name] = Column(members[0], types.NoneType in members)
+    return types.MappingProxyType(found)
+
+
+def check_batch(commits: Sequence[Commit]) -> None:
+    """Refuse what no caller may send.
+
+    Raises:
+        ValueError: two commits of one investigation, or a commit without events.
+    """
+    if len(commits) > 1 and len({commit.investigation_id for commit in commits}) != len(commits):
+        raise ValueError("a batch has two commits of one investigation; merge them, or send one after the other")
+    for commit in commits:
+        if not commit.events:
+            raise ValueError(f"commit {commit.id} of investigation {commit.investigation_id} has no events")
+
+
+def check_query(query: Query) -> None:
+    """Refuse unknown names, operators and types.
+
+    Raises:
+        ValueError: as said; also a limit outside 1 to 1000, and sorting by a column that may be NULL
+            without a condition on it.
+    """
+    check_where(query.kind, query.where)
+    sort = _column(query.kind, query.sort)
+    if sort.nullable and not any(condition.field == query.sort for condition in query.where):
+        raise ValueError(f"{query.sort!r} may be NULL: rows can be sorted by it only with a condition on it")
+    if not 1 <= query.limit <= 1000:
+        raise ValueError(f"limit is {query.limit}; it must be from 1 to 1000")
+    if query.after is not None:
+        _check_value(query.sort, sort, query.after[0])
+        _check_value("id", Column(str, False), query.after[1])
+
+
+def check_aggregate(aggregate: Aggregate) -> None:
+    """Refuse unknown names, functions and columns that are not numbers.
+
+    Raises:
+        ValueError: as said.
+    """
+    check_where(aggregate.kind, aggregate.where)
+    for name in aggregate.group_by:
+        _column(aggregate.kind, name)
+    for measure in aggregate.measures:
+        _check_measure(aggregate.kind, measure)
+
+
+def check_where(kind: str, where: Sequence[Where]) -> None:
+    """Refuse conditions with unknown names, operators and types.
+
+    Raises:
+        ValueError: as said.
+    """
+    for name, operator, value in where:
+        column = _column(kind, name)
+        if operator not in OPERATORS:
+            raise ValueError(f"{operator!r} is not an operator; there are: {', '.join(sorted(OPERATORS))}")
+        if operator != "in":
+            _check_value(name, column, value)
+        elif isinstance(value, str | bytes) or not isinstance(value, Sequence | set | frozenset):
+            raise ValueError(f"'in' on {name!r} takes a sequence, not {type(value).__name__}")
+        else:
+            for member in value:
+                _check_value(name, column, member)
+
+
+def _column(kind: str, name: str) -> Column:
+    found = columns(kind).get(name)
+    if found is None:
+        raise ValueError(f"{name!r} is not a column of {kind!r}; there are: {', '.join(columns(kind))}")
+    return found
+
+
+def _check_measure(kind: str, measure: Measure) -> None:
+    if measure.function not in FUNCTIONS:
+        raise ValueError(f"{measure.function!r} is not a function; there are: {', '.join(sorted(FUNCTIONS))}")
+    column = _column(kind, measure.field)
+    if measure.function != "count" and column.type not in (int, float) and measure.field != MONEY:
+        raise ValueError(f"{measure.function!r} takes a numeric column, and {measure.field!r} is none")
+
+
+def _check_value(name: str, column: Column, value: Any) -> None:
+    # stores differ in what they make of a comparison across types: an error in one, '5' = 5 in another
+    wanted = (int, float) if column.type is float else column.type
+    if value is not None and not isinstance(value, wanted):
+        raise ValueError(f"{name!r} is compared with {column.type.__name__}, not {type(value).__name__}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name!r} is compared with a number beyond 64 bits")

@@ -1,0 +1,122 @@
+"""Filters, pages and figures over rows in memory."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Context, Decimal
+from typing import Any, Protocol
+
+from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
+from investigation_sdk.storage.commit import Aggregate, Measure, Query, Where
+
+from .checks import MONEY
+
+AnyRow = Row | SnapshotRow
+
+# sums must not round, and the default context does after 28 digits
+EXACT = Context(prec=1000)
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class Rows(Protocol):
+    """Where rows come from."""
+
+    def rows(self, kind: str) -> Iterable[AnyRow]: ...
+
+    def rows_of(self, kind: str, investigation_id: str) -> Iterable[AnyRow]: ...
+
+    def one(self, kind: str, id: str) -> AnyRow | None: ...
+
+
+def candidates(store: Rows, kind: str, where: Sequence[Where]) -> list[AnyRow]:
+    """The rows that match, looked up by id or by investigation where a condition allows it."""
+    rows: Iterable[AnyRow] | None = None
+    for name, op, value in where:
+        if op == "=" and name == "id":
+            found = store.one(kind, value)
+            rows = [] if found is None else [found]
+            break
+        if op == "=" and name == "investigation_id" and value is not None:
+            rows = store.rows_of(kind, value)
+    if rows is None:
+        rows = store.rows(kind)
+    for condition in where:
+        rows = filter(_test(kind, condition), rows)
+    return list(rows)
+
+
+def _test(kind: str, condition: Where) -> Callable[[AnyRow], bool]:
+    name, op, value = condition
+    column = ROW_TYPES[kind]._fields.index(name)
+    if op == "in":
+        members = frozenset(member for member in value if member is not None)
+        return lambda row: row[column] in members
+    if value is None:
+        return lambda row: False
+    compare = _COMPARE[op]
+    return lambda row: row[column] is not None and compare(row[column], value)
+
+
+def page(query: Query, rows: list[AnyRow]) -> list[AnyRow]:
+    """One page, in order."""
+    column = ROW_TYPES[query.kind]._fields.index(query.sort)
+
+    def place(row: AnyRow) -> tuple[Any, str]:
+        return row[column], row[0]
+
+    if query.after is not None:
+        after = query.after
+        compare = operator.lt if query.descending else operator.gt
+        rows = [row for row in rows if compare(place(row), after)]
+    rows.sort(key=place, reverse=query.descending)
+    return rows[: query.limit]
+
+
+def figures(aggregate: Aggregate, rows: Iterable[AnyRow]) -> list[tuple[Any, ...]]:
+    """One row for each group, in order."""
+    fields = ROW_TYPES[aggregate.kind]._fields
+    by = [fields.index(name) for name in aggregate.group_by]
+    groups: dict[tuple[Any, ...], list[AnyRow]] = {} if by else {(): []}
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in by), []).append(row)
+    ordered = sorted(groups, key=nulls_first)
+    return [group + tuple(_figure(m, fields.index(m.field), groups[group]) for m in aggregate.measures) for group in ordered]
+
+
+def nulls_first(values: Sequence[Any]) -> list[tuple[bool, Any]]:
+    """A key that sorts rows of values with None before everything."""
+    return [(value is not None, 0 if value is None else value) for value in values]
+
+
+def _figure(measure: Measure, column: int, rows: Sequence[AnyRow]) -> Any:
+    if measure.function == "count":
+        return len(rows)
+    values: list[Any] = [row[column] for row in rows if row[column] is not None]
+    if measure.field == MONEY:
+        return _money(measure.function, [Decimal(value) for value in values])
+    if measure.function == "sum":
+        return sum(values)
+    if not values:
+        return None
+    if measure.function == "avg":
+        return sum(values) / len(values)
+    return min(values) if measure.function == "min" else max(values)
+
+
+def _money(function: str, values: list[Decimal]) -> Any:
+    if not values:
+        return "0" if function == "sum" else None
+    if function in ("min", "max"):
+        return format(min(values) if function == "min" else max(values), "f")
+    total = Decimal(0)
+    for value in values:
+        total = EXACT.add(total, value)
+    return format(total, "f") if function == "sum" else float(total / len(values))

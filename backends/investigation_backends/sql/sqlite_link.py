@@ -1,0 +1,206 @@
+"""The connection of a SQLite store: one for all short statements, made again after a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
+from investigation_sdk.errors import BackendUnavailable
+
+from .sqlite_errors import passes
+
+T = TypeVar("T")
+
+_FIRST_PAUSE = 0.0002
+_LONGEST_PAUSE = 0.02
+
+
+class Link:
+    """One connection for statements that are short.
+
+    Its lock is held for one transaction at most, and no coroutine waits while holding it.
+
+    Args:
+        path: The file, absolute.
+        synchronous: ``PRAGMA synchronous``.
+        patience: How long to wait for a lock that another connection holds, in seconds.
+
+    Attributes:
+        wanted: The store is open: connections may be made.
+        reading: Held while any other connection to the file is in use.
+        close_reading: Closes the connection that is kept for reading, called with `reading` held.
+    """
+
+    def __init__(self, path: str, synchronous: str, patience: float) -> None:
+        self.path = path
+        self.patience = patience
+        self.wanted = False
+        self.reading = threading.Lock()
+        self.close_reading: Callable[[], None] | None = None
+        self._synchronous = synchronous
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+        self._carried_over: tuple[sqlite3.Connection | None] | None = None
+        _links.add(self)
+
+    def connect(self, *, timeout: float = 0.0) -> sqlite3.Connection:
+        """A new connection, for the caller to close. `timeout` (seconds) blocks the thread, so 0 on a loop.
+
+        Raises:
+            sqlite3.Error: it cannot be opened.
+        """
+        connection = sqlite3.connect(self.path, timeout=timeout, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
+            connection.execute("PRAGMA foreign_keys=ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` with the connection; where something is locked, again, until patience ends.
+
+        Raises:
+            sqlite3.Error: SQLite's last answer.
+            BackendUnavailable: the store is closed, or was in use while the process forked.
+        """
+        pause = _FIRST_PAUSE
+        deadline = 0.0
+        while True:
+            try:
+                with self._lock:
+                    return work(self._connection or self._connect())
+            except sqlite3.OperationalError as error:
+                now = time.monotonic()
+                deadline = deadline or now + self.patience
+                if not passes(error) or now >= deadline:
+                    raise
+            # jitter: or two processes that met once meet again and again
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in one write transaction, patiently: all of it is durable, or nothing was written.
+
+        Raises:
+            sqlite3.Error: SQLite's last answer; nothing was written.
+            BackendUnavailable: as :meth:`patiently`.
+        """
+        return await self.patiently(lambda connection: immediately(connection, work))
+
+    def apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` with a connection of its own; blocks, so on a thread only.
+
+        Raises:
+            sqlite3.Error: SQLite's answer.
+            BackendUnavailable: the store is closed.
+        """
+        with self.reading:
+            self.check_usable()
+            connection = self.connect(timeout=self.patience)
+            try:
+                return work(connection)
+            finally:
+                connection.close()
+
+    def close(self) -> None:
+        """Write the log back into the main file, if nobody is reading it, and close."""
+        with self._lock:
+            self.wanted = False
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error:
+                pass  # the log stays, which is as durable
+            connection.close()
+
+    def check_usable(self) -> None:
+        """Refuse what SQLite would not survive.
+
+        Raises:
+            BackendUnavailable: the store is closed, or was in use while the process forked.
+        """
+        if self._carried_over is not None:
+            raise BackendUnavailable(
+                f"{self.path} was being used while this process was forked; SQLite does not allow to go on "
+                "here. Open the SDK after the fork, or start processes with the 'spawn' method."
+            )
+        if not self.wanted:
+            raise BackendUnavailable(f"{self.path} is not open; call open() first")
+
+    def _connect(self) -> sqlite3.Connection:
+        self.check_usable()
+        self._connection = self.connect()
+        return self._connection
+
+    def before_fork(self) -> bool:
+        """Close the connection, for SQLite's locks do not survive a fork; it is made again when needed."""
+        if not self._lock.acquire(timeout=5.0):
+            return False
+        if not self.reading.acquire(timeout=5.0):
+            self._lock.release()
+            return False
+        if self.close_reading is not None:
+            self.close_reading()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        return True
+
+    def after_fork(self, locked: bool, *, child: bool) -> None:
+        """Go on, in the parent and in the child."""
+        if locked:
+            self.reading.release()
+            self._lock.release()
+        elif child:
+            # never closed here: closing would write to a file that the parent is just using
+            self._carried_over, self._connection = (self._connection,), None
+            self._lock, self.reading = threading.Lock(), threading.Lock()
+
+
+def immediately(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Run `work` between ``BEGIN IMMEDIATE`` and ``COMMIT``; any exception rolls back.
+
+    A deferred ``BEGIN`` would read first and lose the update that another connection makes before its write.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+_forking: list[tuple[Link, bool]] = []
+
+
+def _before_fork() -> None:
+    _forking.extend((link, link.before_fork()) for link in list(_links))
+
+
+def _after_fork(*, child: bool) -> None:
+    while _forking:
+        link, locked = _forking.pop()
+        link.after_fork(locked, child=child)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(child=False),
+        after_in_child=lambda: _after_fork(child=True),
+    )

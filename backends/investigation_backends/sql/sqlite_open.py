@@ -1,0 +1,209 @@
+"""Opening a SQLite file: is it there, is it ours, is it of this version; and making it so."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from enum import Enum
+from typing import Final
+
+from investigation_sdk.errors import BackendUnavailable, SchemaMismatch
+
+from .names import ALL_TABLES, REVISIONS, VERSION_TABLE
+from .reader import ReaderThread
+from .sqlite_errors import passes, unavailable
+from .sqlite_link import Link
+
+_NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "fuse.sshfs"})
+
+
+class Found(Enum):
+    """What a file without a revision of ours holds."""
+
+    NOTHING = "nothing"
+    OTHERS = "others"
+
+
+async def prepare(link: Link, reader: ReaderThread, url: str, *, auto_migrate: bool, page_size: int) -> None:
+    """See that the file has this version's schema; make it if there is no file, or an empty one.
+
+    Raises:
+        SchemaMismatch, BackendUnavailable: see :meth:`investigation_sdk.storage.backend.Backend.open`.
+    """
+    _check_place(link.path)
+    found = Found.NOTHING if _is_empty(link.path) else await _probe(link)
+    if found == REVISIONS[-1]:
+        return
+    path = link.path
+    if isinstance(found, str) and found not in REVISIONS:
+        raise SchemaMismatch(
+            f"{path} has schema {found}, which is newer than this version's {REVISIONS[-1]}; upgrade investigation-sdk"
+        )
+    if found is Found.OTHERS and not auto_migrate:
+        raise SchemaMismatch(
+            f"{path} holds tables, but not the SDK's: it may be an application's database. Name another file, or "
+            f"run 'investigate db upgrade {url}' (or pass auto_migrate=True) to add the SDK's tables to it"
+        )
+    if isinstance(found, str) and not auto_migrate:
+        raise SchemaMismatch(
+            f"{path} has schema {found}, and this version works with {REVISIONS[-1]}; "
+            f"run 'investigate db upgrade {url}', or pass auto_migrate=True"
+        )
+    await upgrade(link, reader, page_size)
+
+
+async def upgrade(link: Link, reader: ReaderThread, page_size: int) -> None:
+    """Bring the file to this version's schema; safe in any number of processes at the same time.
+
+    Raises:
+        SchemaMismatch: a table of ours is there, and is not ours.
+        BackendUnavailable: the file cannot be reached or written.
+    """
+    _check_place(link.path)
+    try:
+        await reader.run(lambda: _upgrade(link, page_size))
+    except sqlite3.Error as error:
+        raise _cannot_open(error, link.path) from error
+
+
+async def revision_of(link: Link) -> str | None:
+    """The revision of the file; None where it has none of ours.
+
+    Raises:
+        BackendUnavailable, SchemaMismatch: it cannot be read.
+    """
+    _check_place(link.path)
+    if _is_empty(link.path):
+        return None
+    found = await _probe(link)
+    return found if isinstance(found, str) else None
+
+
+def _check_place(path: str) -> None:
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise BackendUnavailable(f"{path}: the folder {folder} is not there; make it, or name another")
+    if os.path.isdir(path):
+        raise BackendUnavailable(f"{path} is a folder; name a file in it, such as {os.path.join(path, 'cases.db')}")
+    if (kind := network_file_system(path)) is not None:
+        raise BackendUnavailable(
+            f"{path} is on a network file system ({kind}), where SQLite cannot share a file safely; "
+            "name a file on a local disk"
+        )
+    if not os.access(folder, os.W_OK):
+        raise BackendUnavailable(f"{path}: the folder {folder} cannot be written; SQLite keeps its log beside the file")
+    if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
+        raise BackendUnavailable(f"{path} cannot be written (or read); change its permissions")
+
+
+def network_file_system(path: str, mounts: str = "/proc/self/mounts") -> str | None:
+    """The type of the network file system that a path is on, None if it is a local one or nobody knows."""
+    try:
+        with open(mounts, encoding="utf-8", errors="replace") as lines:
+            entries = [line.split() for line in lines]
+    except OSError:
+        return None
+    real = os.path.realpath(path)
+    best, found = -1, ""
+    for entry in entries:
+        point = entry[1].encode().decode("unicode_escape").rstrip("/")
+        if (real == point or real.startswith(point + "/")) and len(point) >= best:
+            best, found = len(point), entry[2]
+    return found if found in _NETWORK else None
+
+
+def _is_empty(path: str) -> bool:
+    # an empty file with a log beside it was made a moment ago by somebody else
+    try:
+        return os.path.getsize(path) == 0 and not os.path.exists(f"{path}-wal")
+    except FileNotFoundError:
+        return True
+
+
+async def _probe(link: Link) -> str | Found:
+    """What the file holds. Also checks that it can be written."""
+    try:
+        return await link.patiently(_look)
+    except sqlite3.Error as error:
+        raise _cannot_open(error, link.path) from error
+
+
+def _look(connection: sqlite3.Connection) -> str | Found:
+    found = _read_revision(connection)
+    if found in REVISIONS:
+        _set_wal(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    return found
+
+
+def _read_revision(connection: sqlite3.Connection) -> str | Found:
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    if VERSION_TABLE in names:
+        row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
+        if row is not None:
+            return str(row[0])
+        names.discard(VERSION_TABLE)
+    return Found.OTHERS if names else Found.NOTHING
+
+
+def _set_wal(connection: sqlite3.Connection) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise BackendUnavailable(f"SQLite keeps this file in mode {mode!r}, but WAL is needed; is it on a local disk?")
+
+
+def _upgrade(link: Link, page_size: int) -> None:
+    """On the reader thread, where waiting is allowed."""
+    deadline = time.monotonic() + link.patience
+    while True:
+        try:
+            return _upgrade_once(link, page_size)
+        except sqlite3.OperationalError as error:
+            # changing the mode does not wait for locks as other statements do
+            if not passes(error) or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.01)
+
+
+def _upgrade_once(link: Link, page_size: int) -> None:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.pool import StaticPool
+
+    from . import migrate
+
+    with link.reading:
+        raw = link.connect(timeout=link.patience)
+        try:
+            raw.execute(f"PRAGMA page_size={page_size}")
+            _set_wal(raw)
+            engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+            with engine.connect() as connection:
+                # the lock before the look: of many that open a new file at once, one makes the tables
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                found = _read_revision(raw)
+                if found is Found.OTHERS:
+                    _refuse_mixture(raw, link.path)
+                if found != REVISIONS[-1]:
+                    migrate.upgrade(connection)
+                connection.commit()
+        except DBAPIError as error:
+            raise error.orig or error from error
+        finally:
+            raw.close()
+
+
+def _refuse_mixture(connection: sqlite3.Connection, path: str) -> None:
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    if ours := sorted(names.intersection(ALL_TABLES)):
+        raise SchemaMismatch(
+            f"{path} has tables named {', '.join(ours)}, but no revision of the SDK's schema; name another file"
+        )
+
+
+def _cannot_open(error: sqlite3.Error, path: str) -> BackendUnavailable | SchemaMismatch:
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+        return SchemaMismatch(f"{path} is not a SQLite database (or is encrypted); name another file")
+    return unavailable(error, path)

@@ -1,0 +1,135 @@
+"""Pages and figures from a SQLite file, by SQLAlchemy. Runs on the reader thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from decimal import Context, Decimal
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, create_engine, func
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
+from investigation_sdk.storage.commit import Aggregate, Query
+
+from .queries import figures, nulls_first, page
+from .sqlite_link import Link
+
+T = TypeVar("T")
+
+# sums must not round, and the default context does after 28 digits
+_EXACT: Final = Context(prec=1000)
+
+
+class _Sum:
+    """An aggregate function of SQL: exact over decimals that are stored as text."""
+
+    def __init__(self) -> None:
+        self._total = Decimal(0)
+
+    def step(self, value: str | None) -> None:
+        if value is not None:
+            self._total = _EXACT.add(self._total, Decimal(value))
+
+    def finalize(self) -> str:
+        return format(self._total, "f")
+
+
+class _Average:
+    def __init__(self) -> None:
+        self._total = Decimal(0)
+        self._count = 0
+
+    def step(self, value: str | None) -> None:
+        if value is not None:
+            self._total = _EXACT.add(self._total, Decimal(value))
+            self._count += 1
+
+    def finalize(self) -> float | None:
+        return float(self._total / self._count) if self._count else None
+
+
+class _Extreme:
+    best: Callable[[Decimal, Decimal], Decimal]
+
+    def __init__(self) -> None:
+        self._found: Decimal | None = None
+
+    def step(self, value: str | None) -> None:
+        if value is not None:
+            other = Decimal(value)
+            self._found = other if self._found is None else type(self).best(self._found, other)
+
+    def finalize(self) -> str | None:
+        return None if self._found is None else format(self._found, "f")
+
+
+class _Least(_Extreme):
+    best = min
+
+
+class _Greatest(_Extreme):
+    best = max
+
+
+_AGGREGATES: Final[dict[str, Any]] = {"sum": _Sum, "avg": _Average, "min": _Least, "max": _Greatest}
+
+
+def _function(name: str) -> Callable[[ColumnElement[Any]], ColumnElement[Any]]:
+    return lambda column: getattr(func, f"decimal_{name}")(column)
+
+
+_MONEY: Final = {name: _function(name) for name in _AGGREGATES} | {
+    "sum": lambda column: func.coalesce(func.decimal_sum(column), "0")  # over no rows an aggregate is not even made
+}
+
+
+class Selects:
+    """Runs selects, one after another, on a connection that is kept for them."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
+        self._connection: Connection | None = None
+        link.close_reading = self._close
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = self._link.connect(timeout=self._link.patience)
+        connection.execute("PRAGMA query_only=ON")
+        for name, function in _AGGREGATES.items():
+            connection.create_aggregate(f"decimal_{name}", 1, function)
+        return connection
+
+    def close(self) -> None:
+        """Close the connection; the next call makes it again."""
+        with self._link.reading:
+            self._close()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def find(self, query: Query) -> list[Row | SnapshotRow]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
+        make = ROW_TYPES[query.kind]._make
+        return [make(found) for found in self._rows(page(query))]
+
+    def aggregate(self, aggregate: Aggregate) -> list[tuple[Any, ...]]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
+        groups = len(aggregate.group_by)
+        found = [tuple(row) for row in self._rows(figures(aggregate, _MONEY))]
+        return sorted(found, key=lambda row: nulls_first(row[:groups]))
+
+    def _rows(self, statement: Any) -> Sequence[Any]:
+        with self._link.reading:
+            self._link.check_usable()
+            try:
+                if self._connection is None:
+                    self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                return self._connection.execute(statement).all()
+            except DBAPIError as error:
+                self._close()
+                raise error.orig or error from error

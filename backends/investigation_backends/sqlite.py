@@ -1,0 +1,299 @@
+"""The store in a SQLite file: durable, without a server, for several processes on one machine."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import urllib.parse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
+from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+
+from .checks import check_batch
+from .sql import sqlite_write as write
+from .sql.names import EVENTS, REVISIONS, TABLE_OF
+from .sql.reader import ReaderThread
+from .sql.sqlite_errors import DATA_ERRORS, batch_failed, unavailable
+from .sql.sqlite_link import Link, immediately
+from .sql.sqlite_open import prepare, revision_of, upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .sql.sqlite_selects import Selects
+
+T = TypeVar("T")
+
+Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
+
+_OLDEST = (3, 24, 0)
+_SHORT_PAGE = 256
+
+
+class SQLiteBackend:
+    """Investigations in one SQLite file, in WAL mode.
+
+    Any number of processes on one machine may have the file open. Commits, single rows, leases and short pages
+    of events are done at once on the loop; everything else is read on a thread of its own.
+
+    Args:
+        path: The file; made, with its tables, if it is not there. Its folder must be there.
+        synchronous: ``FULL``: what is committed survives a power cut. ``NORMAL`` may then lose the last commits
+            (not if only the process is killed), and is faster. ``EXTRA`` is ``FULL`` for file systems that lose
+            directory entries.
+        busy_timeout: How long to wait for a lock that another process holds, in seconds.
+        auto_migrate: Upgrade an older schema on open, and add the tables to a file that has only others.
+        page_size: Bytes, for a new file only. Larger pages waste less of the file and write more at each commit.
+
+    Raises:
+        ConfigurationError: there is no path, or it stands for a database in memory, or SQLite is too old.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "FULL",
+        busy_timeout: float = 10.0,
+        auto_migrate: bool = False,
+        page_size: int = 4096,
+    ) -> None:
+        name = os.fspath(path)
+        if name in ("", ":memory:") or name.startswith("file:"):
+            raise ConfigurationError(
+                f"SQLite needs the path of a file, not {name!r}; for a store without a file write memory://"
+            )
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; this needs 3.24 or newer")
+        if synchronous not in ("NORMAL", "FULL", "EXTRA"):
+            raise ConfigurationError(f"synchronous is {synchronous!r}; it can be NORMAL, FULL or EXTRA")
+        if page_size not in (2**n for n in range(9, 17)):
+            raise ConfigurationError(f"page_size is {page_size}; it must be a power of two from 512 to 65536")
+        self.path = os.path.abspath(name)
+        self._auto_migrate = auto_migrate
+        self._page_size = page_size
+        self._link = Link(self.path, synchronous, busy_timeout)
+        self._reader = ReaderThread("investigation-sqlite-reader")
+        self._selects: Selects | None = None
+        self._opened = False
+
+    def __repr__(self) -> str:
+        return f"SQLiteBackend({self.path!r})"
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        synchronous: Synchronous = "FULL",
+        busy_timeout: float = 10.0,
+        auto_migrate: bool = False,
+        page_size: int = 4096,
+    ) -> SQLiteBackend:
+        """For ``sqlite:///relative.db`` and ``sqlite:////absolute.db``.
+
+        Raises:
+            ConfigurationError: as the constructor; also two slashes where three belong.
+        """
+        place = url.partition("://")[2]
+        if place and not place.startswith("/"):
+            raise ConfigurationError(f"SQLite takes no host: write sqlite:///{place} (three slashes, then the path)")
+        return cls(
+            urllib.parse.unquote(place[1:]),
+            synchronous=synchronous,
+            busy_timeout=busy_timeout,
+            auto_migrate=auto_migrate,
+            page_size=page_size,
+        )
+
+    @property
+    def url(self) -> str:
+        """The URL that opens the same file."""
+        return f"sqlite:///{urllib.parse.quote(self.path)}"
+
+    # ------------------------------------------------------------------ opening
+
+    async def open(self) -> None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.open`."""
+        if self._opened:
+            return
+        self._link.wanted = True
+        try:
+            await prepare(
+                self._link, self._reader, self.url, auto_migrate=self._auto_migrate, page_size=self._page_size
+            )
+        except BaseException:
+            self._link.close()
+            raise
+        self._opened = True
+
+    async def close(self) -> None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.close`."""
+        self._opened = False
+        if self._selects is not None:
+            await self._reader.run(self._selects.close)
+        self._reader.stop()
+        self._link.close()
+
+    async def upgrade(self) -> None:
+        """Bring the file, or a new one, to this version's schema, open or not.
+
+        Raises:
+            SchemaMismatch: a table of ours is there, and is not ours.
+            BackendUnavailable: the file cannot be reached or written.
+        """
+        await upgrade(self._link, self._reader, self._page_size)
+
+    async def current_revision(self) -> str | None:
+        """The file's schema, None where it has none of ours.
+
+        Raises:
+            BackendUnavailable: the file cannot be read.
+        """
+        self._link.wanted = True
+        try:
+            return await revision_of(self._link)
+        finally:
+            if not self._opened:
+                self._link.close()
+
+    @staticmethod
+    def head_revision() -> str:
+        """The schema that this version of the SDK works with."""
+        return REVISIONS[-1]
+
+    # ------------------------------------------------------------------ writing
+
+    async def commit(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.commit`."""
+        check_batch(commits)
+        if not commits:
+            return []
+        try:
+            try:
+                return await self._link.transaction(lambda connection: write.apply(connection, commits))
+            except DATA_ERRORS:
+                return await self._link.transaction(lambda connection: write.apply_each(connection, commits))
+        except sqlite3.Error as error:
+            raise batch_failed(error, self.path) from error
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.put_rows`.
+
+        Raises:
+            ValueError: a value cannot be stored, or a call names a phase that is not there.
+        """
+        try:
+            await self._aside(lambda connection: immediately(connection, lambda c: write.put_rows(c, rows)))
+        except DATA_ERRORS as error:
+            raise ValueError(f"rows cannot be stored: {error}") from error
+
+    async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
+        """See :meth:`investigation_sdk.storage.backend.Backend.delete`."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            # one transaction each, so that others' commits get their turn
+            return sum(immediately(connection, lambda c: write.delete(c, id, version)) for id, version in heads)
+
+        return await self._aside(work)
+
+    async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
+        return await self._at_once(lambda c: immediately(c, lambda c: write.claim(c, resource, owner, ttl)))
+
+    async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""
+        if not leases:
+            return []
+        return await self._at_once(lambda c: immediately(c, lambda c: write.renew(c, leases, ttl)))
+
+    async def release(self, lease: Lease) -> bool:
+        """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
+        return await self._at_once(lambda c: immediately(c, lambda c: write.release(c, lease)))
+
+    # ------------------------------------------------------------------ reading
+
+    async def holder(self, resource: str) -> Lease | None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.holder`."""
+        return await self._at_once(lambda c: write.holder(c, resource))
+
+    async def read_events(
+        self,
+        investigation_id: str,
+        *,
+        after: int = 0,
+        limit: int = 1000,
+        event_type: Sequence[str] | None = None,
+        reverse: bool = False,
+    ) -> Sequence[StoredEvent]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.read_events`."""
+        statement = f"SELECT * FROM {EVENTS} WHERE investigation_id=?"
+        values: list[Any] = [investigation_id]
+        if after or not reverse:
+            statement += " AND sequence<?" if reverse else " AND sequence>?"
+            values.append(after)
+        if event_type is not None:
+            statement += f" AND event_type IN ({','.join('?' * len(event_type))})"
+            values += event_type
+        statement += f" ORDER BY sequence{' DESC' if reverse else ''} LIMIT ?"
+        values.append(max(0, limit))
+
+        def work(connection: sqlite3.Connection) -> list[StoredEvent]:
+            return [StoredEvent._make(found) for found in connection.execute(statement, values)]
+
+        # repairs read short pages, also at exit, when no thread can be started any more
+        return await (self._at_once(work) if limit <= _SHORT_PAGE else self._aside(work))
+
+    async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.read_snapshot`."""
+        statement = f"SELECT * FROM {TABLE_OF['snapshot']} WHERE investigation_id=? ORDER BY sequence DESC LIMIT 1"
+        found = await self._one(statement, investigation_id)
+        return None if found is None else SnapshotRow._make(found)
+
+    async def get(self, kind: Kind, id: str) -> Row | SnapshotRow | None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.get`."""
+        found = await self._one(f"SELECT * FROM {TABLE_OF[kind]} WHERE id=?", id)
+        return None if found is None else ROW_TYPES[kind]._make(found)
+
+    async def find(self, query: Query) -> Sequence[Row | SnapshotRow]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
+        return await self._read(lambda: self._made_selects().find(query))
+
+    async def aggregate(self, aggregate: Aggregate) -> Sequence[tuple[Any, ...]]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
+        return await self._read(lambda: self._made_selects().aggregate(aggregate))
+
+    # ------------------------------------------------------------------ ways to the file
+
+    def _made_selects(self) -> Selects:
+        if self._selects is None:
+            from .sql.sqlite_selects import Selects  # SQLAlchemy: most of a process's start, if imported there
+
+            self._selects = Selects(self._link)
+        return self._selects
+
+    async def _one(self, statement: str, id: str) -> tuple[Any, ...] | None:
+        try:
+            return await self._at_once(lambda c: c.execute(statement, (id,)).fetchone())
+        except UnicodeEncodeError:  # no id that was stored
+            return None
+
+    async def _at_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run something short on the loop."""
+        try:
+            return await self._link.patiently(work)
+        except sqlite3.Error as error:
+            raise unavailable(error, self.path) from error
+
+    async def _aside(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run something longer on the thread, with a connection of its own."""
+        return await self._read(lambda: self._link.apart(work))
+
+    async def _read(self, work: Callable[[], T]) -> T:
+        try:
+            return await self._reader.run(work)
+        except sqlite3.Error as error:
+            raise unavailable(error, self.path) from error

@@ -1,0 +1,108 @@
+"""Facts and commands: what may be submitted to an investigation.
+
+A *fact* happened, and is always appended. A *command* asks, and is decided by the tables; it can be refused.
+Each carries the token that it was made under, None where it comes from outside the block that drives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.states import InvestigationState, Verb
+
+
+class Fact:
+    """One event that happened.
+
+    Attributes:
+        event: Its `id`, `data` and `text` stay as they are, however often it is decided.
+        token: The claim under which it happened.
+    """
+
+    __slots__ = ("event", "token")
+
+    def __init__(self, event: Event, token: str | None) -> None:
+        self.event = event
+        self.token = token
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Command:
+    """What all commands have. `time` is µs since the epoch, when it was given."""
+
+    time: int
+    token: str | None = None
+    actor: str | None = None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Create(Command):
+    """Bring the investigation into being; `data` is that of ``investigation.created``."""
+
+    data: dict[str, Any]
+    queue: bool = True
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Claim(Command):
+    """A new owner opens it. `id` becomes the token."""
+
+    id: str
+    owner: str
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Ask(Command):
+    """Pause, cancel, retry or resume it: a column of the table of ways."""
+
+    verb: Verb
+    reason: str | None = None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Transition(Command):
+    """Change the state by hand, by one step of :data:`~investigation_sdk.domain.states.ALLOWED_TRANSITIONS`."""
+
+    new_state: InvestigationState
+    reason: str | None = None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class StartPhase(Command):
+    """Enter a phase. `event` is its ``phase.started``; its data names the phase."""
+
+    event: Event
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Append(Command):
+    """Append an event that only the present owner may write: a call that waits to be started, a checkpoint,
+    a plan, a skipped phase."""
+
+    event: Event
+    needs_running: bool = False
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Finish(Command):
+    """The block ended well; `result` is its encoded result or None."""
+
+    result: Any = None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Fail(Command):
+    """The block ended with an error."""
+
+    kind: str
+    error: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Release(Command):
+    """The block was left by an interrupt: it stays in its state, and nobody drives it."""
+
+
+Submission = Fact | Command

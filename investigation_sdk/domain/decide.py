@@ -1,0 +1,354 @@
+"""Decide: from what is submitted, the events that follow, or a refusal. Pure; nothing is changed here.
+
+The seven verbs go through :data:`~investigation_sdk.domain.states.WAYS`, the manual change of state through
+:data:`~investigation_sdk.domain.states.ALLOWED_TRANSITIONS`; there is no other way to change a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from investigation_sdk.domain.commands import (
+    Append,
+    Ask,
+    Claim,
+    Command,
+    Create,
+    Fact,
+    Fail,
+    Finish,
+    Release,
+    StartPhase,
+    Submission,
+    Transition,
+)
+from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.fold import Fold, Phase
+from investigation_sdk.domain.project import error_message, interrupted_state
+from investigation_sdk.domain.states import (
+    ALLOWED_TRANSITIONS,
+    TERMINAL,
+    WAYS,
+    InvestigationState,
+    PhaseState,
+    Verb,
+)
+from investigation_sdk.errors import (
+    InvalidStateTransition,
+    InvestigationCancelled,
+    InvestigationFinished,
+    InvestigationPaused,
+    LeaseLost,
+    PhaseError,
+    VersionConflict,
+)
+from investigation_sdk.ids import uuid7
+
+_S = InvestigationState
+
+_TYPE_OF_STATE: Final = {
+    _S.COMPLETED: "investigation.completed",
+    _S.FAILED: "investigation.failed",
+    _S.CANCELLED: "investigation.cancelled",
+}
+
+
+def decide(fold: Fold, submission: Submission) -> list[Event]:
+    """The events that `submission` leads to, neither numbered nor chained; none where there is nothing to do.
+
+    Raises:
+        InvestigationError: a command is refused; which of its subclasses says why. Facts never are.
+    """
+    if type(submission) is Fact:
+        return _fact(fold, submission)
+    return _DECIDERS[type(submission)](fold, submission)
+
+
+def _fact(fold: Fold, fact: Fact) -> list[Event]:
+    event = fact.event
+    token = fact.token
+    closes = event.data.get("call") if event.started is not None else None
+    event.metadata = None
+    if token != fold.token or fold.status in TERMINAL or (closes is not None and closes not in fold.calls):
+        _mark_late(fold, fact, closes)
+    return [event]
+
+
+def _mark_late(fold: Fold, fact: Fact, closes: str | None) -> None:
+    metadata = {}
+    if fact.token is not None or fold.status in TERMINAL:
+        metadata["late"] = True
+    if fact.token is not None and fold.token is not None and fact.token != fold.token:
+        metadata["stale"] = True
+    fact.event.metadata = metadata or None
+
+
+def _create(fold: Fold, command: Create) -> list[Event]:
+    if fold.status is not None:
+        raise VersionConflict(f"Investigation {fold.id} exists already.", investigation_id=fold.id)
+    created = _event(command, "investigation.created", command.data)
+    created.new_state = _S.CREATED
+    if not command.queue:
+        return [created]
+    return [created, *_walk(fold, command, (_S.QUEUED,), current=_S.CREATED)]
+
+
+def _claim(fold: Fold, command: Claim) -> list[Event]:
+    status = _exists(fold)
+    if status is _S.COMPLETED:
+        raise InvestigationFinished(
+            f"Investigation {fold.id} is completed: it can be read, not driven.", investigation_id=fold.id
+        )
+    if status is _S.CANCELLED:
+        raise InvestigationCancelled(
+            f"Investigation {fold.id} was cancelled and cannot be driven any more.", investigation_id=fold.id
+        )
+    data: dict[str, Any] = {"owner": command.owner, "attempt": fold.attempt + 1}
+    if fold.owner is not None:
+        data["from"] = fold.owner
+    claimed = _event(command, "investigation.claimed", data)
+    claimed.id = command.id
+    events = [claimed, *_close_all(fold, command, "crashed")]
+    way = WAYS[status][Verb.OPEN] or ()
+    if status is _S.PAUSED and fold.resume_requested:
+        way = (_S.RUNNING,)
+    crashed = {"kind": "crashed", "message": f"The owner {fold.owner} stopped without a word."}
+    events += _walk(fold, command, way, extra={_S.FAILED: crashed})
+    events.append(_event(command, "investigation.started", {"attempt": fold.attempt + 1}))
+    return events
+
+
+def _ask(fold: Fold, command: Ask) -> list[Event]:
+    status = _exists(fold)
+    verb = command.verb
+    if verb is Verb.RESUME and status is _S.PAUSED and fold.token is None:
+        if fold.resume_requested:
+            return []
+        return [_event(command, "investigation.resume_requested", _reason(command.reason))]
+    way = WAYS[status][verb]
+    if way is None:
+        raise _refusal(fold, verb, _target(verb))
+    failed = {"kind": "interrupted", "message": command.reason or f"{verb.value} requested"}
+    extra: dict[InvestigationState, dict[str, Any]] = {_S.FAILED: failed}
+    closing: list[Event] = []
+    if way and way[-1] is _S.CANCELLED:
+        # Calls in flight of a living owner go on: they cannot be stopped from here, and report their own end.
+        calls = () if fold.token else tuple(fold.calls.values())
+        closing = _close(fold, command, "cancelled", calls)
+    return [*closing, *_walk(fold, command, way, reason=command.reason, extra=extra)]
+
+
+def _transition(fold: Fold, command: Transition) -> list[Event]:
+    status = _exists(fold)
+    new = command.new_state
+    if new not in ALLOWED_TRANSITIONS[status]:
+        raise _refusal(fold, f"change to {new.value}", new)
+    failed = {"kind": "error", "message": command.reason or "failed by hand"}
+    events = _walk(fold, command, (new,), reason=command.reason, extra={_S.FAILED: failed})
+    if status is _S.RUNNING and new is not _S.PAUSED and fold.token is not None:
+        events[-1].data["voids"] = fold.token
+    return events
+
+
+def _start_phase(fold: Fold, command: StartPhase) -> list[Event]:
+    _owned(fold, command.token)
+    _running(fold)
+    event = command.event
+    name = event.data["name"]
+    known = fold.phases.get(name)
+    if known is None:
+        return [event]
+    if known.status is PhaseState.RUNNING:
+        raise PhaseError(
+            f"Phase {name!r} of investigation {fold.id} is open already. Two phases at the same time need two names.",
+            phase_name=name,
+            investigation_id=fold.id,
+        )
+    if known.status is PhaseState.COMPLETED and known.attempt == fold.attempt:
+        raise PhaseError(
+            f"Phase {name!r} of investigation {fold.id} was completed already in this attempt. "
+            f"Give each phase its own name, for example '{name} 2'.",
+            phase_name=name,
+            investigation_id=fold.id,
+        )
+    event.data["id"] = known.id
+    event.text = None
+    return [event]
+
+
+def _append(fold: Fold, command: Append) -> list[Event]:
+    _owned(fold, command.token)
+    if command.needs_running:
+        _running(fold)
+    return [command.event]
+
+
+def _finish(fold: Fold, command: Finish) -> list[Event]:
+    result = {} if command.result is None else {"result": command.result}
+    if fold.status is _S.CANCELLED:
+        note = _event(command, "note.recorded", {"kind": "late_result", **result})
+        return _late([*_close_all(fold, command, "outlived"), note])
+    status = _owned(fold, command.token)
+    way = WAYS[status][Verb.END_WELL]
+    if way is None:
+        raise _refusal(fold, Verb.END_WELL, _S.COMPLETED)
+    return [
+        *_close_all(fold, command, "outlived"),
+        *_walk(fold, command, way, extra={_S.COMPLETED: result}),
+        _released(command),
+    ]
+
+
+def _fail(fold: Fold, command: Fail) -> list[Event]:
+    status = fold.status
+    way = None if status is None or fold.token != command.token else WAYS[status][Verb.END_WITH_ERROR]
+    if way is None:
+        occurred = _event(command, "error.occurred", {"kind": command.kind, "error": command.error})
+        closing = _close_all(fold, command, "outlived") if status is _S.CANCELLED else []
+        return _late([*closing, occurred])
+    failed = {"kind": command.kind, "message": error_message(command.error), "error": command.error}
+    return [
+        *_close_all(fold, command, "outlived"),
+        *_walk(fold, command, way, extra={_S.FAILED: failed}),
+        _released(command),
+    ]
+
+
+def _release(fold: Fold, command: Release) -> list[Event]:
+    if fold.token != command.token:
+        return _late(_close_all(fold, command, "outlived")) if fold.status is _S.CANCELLED else []
+    return [*_close_all(fold, command, "outlived"), _released(command)]
+
+
+# ---- shared pieces
+
+
+def _event(command: Command, type: str, data: dict[str, Any]) -> Event:
+    return Event(uuid7(), type, data, command.time, actor=command.actor)
+
+
+def _released(command: Command) -> Event:
+    return _event(command, "investigation.released", {"token": command.token})
+
+
+def _reason(reason: str | None) -> dict[str, Any]:
+    return {} if reason is None else {"reason": reason}
+
+
+def _walk(
+    fold: Fold,
+    command: Command,
+    way: Iterable[InvestigationState],
+    *,
+    current: InvestigationState | None = None,
+    reason: str | None = None,
+    extra: dict[InvestigationState, dict[str, Any]] | None = None,
+) -> list[Event]:
+    """One event for each step of a way."""
+    events: list[Event] = []
+    state = current or fold.status
+    for new in way:
+        data = {**_reason(reason), **((extra or {}).get(new) or {})}
+        event = _event(command, _TYPE_OF_STATE.get(new, "state.transition"), data)
+        event.previous_state = state
+        event.new_state = new
+        events.append(event)
+        state = new
+    return events
+
+
+def _late(events: list[Event]) -> list[Event]:
+    for event in events:
+        event.metadata = {"late": True}
+    return events
+
+
+def _close_all(fold: Fold, command: Command, kind: str) -> list[Event]:
+    return _close(fold, command, kind, fold.calls.values())
+
+
+def _close(fold: Fold, command: Command, kind: str, calls: Iterable[Event]) -> list[Event]:
+    """Events that close what is open: calls are interrupted, running phases go back to pending."""
+    events = [interrupted(call, kind, command.time) for call in calls]
+    for phase in fold.phases.values():
+        if phase.status is PhaseState.RUNNING:
+            events.append(_event(command, "phase.interrupted", _phase_data(phase, kind)))
+    return events
+
+
+def _phase_data(phase: Phase, kind: str) -> dict[str, Any]:
+    return {"id": phase.id, "name": phase.name, "kind": kind}
+
+
+def interrupted(started: Event, kind: str, time: int) -> Event:
+    """The event that closes a call of which no end was seen: ``crashed`` or ``outlived`` its block."""
+    state = interrupted_state(started.data.get("effect")).value
+    data = {"call": started.id, "kind": kind, "state": state}
+    return Event(uuid7(), "tool.interrupted", data, time, started=started, parent_call=started.parent_call)
+
+
+def _exists(fold: Fold) -> InvestigationState:
+    if fold.status is None:
+        raise VersionConflict(f"Investigation {fold.id} is not created yet.", investigation_id=fold.id)
+    return fold.status
+
+
+def _owned(fold: Fold, token: str | None) -> InvestigationState:
+    """The state, if the token is the present owner's."""
+    status = _exists(fold)
+    if token is not None and token == fold.token:
+        return status
+    if status is _S.CANCELLED:
+        raise InvestigationCancelled(f"Investigation {fold.id} was cancelled.", investigation_id=fold.id)
+    holder = f"{fold.owner} drives it now" if fold.owner else f"it is {status.value} and nobody drives it"
+    raise LeaseLost(
+        f"Investigation {fold.id} is no longer this block's: {holder}. What ran was recorded; nothing more is started.",
+        investigation_id=fold.id,
+    )
+
+
+def _running(fold: Fold) -> None:
+    if fold.status is _S.PAUSED:
+        raise InvestigationPaused(
+            f"Investigation {fold.id} is paused. Resume it with sdk.service.resume({fold.id!r}).",
+            investigation_id=fold.id,
+        )
+    if fold.status is not _S.RUNNING:
+        raise _refusal(fold, "start a phase or a call", _S.RUNNING)
+
+
+def _target(verb: Verb) -> InvestigationState:
+    return {
+        Verb.PAUSE: _S.PAUSED,
+        Verb.CANCEL: _S.CANCELLED,
+        Verb.RETRY: _S.RETRYING,
+        Verb.RESUME: _S.RUNNING,
+    }.get(verb, _S.COMPLETED)
+
+
+def _refusal(fold: Fold, what: str, requested: InvestigationState) -> InvalidStateTransition:
+    status = fold.status
+    assert status is not None
+    allowed = ALLOWED_TRANSITIONS[status]
+    names = ", ".join(state.value for state in allowed) or "none, it is final"
+    return InvalidStateTransition(
+        f"Cannot {what.replace('_', ' ')}: investigation {fold.id} is {status.value}. Next states: {names}.",
+        current=status,
+        requested=requested,
+        allowed=allowed,
+        investigation_id=fold.id,
+    )
+
+
+_DECIDERS: Final[dict[type, Callable[[Fold, Any], list[Event]]]] = {
+    Create: _create,
+    Claim: _claim,
+    Ask: _ask,
+    Transition: _transition,
+    StartPhase: _start_phase,
+    Append: _append,
+    Finish: _finish,
+    Fail: _fail,
+    Release: _release,
+}

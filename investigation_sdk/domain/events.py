@@ -1,0 +1,138 @@
+"""Events: what happened, in the order in which it happened. The log of them is the only truth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from investigation_sdk.domain.states import InvestigationState
+
+
+class EventType(StrEnum):
+    """The events that the SDK writes; the same names in the log, on sockets and in spans."""
+
+    INVESTIGATION_CREATED = "investigation.created"
+    INVESTIGATION_CLAIMED = "investigation.claimed"
+    INVESTIGATION_RELEASED = "investigation.released"
+    INVESTIGATION_STARTED = "investigation.started"
+    INVESTIGATION_CANCELLED = "investigation.cancelled"
+    RESUME_REQUESTED = "investigation.resume_requested"
+    INVESTIGATION_COMPLETED = "investigation.completed"
+    INVESTIGATION_FAILED = "investigation.failed"
+    PHASE_PLANNED = "phase.planned"
+    PHASE_STARTED = "phase.started"
+    PHASE_COMPLETED = "phase.completed"
+    PHASE_FAILED = "phase.failed"
+    PHASE_SKIPPED = "phase.skipped"
+    PHASE_INTERRUPTED = "phase.interrupted"
+    TOOL_STARTED = "tool.started"
+    TOOL_COMPLETED = "tool.completed"
+    TOOL_FAILED = "tool.failed"
+    TOOL_INTERRUPTED = "tool.interrupted"
+    TOOL_RESOLVED = "tool.resolved"
+    PROGRESS_UPDATE = "progress.update"
+    STATE_TRANSITION = "state.transition"
+    USAGE_REPORTED = "usage.reported"
+    ERROR_OCCURRED = "error.occurred"
+    CHECKPOINT_SAVED = "checkpoint.saved"
+    NOTE_RECORDED = "note.recorded"
+    RESUME_SUMMARY = "resume.summary"
+    RECORDER_WARNING = "recorder.warning"
+
+
+FORMAT_VERSION: Final = 1
+"""Version of the header's format; `v` in every header."""
+
+SCHEMA_VERSIONS: Final[Mapping[str, int]] = MappingProxyType({str(t): 1 for t in EventType})
+"""Version of each type's ``event_data``. A change adds an upcaster and a golden file, never edits one."""
+
+RESERVED_PREFIXES: Final = tuple(
+    sorted({t.partition(".")[0] + "." for t in EventType} | {"recorder.", "resume.", "investigation."})
+)
+"""Event types that begin so are the SDK's own."""
+
+_CUSTOM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
+
+
+def check_custom_type(event_type: str) -> str:
+    """The type of a user's own event, checked.
+
+    Raises:
+        ValueError: it has other characters than letters, digits and ``_ . : -``, is longer than 100, or begins
+            with a reserved prefix.
+    """
+    if not _CUSTOM.fullmatch(event_type):
+        raise ValueError(
+            f"{event_type!r} cannot be an event type: use 1 to 100 letters, digits, '_', '.', ':' or '-', "
+            "for example 'fraud.hypothesis'"
+        )
+    if event_type.startswith(RESERVED_PREFIXES):
+        raise ValueError(
+            f"{event_type!r} begins with a prefix that is reserved for the SDK's own events "
+            f"({', '.join(RESERVED_PREFIXES)}); choose another first word, for example 'my.{event_type}'"
+        )
+    return event_type
+
+
+class Event:
+    """One event. `sequence`, `at` and `attempt` are assigned when it is decided, and again if decided again.
+
+    Attributes:
+        id: UUIDv7.
+        type: An :class:`EventType`, or a user's own type.
+        data: What ``event_data`` says. Payloads in it may be JSON text (``codec.Json``) or decoded values.
+        text: ``event_data`` as JSON text, as it is hashed; None until encoded.
+        actor: Who caused it; None for the SDK itself.
+        previous_state, new_state: Set exactly on the events that change the state.
+        parent_call: Id of the call inside which it happened.
+        metadata: Notes on the record itself: ``late``, ``stale``.
+        started: On the closing event of a call, its ``tool.started`` event, where the writer has it.
+        time: µs, when it was submitted.
+        at: µs, `time` or the time of the event before, whichever is later.
+    """
+
+    __slots__ = (
+        "actor", "at", "attempt", "data", "id", "metadata", "new_state", "parent_call", "previous_state",
+        "schema_version", "sequence", "started", "text", "time", "type",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,
+        type: str,
+        data: dict[str, Any],
+        time: int,
+        *,
+        text: str | None = None,
+        actor: str | None = None,
+        previous_state: InvestigationState | None = None,
+        new_state: InvestigationState | None = None,
+        parent_call: str | None = None,
+        started: Event | None = None,
+    ) -> None:
+        self.id = id
+        self.type = type
+        self.data = data
+        self.text = text
+        self.time = time
+        self.actor = actor
+        self.previous_state = previous_state
+        self.new_state = new_state
+        self.parent_call = parent_call
+        self.started = started
+        self.metadata: dict[str, Any] | None = None
+        self.schema_version = 1
+        self.sequence = 0
+        self.at = 0
+        self.attempt = 0
+
+    def __repr__(self) -> str:
+        return f"<Event {self.sequence} {self.type} {self.id}>"
+
+    @property
+    def late(self) -> bool:
+        """It was recorded after whatever it belongs to had ended; it changes no state."""
+        return self.metadata is not None and bool(self.metadata.get("late"))

@@ -1,0 +1,315 @@
+"""Fold: the state that a sequence of events adds up to. It never refuses an event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from decimal import Decimal
+from typing import Any, Final
+
+from investigation_sdk.domain.events import Event, EventType
+from investigation_sdk.domain.progress import overall
+from investigation_sdk.domain.states import InvestigationState, PhaseState
+
+_S = InvestigationState
+
+
+class Phase:
+    """One phase, as folded."""
+
+    __slots__ = (
+        "attempt", "completed_at", "duration_ms", "error", "id", "input", "input_sequence", "name", "order",
+        "output", "output_sequence", "progress", "sequence", "started_at", "status", "tools", "weight",
+    )  # fmt: skip
+
+    def __init__(self, id: str, name: str, order: int, weight: float, tools: tuple[str, ...], sequence: int) -> None:
+        self.id = id
+        self.name = name
+        self.order = order
+        self.weight = weight
+        self.tools = tools
+        self.sequence = sequence
+        self.status = PhaseState.PENDING
+        self.progress = 0
+        self.attempt = 0
+        self.started_at: int | None = None
+        self.completed_at: int | None = None
+        self.duration_ms: int | None = None
+        self.input: Any = None
+        self.output: Any = None
+        self.error: Any = None
+        self.input_sequence: int | None = None
+        self.output_sequence: int | None = None
+
+
+class Fold:
+    """An investigation as its events have it. What it keeps grows with phases and with calls in flight only.
+
+    Attributes:
+        status: None before the first event.
+        token: Id of the claim of whoever drives it; None when nobody does.
+        phases: By name, in order.
+        calls: The ``tool.started`` event of each call that is open, by the call's id.
+        touched: Where set, what has changed since it was last emptied: phases by id, and calls by id as
+            ``(started, closing event or None)``. For whoever writes rows.
+        history: Where set, the started event of every call ever seen, for rebuilding rows from a whole log.
+    """
+
+    __slots__ = (
+        "api_calls_made", "at", "attempt", "calls", "completed_at", "configuration", "cost_estimate", "created_at",
+        "current_phase", "error_message", "failed_at", "failure_kind", "generation", "history", "id",
+        "investigation_type", "key", "last_checkpoint", "metadata", "owner", "parent", "phases", "progress",
+        "result", "resume_requested", "retry_count", "started_at", "status", "subject", "tenant", "token",
+        "tokens_used", "touched", "user_id", "version",
+    )  # fmt: skip
+
+    def __init__(self, id: str, tenant: str = "") -> None:
+        self.id = id
+        self.tenant = tenant
+        self.version = 0
+        self.at = 0
+        self.status: InvestigationState | None = None
+        self.subject = ""
+        self.investigation_type = ""
+        self.user_id: str | None = None
+        self.key: str | None = None
+        self.generation = 1
+        self.parent: str | None = None
+        self.metadata: Any = None
+        self.configuration: Any = None
+        self.created_at = 0
+        self.started_at: int | None = None
+        self.completed_at: int | None = None
+        self.failed_at: int | None = None
+        self.token: str | None = None
+        self.owner: str | None = None
+        self.attempt = 0
+        self.retry_count = 0
+        self.resume_requested = False
+        self.error_message: str | None = None
+        self.failure_kind: str | None = None
+        self.result: Any = None
+        self.last_checkpoint: Any = None
+        self.current_phase: str | None = None
+        self.progress = 0
+        self.tokens_used = 0
+        self.api_calls_made = 0
+        self.cost_estimate = Decimal(0)
+        self.phases: dict[str, Phase] = {}
+        self.calls: dict[str, Event] = {}
+        self.touched: dict[str, Phase | tuple[Event, Event | None]] | None = None
+        self.history: dict[str, Event] | None = None
+
+    def copy(self) -> Fold:
+        """An independent fold of the same events."""
+        other = copy(self)
+        other.phases = {name: copy(phase) for name, phase in self.phases.items()}
+        other.calls = dict(self.calls)
+        other.touched = None if self.touched is None else {}
+        other.history = None if self.history is None else dict(self.history)
+        return other
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in. Types that are not known change nothing but the version."""
+        self.version = event.sequence
+        self.at = event.at
+        handler = _HANDLERS.get(event.type)
+        if handler is not None:
+            handler(self, event)
+        if event.new_state is not None:
+            self._enter(event.new_state)
+
+    def phase_by_id(self, id: str) -> Phase | None:
+        """The phase of that id, if there is one."""
+        return next((p for p in self.phases.values() if p.id == id), None)
+
+    def _enter(self, state: InvestigationState) -> None:
+        self.status = state
+        if state in (_S.COMPLETED, _S.CANCELLED, _S.FAILED):
+            self.token = self.owner = None
+        if state is _S.RETRYING:
+            self.retry_count += 1
+            self.failed_at = self.error_message = self.failure_kind = None
+        self._count_progress()
+
+    def _count_progress(self) -> None:
+        if self.status is not None:
+            self.progress = overall(self.status, self.phases.values())
+
+    def _touch(self, phase: Phase, event: Event) -> None:
+        phase.sequence = event.sequence
+        if self.touched is not None:
+            self.touched[phase.id] = phase
+
+
+def _created(fold: Fold, event: Event) -> None:
+    data = event.data
+    fold.subject = data["subject"]
+    fold.investigation_type = data["investigation_type"]
+    fold.user_id = data.get("user_id")
+    fold.key = data.get("key")
+    fold.generation = data.get("generation", 1)
+    fold.parent = data.get("parent")
+    fold.metadata = data.get("metadata")
+    fold.configuration = data.get("configuration")
+    fold.created_at = event.at
+    _planned(fold, event)
+
+
+def _planned(fold: Fold, event: Event) -> None:
+    for planned in event.data.get("phases", ()):
+        _phase(fold, planned, event)
+    fold._count_progress()  # pyright: ignore[reportPrivateUsage]
+
+
+def _phase(fold: Fold, data: dict[str, Any], event: Event) -> Phase:
+    """The phase that an event names, made where the plan did not have it."""
+    phase = fold.phases.get(data["name"])
+    if phase is None:
+        tools = tuple(data.get("tools", ()))
+        phase = Phase(data["id"], data["name"], len(fold.phases) + 1, data.get("weight", 1), tools, event.sequence)
+        fold.phases[phase.name] = phase
+        fold._touch(phase, event)  # pyright: ignore[reportPrivateUsage]
+    return phase
+
+
+def _claimed(fold: Fold, event: Event) -> None:
+    fold.token = event.id
+    fold.owner = event.data["owner"]
+    fold.attempt += 1
+    fold.resume_requested = False
+
+
+def _released(fold: Fold, event: Event) -> None:
+    if event.data["token"] == fold.token:
+        fold.token = fold.owner = None
+
+
+def _started(fold: Fold, event: Event) -> None:
+    if fold.started_at is None:
+        fold.started_at = event.at
+
+
+def _completed(fold: Fold, event: Event) -> None:
+    fold.completed_at = event.at
+    fold.result = event.data.get("result")
+
+
+def _failed(fold: Fold, event: Event) -> None:
+    fold.failed_at = event.at
+    fold.failure_kind = event.data["kind"]
+    fold.error_message = event.data.get("message")
+
+
+def _transition(fold: Fold, event: Event) -> None:
+    if event.data.get("voids") is not None:
+        fold.token = fold.owner = None
+
+
+def _resume_requested(fold: Fold, event: Event) -> None:
+    fold.resume_requested = True
+
+
+def _phase_started(fold: Fold, event: Event) -> None:
+    phase = _phase(fold, event.data, event)
+    if event.late:
+        return
+    phase.status = PhaseState.RUNNING
+    phase.attempt = event.attempt
+    phase.started_at = event.data["started_at"]
+    phase.completed_at = phase.duration_ms = phase.error = None
+    if "weight" in event.data:
+        phase.weight = event.data["weight"]
+    if "tools" in event.data:
+        phase.tools = tuple(event.data["tools"])
+    if "input" in event.data:
+        phase.input = event.data["input"]
+        phase.input_sequence = event.sequence
+    fold.current_phase = phase.name
+    fold._touch(phase, event)  # pyright: ignore[reportPrivateUsage]
+
+
+def _phase_left(status: PhaseState) -> Callable[[Fold, Event], None]:
+    def handler(fold: Fold, event: Event) -> None:
+        data = event.data
+        phase = fold.phases.get(data["name"])
+        if phase is None or event.late:
+            return
+        phase.status = status
+        phase.completed_at = data.get("completed_at")
+        duration = data.get("duration_ms")
+        phase.duration_ms = None if duration is None else round(duration)
+        phase.progress = 100 if status is PhaseState.COMPLETED else phase.progress
+        if "output" in data:
+            phase.output = data["output"]
+            phase.output_sequence = event.sequence
+        phase.error = data.get("error")
+        fold._touch(phase, event)  # pyright: ignore[reportPrivateUsage]
+        if fold.current_phase == phase.name:
+            running = [p.name for p in fold.phases.values() if p.status is PhaseState.RUNNING]
+            fold.current_phase = running[-1] if running else None
+        fold._count_progress()  # pyright: ignore[reportPrivateUsage]
+
+    return handler
+
+
+def _phase_skipped(fold: Fold, event: Event) -> None:
+    _phase(fold, event.data, event)
+    _phase_left(PhaseState.SKIPPED)(fold, event)
+
+
+def _tool_started(fold: Fold, event: Event) -> None:
+    fold.calls[event.id] = event
+    if fold.touched is not None:
+        fold.touched[event.id] = (event, None)
+    if fold.history is not None:
+        fold.history[event.id] = event
+
+
+def _tool_closed(fold: Fold, event: Event) -> None:
+    data = event.data
+    call_id: str = data["call"]
+    started = fold.calls.pop(call_id, None) or event.started
+    if started is None and fold.history is not None:
+        started = fold.history.get(call_id)
+    if started is not None and fold.touched is not None:
+        fold.touched[call_id] = (started, event)
+    if "usage" in data:
+        _usage(fold, event)
+
+
+def _usage(fold: Fold, event: Event) -> None:
+    usage = event.data["usage"]
+    fold.tokens_used += usage.get("tokens_used", 0)
+    fold.api_calls_made += usage.get("api_calls_made", 0)
+    fold.cost_estimate += Decimal(usage.get("cost_estimate", "0"))
+
+
+def _checkpoint(fold: Fold, event: Event) -> None:
+    if not event.late:
+        fold.last_checkpoint = event.data["data"]
+
+
+_T = EventType
+_HANDLERS: Final[dict[str, Callable[[Fold, Event], None]]] = {
+    _T.INVESTIGATION_CREATED: _created,
+    _T.INVESTIGATION_CLAIMED: _claimed,
+    _T.INVESTIGATION_RELEASED: _released,
+    _T.INVESTIGATION_STARTED: _started,
+    _T.INVESTIGATION_COMPLETED: _completed,
+    _T.INVESTIGATION_FAILED: _failed,
+    _T.STATE_TRANSITION: _transition,
+    _T.RESUME_REQUESTED: _resume_requested,
+    _T.PHASE_PLANNED: _planned,
+    _T.PHASE_STARTED: _phase_started,
+    _T.PHASE_COMPLETED: _phase_left(PhaseState.COMPLETED),
+    _T.PHASE_FAILED: _phase_left(PhaseState.FAILED),
+    _T.PHASE_INTERRUPTED: _phase_left(PhaseState.PENDING),
+    _T.PHASE_SKIPPED: _phase_skipped,
+    _T.TOOL_STARTED: _tool_started,
+    _T.TOOL_COMPLETED: _tool_closed,
+    _T.TOOL_FAILED: _tool_closed,
+    _T.TOOL_INTERRUPTED: _tool_closed,
+    _T.USAGE_REPORTED: _usage,
+    _T.CHECKPOINT_SAVED: _checkpoint,
+}

@@ -1,0 +1,176 @@
+"""Project: the rows that a fold stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.fold import Fold, Phase
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, ToolRow
+from investigation_sdk.domain.states import Effect, ToolState
+
+INLINE_LIMIT: Final = 512
+"""Payloads up to so many characters of JSON stand in the rows; longer ones only in their event."""
+
+TEXT_LIMIT: Final = 4000
+"""Characters of an error message or a summary in a row; the event has all of it."""
+
+Encode = Callable[[Any], str]
+"""Gives a payload's JSON text: as it is where it is text already, else encoded."""
+
+
+def shorten(text: str | None, limit: int = TEXT_LIMIT) -> str | None:
+    """Text cut to `limit` characters, visibly."""
+    if text is None or len(text) <= limit:
+        return text
+    return f"{text[: limit - 40]}… ({len(text)} characters in the event)"
+
+
+def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> InvestigationRow:
+    """The row of the investigation itself, as of `version`."""
+    status = fold.status
+    assert status is not None
+    return InvestigationRow(
+        fold.id,
+        fold.tenant,
+        fold.user_id,
+        fold.subject,
+        fold.investigation_type,
+        fold.key,
+        fold.generation,
+        fold.parent,
+        encode(fold.metadata),
+        encode(fold.configuration),
+        fold.created_at,
+        status._value_,
+        version,
+        head,
+        fold.token,
+        fold.owner,
+        fold.attempt,
+        fold.current_phase,
+        fold.progress,
+        fold.started_at,
+        fold.completed_at,
+        fold.failed_at,
+        fold.at,
+        fold.retry_count,
+        shorten(fold.error_message),
+        fold.failure_kind,
+        None if fold.result is None else encode(fold.result),
+        None if fold.last_checkpoint is None else encode(fold.last_checkpoint),
+        int(fold.resume_requested),
+        fold.tokens_used,
+        fold.api_calls_made,
+        str(fold.cost_estimate),
+    )
+
+
+def _inline(payload: Any, encode: Encode) -> str | None:
+    if payload is None:
+        return None
+    text = encode(payload)
+    return text if len(text) <= INLINE_LIMIT else None
+
+
+def phase_row(investigation_id: str, phase: Phase, encode: Encode) -> PhaseRow:
+    """The row of one phase."""
+    return PhaseRow(
+        phase.id,
+        investigation_id,
+        phase.name,
+        phase.order,
+        phase.status._value_,
+        phase.progress,
+        phase.weight,
+        encode(list(phase.tools)),
+        phase.attempt,
+        phase.started_at,
+        phase.completed_at,
+        phase.duration_ms,
+        _inline(phase.input, encode),
+        _inline(phase.output, encode),
+        None if phase.error is None else encode(phase.error),
+        phase.input_sequence,
+        phase.output_sequence,
+        phase.sequence,
+    )
+
+
+_CLOSED: Final = {
+    "tool.completed": ToolState.COMPLETED.value,
+    "tool.failed": ToolState.FAILED.value,
+}
+
+
+def interrupted_state(effect: str | None) -> ToolState:
+    """What is known of a call that was cut off: an unsafe one may or may not have happened."""
+    return ToolState.UNKNOWN if effect == Effect.UNSAFE.value else ToolState.INTERRUPTED
+
+
+def tool_row(investigation_id: str, started: Event, closing: Event | None, encode: Encode) -> ToolRow:
+    """The row of one call, from the event that started it and the one that closed it last."""
+    data = started.data
+    get = data.get
+    opening = (
+        started.id,
+        investigation_id,
+        get("phase"),
+        data["agent"],
+        data["tool"],
+        get("version"),
+        data["started_at"],
+        get("effect"),
+        get("source", "executed"),
+        started.attempt,
+        started.parent_call,
+        _inline(get("input"), encode),
+        started.sequence,
+    )
+    if closing is None:
+        return ToolRow(*opening, None, None, "running", None, None, None, None, None, None, None, started.sequence)
+    end = closing.data
+    duration = end.get("duration_ms")
+    error = end.get("error")
+    output = end.get("output")
+    usage = end.get("usage") or _NO_USAGE
+    return ToolRow(
+        *opening,
+        end.get("completed_at"),
+        None if duration is None else round(duration),
+        _CLOSED.get(closing.type) or interrupted_state(get("effect")).value,
+        None if output is None else _inline(output, encode),
+        None if output is None else closing.sequence,
+        None if error is None else shorten(error_message(error)),
+        shorten(end.get("summary")),
+        usage.get("tokens_used"),
+        usage.get("api_calls_made"),
+        usage.get("cost_estimate"),
+        closing.sequence,
+    )
+
+
+_NO_USAGE: Final[dict[str, Any]] = {}
+
+
+def error_message(error: dict[str, Any]) -> str:
+    """One line for an error that an event describes: ``type: message``."""
+    message = error.get("message")
+    return f"{error['type']}: {message}" if message else str(error["type"])
+
+
+def touched_rows(fold: Fold, encode: Encode) -> list[Row]:
+    """The rows of what a fold says was touched since it was last asked; it forgets them."""
+    touched = fold.touched
+    if not touched:
+        return []
+    fold.touched = {}
+    rows: list[Row] = []
+    for item in touched.values():
+        if type(item) is tuple:
+            rows.append(tool_row(fold.id, item[0], item[1], encode))
+        else:
+            assert isinstance(item, Phase)
+            rows.append(phase_row(fold.id, item, encode))
+    return rows

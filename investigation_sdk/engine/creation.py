@@ -1,0 +1,68 @@
+"""What an investigation is created with, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from investigation_sdk.domain.records import PhasePlan
+from investigation_sdk.ids import Id, canonical, uuid7
+from investigation_sdk.storage.codec import encode
+
+
+def creation_data(
+    *,
+    subject: str,
+    investigation_type: str,
+    user_id: str | None,
+    key: str | None,
+    configuration: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any] | None,
+    phases: Sequence[str | PhasePlan],
+    parent: Id | None,
+    limit: int,
+) -> dict[str, Any]:
+    """The data of ``investigation.created``.
+
+    Raises:
+        ValueError: an empty subject, type or key; two planned phases of one name; a parent that is not an id.
+        PayloadTooLarge: configuration or metadata.
+    """
+    for name, value in (("subject", subject), ("investigation_type", investigation_type), ("key", key)):
+        if value is not None and (not isinstance(value, str) or not value):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"{name} must be text with something in it, not {value!r}")
+    data: dict[str, Any] = {"subject": subject, "investigation_type": investigation_type}
+    if user_id is not None:
+        data["user_id"] = user_id
+    if key is not None:
+        data["key"] = key
+    if parent is not None:
+        data["parent"] = canonical(parent)
+    data["configuration"] = encode(dict(configuration or {}), max_bytes=limit).text
+    data["metadata"] = encode(dict(metadata or {}), max_bytes=limit).text
+    planned = plan_data(phases)
+    if planned:
+        data["phases"] = planned
+    return data
+
+
+def plan_data(phases: Sequence[str | PhasePlan]) -> list[dict[str, Any]]:
+    """Planned phases as an event has them.
+
+    Raises:
+        ValueError: two of one name.
+    """
+    planned: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for item in phases:
+        plan = PhasePlan(item) if isinstance(item, str) else item
+        if plan.name in seen:
+            raise ValueError(f"two planned phases are called {plan.name!r}; give each its own name")
+        seen.add(plan.name)
+        data: dict[str, Any] = {"id": uuid7(), "name": plan.name}
+        if plan.weight != 1:
+            data["weight"] = plan.weight
+        if plan.tools:
+            data["tools"] = list(plan.tools)
+        planned.append(data)
+    return planned

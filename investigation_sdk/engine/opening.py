@@ -1,0 +1,172 @@
+"""Opening: create an investigation and drive it, or take over one that exists."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any, Final
+
+from investigation_sdk.clock import now_us, to_datetime
+from investigation_sdk.domain.commands import Claim, Command, Create
+from investigation_sdk.domain.states import InvestigationState
+from investigation_sdk.engine import queries
+from investigation_sdk.engine.ownership import describe, new_owner, provably_dead, retire
+from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.repair import empty
+from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.writer import KeyTaken
+from investigation_sdk.errors import (
+    InvestigationBusy,
+    InvestigationCancelled,
+    InvestigationError,
+    InvestigationFinished,
+    InvestigationUnfinished,
+)
+from investigation_sdk.ids import uuid7
+from investigation_sdk.storage.codec import decode
+from investigation_sdk.storage.commit import Lease
+
+_log = logging.getLogger("investigation_sdk.engine")
+_POLL: Final = 0.2
+
+
+async def durable(session: Session, entry: Entry) -> None:
+    """Wait on the I/O loop until an entry is durable.
+
+    Raises:
+        InvestigationError: it is refused.
+    """
+    waiter = session.waiter(entry, blocking=False)
+    if waiter is not None:
+        await waiter.wait_async()
+
+
+async def command(recorder: Recorder, investigation_id: str, what: Command) -> Session:
+    """Give a command from outside to an investigation that exists, and wait until it is durable.
+
+    Raises:
+        InvestigationError: it is refused.
+    """
+    session = await recorder.session(investigation_id)
+    await durable(session, recorder.submit(session, what))
+    return session
+
+
+async def create(
+    recorder: Recorder, data: dict[str, Any], *, tenant: str, actor: str | None, queue: bool = True, drive: bool = False
+) -> Session:
+    """Create an investigation; with `drive` also claim it, in the same commit.
+
+    Raises:
+        KeyTaken: its key names one that exists.
+        InvestigationNotFound: its parent is not there.
+    """
+    session = recorder.adopt(empty(uuid7(), tenant))
+    time_us = now_us()
+    if drive:
+        session.lease = Lease(session.id, new_owner(), recorder.ttl_us)
+    try:
+        with session.lock:
+            entry = session.submit(Create(time=time_us, actor=actor, data=data, queue=queue))
+            if session.lease is not None:
+                token = uuid7()
+                entry = session.submit(Claim(time=time_us, actor=actor, id=token, owner=session.lease.owner))
+        recorder.commit(session)
+        await durable(session, entry)
+    except BaseException:
+        if session.lease is not None:
+            retire(session.lease.owner)
+        raise
+    if drive:
+        recorder.drive(session, token)
+    return session
+
+
+async def take(recorder: Recorder, investigation_id: str, *, wait: float | None, actor: str | None) -> Session:
+    """Drive one that exists: get its lease, then append the claim.
+
+    An owner that is provably dead on this machine is succeeded at once; else `wait` seconds are spent (None:
+    one lease's life) on its lease running out.
+
+    Raises:
+        InvestigationBusy: somebody else drives it and is not known to be dead.
+        InvestigationError: it cannot be driven in its state.
+    """
+    session = await recorder.session(investigation_id)
+    lease = await _lease(recorder, investigation_id, recorder.ttl_us / 1e6 if wait is None else wait)
+    try:
+        session = await recorder.session(investigation_id)
+        token = uuid7()
+        session.lease = lease
+        claim = Claim(time=now_us(), actor=actor, id=token, owner=lease.owner)
+        await durable(session, recorder.submit(session, claim))
+    except BaseException:
+        await recorder.let_go(session)
+        raise
+    recorder.drive(session, token)
+    return session
+
+
+async def _lease(recorder: Recorder, resource: str, wait: float) -> Lease:
+    owner = new_owner()
+    deadline = time.monotonic() + wait
+    said = False
+    try:
+        while True:
+            lease = await recorder.backend.claim(resource, owner, ttl=recorder.ttl_us)
+            if lease is not None:
+                return lease
+            holder = await recorder.backend.holder(resource)
+            if holder is None:
+                continue
+            if provably_dead(holder.owner):
+                await recorder.backend.release(holder)
+                continue
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _busy(resource, holder)
+            if not said:
+                said = True
+                _log.warning(
+                    "Investigation %s is driven by %s; waiting up to %.0f s for it to end.",
+                    resource,
+                    describe(holder.owner),
+                    left,
+                )
+            await asyncio.sleep(min(_POLL, left))
+    except BaseException:
+        retire(owner)
+        raise
+
+
+async def existing(recorder: Recorder, taken: KeyTaken, data: dict[str, Any]) -> InvestigationError:
+    """The error for a key that names an investigation already: finished or not, with its id."""
+    row = await queries.get_row(recorder.backend, taken.existing_id)
+    key = data["key"]
+    if row.status == InvestigationState.COMPLETED.value:
+        result = None if row.result is None else decode(row.result)
+        return InvestigationFinished(
+            f"Key {key!r} names investigation {row.id}, which is completed.", result=result, investigation_id=row.id
+        )
+    if row.status == InvestigationState.CANCELLED.value:
+        return InvestigationCancelled(
+            f"Key {key!r} names investigation {row.id}, which was cancelled. Use another key, or on_finished='new'.",
+            investigation_id=row.id,
+        )
+    return InvestigationUnfinished(
+        f"Key {key!r} names investigation {row.id}, which is {row.status} and not finished. Drive it with "
+        f"sdk.attach({row.id!r}), cancel it with sdk.service.cancel({row.id!r}), or use another key.",
+        investigation_id=row.id,
+    )
+
+
+def _busy(investigation_id: str, holder: Lease) -> InvestigationError:
+    until = to_datetime(holder.expires_at)
+    return InvestigationBusy(
+        f"Investigation {investigation_id} is driven by {describe(holder.owner)}, whose lease lasts until "
+        f"{until:%H:%M:%S} UTC. Wait longer with wait=, or stop that process.",
+        owner=holder.owner,
+        expires_at=until,
+        investigation_id=investigation_id,
+    )

@@ -1,0 +1,328 @@
+"""The reading side: rows and stored events become records."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+from investigation_sdk.clock import from_datetime, to_datetime
+from investigation_sdk.domain.records import (
+    Investigation,
+    InvestigationEvent,
+    InvestigationPhase,
+    Page,
+    Problem,
+    ToolExecution,
+    Usage,
+    VerificationReport,
+)
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
+from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
+from investigation_sdk.errors import InvestigationNotFound
+from investigation_sdk.ids import lower_bound
+from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.chain import Checker
+from investigation_sdk.storage.codec import decode
+from investigation_sdk.storage.commit import Query, StoredEvent, Where
+
+When: TypeAlias = datetime | timedelta
+"""A moment, or how long ago."""
+
+_PAGE: Final = 1000
+
+
+def check_limit(limit: int) -> int:
+    """A page's size, checked.
+
+    Raises:
+        ValueError: it is not from 1 to 1000.
+    """
+    if not 1 <= limit <= _PAGE:
+        raise ValueError(f"limit={limit} is not from 1 to {_PAGE}; go on with after=page.next for more")
+    return limit
+
+
+def created_between(since: When | None, until: When | None) -> list[Where]:
+    """Conditions on ids: UUIDv7s sort by the time of their creation."""
+    wheres: list[Where] = []
+    if since is not None:
+        wheres.append(Where("id", ">=", lower_bound(_moment(since))))
+    if until is not None:
+        wheres.append(Where("id", "<", lower_bound(_moment(until))))
+    return wheres
+
+
+def _moment(when: When) -> int:
+    return from_datetime(datetime.now(UTC) - when if isinstance(when, timedelta) else when)
+
+
+def equals(field: str, value: Any) -> list[Where]:
+    """A condition that a value, or one of several, is there; none for None."""
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [Where(field, "=", str(value))]
+    return [Where(field, "in", tuple(str(v) for v in value))]
+
+
+async def get_row(backend: Backend, investigation_id: str) -> InvestigationRow:
+    """The row of an investigation.
+
+    Raises:
+        InvestigationNotFound: there is none of that id.
+    """
+    row = await backend.get("investigation", investigation_id)
+    if not isinstance(row, InvestigationRow):
+        raise InvestigationNotFound(
+            f"There is no investigation {investigation_id} in this store.", investigation_id=investigation_id
+        )
+    return row
+
+
+def investigation(row: InvestigationRow) -> Investigation:
+    """The record of a row."""
+    return Investigation(
+        id=row.id,
+        user_id=row.user_id,
+        subject=row.subject,
+        investigation_type=row.investigation_type,
+        key=row.key,
+        status=InvestigationState(row.status),
+        current_phase=row.current_phase,
+        progress_percentage=row.progress_percentage,
+        created_at=to_datetime(row.created_at),
+        started_at=_time(row.started_at),
+        completed_at=_time(row.completed_at),
+        failed_at=_time(row.failed_at),
+        updated_at=to_datetime(row.updated_at),
+        retry_count=row.retry_count,
+        error_message=row.error_message,
+        failure_kind=row.failure_kind,
+        parent_investigation_id=row.parent_investigation_id,
+        result=_value(row.result),
+        metadata=_value(row.metadata) or {},
+        configuration=_value(row.configuration) or {},
+        usage=Usage(
+            tokens_used=row.tokens_used,
+            api_calls_made=row.api_calls_made,
+            cost_estimate=Decimal(row.cost_estimate),
+        ),
+        version=row.version,
+        tenant_id=row.tenant_id or None,
+    )
+
+
+async def phase(backend: Backend, row: PhaseRow) -> InvestigationPhase:
+    """The record of a row; payloads that are not in it come from their events."""
+    return InvestigationPhase(
+        id=row.id,
+        investigation_id=row.investigation_id,
+        phase_name=row.phase_name,
+        phase_order=row.phase_order,
+        status=PhaseState(row.status),
+        progress_percentage=row.progress_percentage,
+        started_at=_time(row.started_at),
+        completed_at=_time(row.completed_at),
+        duration_ms=row.duration_ms,
+        input_data=await _payload(backend, row.investigation_id, row.input_data, row.input_sequence, "input"),
+        output_data=await _payload(backend, row.investigation_id, row.output_data, row.output_sequence, "output"),
+        error_details=_value(row.error_details),
+    )
+
+
+async def tool(backend: Backend, row: ToolRow) -> ToolExecution:
+    """The record of a row; payloads that are not in it come from their events."""
+    id = row.investigation_id
+    parameters = await _payload(backend, id, row.input_parameters, row.input_sequence, "input")
+    return ToolExecution(
+        id=row.id,
+        investigation_id=id,
+        phase_id=row.phase_id,
+        agent_name=row.agent_name,
+        tool_name=row.tool_name,
+        tool_version=row.tool_version,
+        started_at=to_datetime(row.started_at),
+        completed_at=_time(row.completed_at),
+        duration_ms=row.duration_ms,
+        status=ToolState(row.status),
+        input_parameters=parameters if isinstance(parameters, dict) else {"": parameters},
+        output_result=await _payload(backend, id, row.output_result, row.output_sequence, "output"),
+        error_message=row.error_message,
+        tokens_used=row.tokens_used,
+        api_calls_made=row.api_calls_made,
+        cost_estimate=None if row.cost_estimate is None else Decimal(row.cost_estimate),
+        effect=None if row.effect is None else Effect(row.effect),
+        source=row.source,  # pyright: ignore[reportArgumentType]
+        attempt=row.attempt,
+        result_summary=row.result_summary,
+    )
+
+
+async def _payload(backend: Backend, id: str, inline: str | None, sequence: int | None, member: str) -> Any:
+    if inline is not None:
+        return decode(inline)
+    if sequence is None:
+        return None
+    events = await backend.read_events(id, after=sequence - 1, limit=1)
+    if not events or events[0].sequence != sequence:
+        return None
+    return _value(_member(events[0].event_data, member))
+
+
+def _member(event_data: str, member: str) -> str | None:
+    data: dict[str, Any] = json.loads(event_data)
+    return json.dumps(data[member], ensure_ascii=False) if member in data else None
+
+
+def event(stored: StoredEvent) -> InvestigationEvent:
+    """The record of a stored event. What its data says comes back decoded; user classes as inert notes."""
+    data = decode(stored.event_data)
+    return InvestigationEvent(
+        id=stored.id,
+        investigation_id=stored.investigation_id,
+        sequence=stored.sequence,
+        event_type=stored.event_type,
+        event_timestamp=to_datetime(stored.event_timestamp),
+        actor=stored.actor,
+        previous_state=None if stored.previous_state is None else InvestigationState(stored.previous_state),
+        new_state=None if stored.new_state is None else InvestigationState(stored.new_state),
+        event_data=data if isinstance(data, dict) else {"": data},
+        metadata=_value(stored.metadata) or {},
+        hash=stored.hash.hex(),
+    )
+
+
+async def find(backend: Backend, key: str, investigation_type: str, tenant: str) -> InvestigationRow | None:
+    """The newest generation of a key."""
+    wheres = (
+        Where("tenant_id", "=", tenant),
+        Where("investigation_type", "=", investigation_type),
+        Where("key", "=", key),
+    )
+    rows = await backend.find(Query("investigation", wheres, sort="generation", descending=True, limit=1))
+    return rows[0] if rows and isinstance(rows[0], InvestigationRow) else None
+
+
+async def list_investigations(
+    backend: Backend, wheres: Sequence[Where], after: str | None, limit: int
+) -> Page[Investigation]:
+    """A page of investigations, newest first."""
+    rows, next = await _page(backend, Query("investigation", tuple(wheres), "id", True, _after(after), limit))
+    return Page([investigation(row) for row in rows if isinstance(row, InvestigationRow)], next)
+
+
+async def list_tools(
+    backend: Backend, wheres: Sequence[Where], after: str | None, limit: int, *, newest_first: bool
+) -> Page[ToolExecution]:
+    """A page of calls, in the order of their start."""
+    rows, next = await _page(backend, Query("tool", tuple(wheres), "id", newest_first, _after(after), limit))
+    records = await asyncio.gather(*(tool(backend, row) for row in rows if isinstance(row, ToolRow)))
+    return Page(list(records), next)
+
+
+async def phase_named(backend: Backend, investigation_id: str, name: str) -> str | None:
+    """The id of a phase by its name."""
+    wheres = (Where("investigation_id", "=", investigation_id), Where("phase_name", "=", name))
+    rows = await backend.find(Query("phase", wheres, limit=1))
+    return rows[0].id if rows else None
+
+
+async def list_phases(backend: Backend, investigation_id: str) -> list[InvestigationPhase]:
+    """All phases, in order."""
+    await get_row(backend, investigation_id)
+    records: list[InvestigationPhase] = []
+    query = Query("phase", (Where("investigation_id", "=", investigation_id),), "phase_order", limit=_PAGE)
+    while True:
+        rows = [row for row in await backend.find(query) if isinstance(row, PhaseRow)]
+        records += await asyncio.gather(*(phase(backend, row) for row in rows))
+        if len(rows) < _PAGE:
+            return records
+        after = (rows[-1].phase_order, rows[-1].id)
+        query = Query("phase", query.where, "phase_order", after=after, limit=_PAGE)
+
+
+def _after(after: str | None) -> tuple[Any, str] | None:
+    return None if after is None else (after, after)
+
+
+async def _page(backend: Backend, query: Query) -> tuple[list[Any], str | None]:
+    """Rows of a page, and where the next begins: None where this is the last. One row more is asked for."""
+    limit = query.limit
+    more = Query(query.kind, query.where, query.sort, query.descending, query.after, min(limit + 1, _PAGE + 1))
+    rows = list(await backend.find(more))
+    return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
+
+
+async def read_events(
+    backend: Backend, investigation_id: str, types: Sequence[str] | None, actor: str | None, after: int, limit: int
+) -> Page[InvestigationEvent]:
+    """A page of events, in order."""
+    await get_row(backend, investigation_id)
+    found: list[StoredEvent] = []
+    position = after
+    while len(found) <= limit:
+        page = await backend.read_events(investigation_id, after=position, limit=_PAGE, event_type=types)
+        found += [e for e in page if actor is None or e.actor == actor]
+        if len(page) < _PAGE:
+            break
+        position = page[-1].sequence
+    next = str(found[limit - 1].sequence) if len(found) > limit else None
+    return Page([event(e) for e in found[:limit]], next)
+
+
+async def iterate_events(
+    backend: Backend, investigation_id: str, types: Sequence[str] | None, after: int
+) -> AsyncIterator[Sequence[InvestigationEvent]]:
+    """All events behind `after`, in order, a chunk at a time."""
+    await get_row(backend, investigation_id)
+    while True:
+        page = await backend.read_events(investigation_id, after=after, limit=_PAGE, event_type=types)
+        if page:
+            yield [event(stored) for stored in page]
+        if len(page) < _PAGE:
+            return
+        after = page[-1].sequence
+
+
+async def verify(backend: Backend, investigation_id: str) -> VerificationReport:
+    """Check the chain of one investigation, its columns, and that its row states its end."""
+    row = await get_row(backend, investigation_id)
+    checker = Checker(investigation_id)
+    after = 0
+    while True:
+        # Events that were appended since the row was read are not the row's.
+        page = [e for e in await backend.read_events(investigation_id, after=after, limit=_PAGE)]
+        again = await get_row(backend, investigation_id) if len(page) < _PAGE else row
+        checker.add(page)
+        if len(page) < _PAGE:
+            if again.version != row.version and checker.sequence < again.version:
+                row, after = again, checker.sequence
+                continue
+            row = again
+            break
+        after = page[-1].sequence
+    problems = checker.finish(row.version, row.head)
+    return VerificationReport(
+        investigation_id=investigation_id,
+        ok=not problems,
+        checked=checker.checked,
+        head=checker.head.hex(),
+        problems=[Problem(sequence=p.sequence, kind=p.kind, message=p.message) for p in problems],
+    )
+
+
+def _time(time_us: int | None) -> datetime | None:
+    return None if time_us is None else to_datetime(time_us)
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else decode(text)
+
+
+async def next_or_none(chunks: AsyncIterator[Sequence[InvestigationEvent]]) -> Sequence[InvestigationEvent] | None:
+    """The next chunk, None after the last."""
+    return await anext(chunks, None)

@@ -1,0 +1,379 @@
+"""The recorder: one store, the thread that owns its connections, and the sessions of this process.
+
+Everything above submits here and waits here; whether commits go through the writer on the I/O thread or are made
+on the caller's own thread (a backend that never blocks) is decided here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from investigation_sdk.domain.commands import Submission
+from investigation_sdk.engine import ownership
+from investigation_sdk.engine.io_thread import IOThread
+from investigation_sdk.engine.repair import load, repair
+from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.waiting import Waiter, wake
+from investigation_sdk.engine.writer import Writer, refused
+from investigation_sdk.errors import InvestigationError
+from investigation_sdk.storage.backend import Backend, InlineBackend
+from investigation_sdk.storage.commit import CommitStatus, StoredEvent
+
+T = TypeVar("T")
+Observer = Callable[[Session, Sequence[StoredEvent]], None]
+
+_log = logging.getLogger("investigation_sdk.engine")
+
+MAX_QUEUED: Final = 2000
+"""Events of one investigation that may wait to be durable; then callers wait for the store."""
+
+EXIT_SECONDS: Final = 5.0
+_WATCH_SECONDS: Final = 0.2
+
+
+class Recorder:
+    """See the module.
+
+    Args:
+        ttl_us: How long a lease lasts without a heartbeat, µs.
+        patience: Seconds for which a store that does not answer is tried before those who wait are told.
+    """
+
+    def __init__(self, backend: Backend, *, ttl_us: int, patience: float = 10.0) -> None:
+        self.backend = backend
+        self.ttl_us = ttl_us
+        self.io = IOThread()
+        self.observers: list[Observer] = []
+        self._inline: InlineBackend | None = backend if isinstance(backend, InlineBackend) else None
+        self._patience = patience
+        self._writer = Writer(backend, patience=patience)
+        self._opening = asyncio.Lock()
+        self._opened = False
+        self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+        self._driven: dict[str, Session] = {}
+        self._watched: dict[str, Session] = {}
+        self._beat_task: asyncio.Task[None] | None = None
+        self._nudge: asyncio.Event | None = None
+        _recorders.add(self)
+
+    # ---- opening and closing
+
+    async def opened(self) -> None:
+        """Open the store, if it is not open. To be run on the I/O thread."""
+        if self._opened:
+            return
+        async with self._opening:
+            if self._opened:
+                return
+            await self.backend.open()
+            if self._inline is None:
+                await self._writer.start()
+            self._nudge = asyncio.Event()
+            self._beat_task = asyncio.create_task(self._beat(), name="investigation-heartbeat")
+            self._opened = True
+
+    async def _close(self) -> None:
+        if not self._opened:
+            return
+        self._opened = False
+        if self._beat_task is not None:
+            self._beat_task.cancel()
+            await asyncio.gather(self._beat_task, return_exceptions=True)
+        if self._inline is None:
+            await self._writer.stop()
+        await self.backend.close()
+
+    def close(self) -> None:
+        """Flush, close the store and end the thread; blocks. Can be opened again."""
+        if self._opened:
+            self.flush(EXIT_SECONDS)
+            self.io.call(self._close())
+        self.io.stop()
+        self._opening = asyncio.Lock()
+
+    async def aclose(self) -> None:
+        """Flush, close the store and end the thread. Can be opened again."""
+        if self._opened:
+            await self.aflush(EXIT_SECONDS)
+            await self.io.acall(self._close())
+        self.io.stop()
+        self._opening = asyncio.Lock()
+
+    # ---- submitting and waiting
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Open the store and run a coroutine on the I/O thread; blocks."""
+        return self.io.call(self._when_open(coroutine))
+
+    async def acall(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Open the store and run a coroutine on the I/O thread."""
+        return await self.io.acall(self._when_open(coroutine))
+
+    async def _when_open(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            await self.opened()
+        except BaseException:
+            coroutine.close()
+            raise
+        return await coroutine
+
+    def submit(self, session: Session, submission: Submission, *, lazy: bool = False) -> Entry:
+        """Submit and see to it that it is committed: at once, or (`lazy`) with whatever is next, or soon.
+
+        Raises:
+            InvestigationError: the submission is refused.
+        """
+        entry = session.submit(submission)
+        if self._inline is not None:
+            self._commit_inline(session)
+        elif lazy:
+            self._writer.linger(session)
+        else:
+            self._writer.kick(session)
+        return entry
+
+    def commit(self, session: Session) -> None:
+        """See to it that what is queued is committed."""
+        if self._inline is not None:
+            self._commit_inline(session)
+        else:
+            self._writer.kick(session)
+
+    def _commit_inline(self, session: Session) -> None:
+        backend = self._inline
+        assert backend is not None
+        with session.lock:
+            while (commit := session.seal()) is not None:
+                result = backend.commit_now((commit,))[0]
+                if result.status is CommitStatus.APPLIED:
+                    woken = session.on_applied()
+                elif result.status is CommitStatus.CONFLICT:
+                    woken = _run_now(repair(session, backend))
+                else:
+                    woken = refused(session, result)
+                if woken:
+                    wake(woken)
+
+    def crowded(self, session: Session) -> Entry | None:
+        """The entry to wait for, where more is queued than may be."""
+        if session.queued_events <= MAX_QUEUED:
+            return None
+        with session.lock:
+            return session.queue[-1] if session.queue else None
+
+    # ---- sessions
+
+    def adopt(self, session: Session) -> Session:
+        """Make a session known: to commands from this process, and to those who watch."""
+        if self.observers:
+            session.on_commit = functools.partial(self._committed, weakref.ref(session))
+        self._sessions[session.id] = session
+        return session
+
+    def observe(self, observer: Observer) -> None:
+        """Call `observer` with a session and the events of each of its commits; it must be quick."""
+        self.observers.append(observer)
+        for session in list(self._sessions.values()):
+            self.adopt(session)
+
+    def _committed(self, reference: weakref.ref[Session], events: Sequence[StoredEvent]) -> None:
+        session = reference()
+        if session is None:
+            return
+        for observer in self.observers:
+            try:
+                observer(session, events)
+            except Exception:
+                _log.exception("An observer failed; the record is not concerned.")
+
+    async def session(self, investigation_id: str) -> Session:
+        """The session of an investigation in this process, brought up to date.
+
+        Raises:
+            InvestigationNotFound: there is no such investigation.
+        """
+        session = self._sessions.get(investigation_id)
+        if session is None or session.broken is not None or session.abandoned:
+            return self.adopt(await load(self.backend, investigation_id))
+        await self.refresh(session)
+        return session
+
+    async def refresh(self, session: Session) -> None:
+        """Fold in what others have written."""
+        if self._inline is not None:
+            with session.lock:
+                wake(_run_now(repair(session, self.backend)))
+            self._commit_inline(session)
+        else:
+            await self._writer.refresh(session)
+
+    # ---- driving
+
+    def drive(self, session: Session, token: str) -> None:
+        """From now on this process drives it: its lease is renewed."""
+        session.own(token)
+        self._driven[session.id] = session
+
+    async def let_go(self, session: Session) -> None:
+        """This process no longer drives it: give up the lease."""
+        self._driven.pop(session.id, None)
+        session.disown()
+        lease, session.lease = session.lease, None
+        if lease is not None:
+            ownership.retire(lease.owner)
+            with contextlib.suppress(InvestigationError):
+                await self.backend.release(lease)
+
+    def abandon(self, session: Session) -> None:
+        """As if this process had been killed: write nothing more, keep the lease, let the owner be dead."""
+        session.abandoned = True
+        self._driven.pop(session.id, None)
+        self._sessions.pop(session.id, None)
+        if session.lease is not None:
+            ownership.retire(session.lease.owner)
+
+    def watch(self, session: Session, *, blocking: bool) -> Waiter | None:
+        """A waiter for the next change of what stops `session`; None if nothing stops it."""
+        with session.lock:
+            if session.stop is None:
+                return None
+            waiter = Waiter(blocking=blocking)
+            session.changed.append(waiter)
+        self._watched[session.id] = session
+        loop = self.io.loop
+        if loop is not None and self._nudge is not None:
+            loop.call_soon_threadsafe(self._nudge.set)
+        return waiter
+
+    async def _beat(self) -> None:
+        """Renew leases, and look at investigations whose owners wait for a change."""
+        period = self.ttl_us / 3e6
+        renew_at = time.monotonic() + period
+        assert self._nudge is not None
+        while True:
+            pause = _WATCH_SECONDS if self._watched else max(0.01, renew_at - time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._nudge.wait(), min(pause, period))
+            self._nudge.clear()
+            try:
+                await self._look_at_watched()
+                if time.monotonic() >= renew_at:
+                    renew_at = time.monotonic() + period
+                    await self._renew()
+            except InvestigationError as error:
+                _log.warning("The heartbeat did not reach the store: %s", error)
+            except Exception:
+                _log.exception("The heartbeat failed; it goes on.")
+            if self._watched:
+                await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _look_at_watched(self) -> None:
+        for session in list(self._watched.values()):
+            if session.changed:
+                await self.refresh(session)
+            if not session.changed:
+                self._watched.pop(session.id, None)
+
+    async def _renew(self) -> None:
+        sessions = [s for s in self._driven.values() if s.lease is not None]
+        if not sessions:
+            return
+        leases = [s.lease for s in sessions if s.lease is not None]
+        for session, renewed in zip(sessions, await self.backend.renew(leases, ttl=self.ttl_us), strict=True):
+            if renewed is None or (renewed.version or 0) > session.decided.version:
+                await self.refresh(session)
+
+    # ---- flushing
+
+    def _behind(self) -> list[Session]:
+        return [s for s in list(self._sessions.values()) if s.queued_events and not s.abandoned]
+
+    def _last(self, session: Session, *, blocking: bool) -> Waiter | None:
+        with session.lock:
+            entries = session.queue or (session.in_flight.entries if session.in_flight else [])
+            try:
+                return session.waiter(entries[-1], blocking=blocking) if entries else None
+            except InvestigationError:
+                return None
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Commit what is queued, for at most `timeout` seconds; how many events are still not durable."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for session in self._behind():
+            self.commit(session)
+            waiter = self._last(session, blocking=True)
+            if waiter is not None:
+                with contextlib.suppress(InvestigationError):
+                    waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return sum(session.queued_events for session in self._behind())
+
+    async def aflush(self, timeout: float | None = None) -> int:
+        """As :meth:`flush`, for tasks."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                for session in self._behind():
+                    self.commit(session)
+                    waiter = self._last(session, blocking=False)
+                    if waiter is not None:
+                        with contextlib.suppress(InvestigationError):
+                            await waiter.wait_async()
+        return sum(session.queued_events for session in self._behind())
+
+    def at_exit(self) -> None:
+        """Flush at the end of the process, for a bounded time, and say what could not be written."""
+        if not self._opened:
+            return
+        left = self.flush(EXIT_SECONDS)
+        if left:
+            _log.error("%d events could not be written before the process ended.", left)
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: the parent's thread, connections and sessions are not this process's."""
+        for session in list(self._sessions.values()):
+            session.lock = threading.RLock()
+            session.abandoned = True
+        self._sessions = weakref.WeakValueDictionary()
+        self._driven, self._watched = {}, {}
+        self.io = IOThread()
+        self._opening = asyncio.Lock()
+        self._opened = False
+        self._writer = Writer(self.backend, patience=self._patience)
+
+
+def _run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never suspends: one over a backend that never blocks."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a backend that offers commit_now must not suspend in its other methods")
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _flush_all() -> None:
+    for recorder in list(_recorders):
+        recorder.at_exit()
+
+
+def _after_fork() -> None:
+    ownership.forget_all()
+    for recorder in list(_recorders):
+        recorder.after_fork_in_child()
+
+
+atexit.register(_flush_all)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,89 @@
+"""Repair: bring a session up to what the store has, after a conflict or when others have written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
+from investigation_sdk.domain.unproject import fold_from_rows
+from investigation_sdk.engine.reading import to_event
+from investigation_sdk.engine.session import Session, Woken
+from investigation_sdk.errors import InvestigationNotFound
+from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.chain import link
+from investigation_sdk.storage.codec import Json
+from investigation_sdk.storage.commit import Kind, Query, StoredEvent, Where
+
+RowT = TypeVar("RowT", PhaseRow, ToolRow)
+
+_PAGE = 1000
+
+
+async def read_after(backend: Backend, investigation_id: str, after: int) -> list[StoredEvent]:
+    """All events behind `after`."""
+    events: list[StoredEvent] = []
+    while True:
+        page = await backend.read_events(investigation_id, after=after, limit=_PAGE)
+        events += page
+        if len(page) < _PAGE:
+            return events
+        after = page[-1].sequence
+
+
+async def repair(session: Session, backend: Backend) -> Woken:
+    """Fold what others have written, decide again what is queued; whom to wake.
+
+    Raises:
+        BackendUnavailable: the store does not answer; nothing was changed.
+    """
+    found = await read_after(backend, session.id, session.acked.version)
+    if found:
+        first = found[0]
+        if link(session.head, first.header, first.event_data) == first.hash:
+            return session.on_found(found, to_event)
+    else:
+        row = await backend.get("investigation", session.id)
+        if isinstance(row, InvestigationRow) and (row.version, row.head) == (session.acked.version, session.head):
+            return session.on_found((), to_event)
+    return session.on_gone(
+        f"Investigation {session.id} in the store is not the one that was written here: event "
+        f"{session.acked.version} is gone or another. It was deleted, or the store was set back to a backup."
+    )
+
+
+async def load(backend: Backend, investigation_id: str) -> Session:
+    """A session for an investigation that is in the store, made from its rows of one version.
+
+    Raises:
+        InvestigationNotFound: there is none of that id.
+    """
+    while True:
+        row = await backend.get("investigation", investigation_id)
+        if not isinstance(row, InvestigationRow):
+            raise InvestigationNotFound(
+                f"There is no investigation {investigation_id} in this store.", investigation_id=investigation_id
+            )
+        phases = await _all(backend, "phase", investigation_id, PhaseRow)
+        calls = await _all(backend, "tool", investigation_id, ToolRow, Where("status", "=", "running"))
+        again = await backend.get("investigation", investigation_id)
+        if isinstance(again, InvestigationRow) and again.version == row.version:
+            fold = fold_from_rows(row, phases, calls, Json)
+            return Session(fold, row.head)
+
+
+async def _all(backend: Backend, kind: Kind, investigation_id: str, of: type[RowT], *where: Where) -> list[RowT]:
+    rows: list[RowT] = []
+    query = Query(kind, (Where("investigation_id", "=", investigation_id), *where), limit=_PAGE)
+    while True:
+        page = [row for row in await backend.find(query) if isinstance(row, of)]
+        rows += page
+        if len(page) < _PAGE:
+            return rows
+        query = replace(query, after=(page[-1].id, page[-1].id))
+
+
+def empty(investigation_id: str, tenant: str) -> Session:
+    """A session for an investigation that is about to be created."""
+    return Session(Fold(investigation_id, tenant))

@@ -1,0 +1,207 @@
+"""The state service: what may be done to an investigation from outside the block that drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from investigation_sdk.clock import from_datetime, now_us
+from investigation_sdk.domain.commands import Ask, Command, Fact, Transition
+from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.records import Investigation, InvestigationEvent, PhasePlan, ToolExecution
+from investigation_sdk.domain.rows import ToolRow
+from investigation_sdk.domain.states import InvestigationState, Verb
+from investigation_sdk.engine import opening, queries
+from investigation_sdk.engine.creation import creation_data
+from investigation_sdk.engine.observers import StateHooks
+from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.errors import InvestigationNotFound
+from investigation_sdk.ids import Id, canonical, uuid7
+from investigation_sdk.storage.codec import encode
+
+S = TypeVar("S", bound=Callable[[Investigation, InvestigationEvent], Any])
+
+
+class InvestigationStateService:
+    """Commands to investigations, from whoever operates them. Each is recorded with its actor and its reason.
+
+    Every method raises InvestigationNotFound for an unknown id, InvalidStateTransition where the state does not
+    allow it, and BackendUnavailable where the store does not take it.
+    """
+
+    def __init__(self, recorder: Recorder, *, tenant: str, max_inline_bytes: int) -> None:
+        self._recorder = recorder
+        self._tenant = tenant
+        self._limit = max_inline_bytes
+        self._hooks = StateHooks(recorder)
+
+    async def create_investigation(
+        self,
+        user_id: str,
+        subject: str,
+        investigation_type: str,
+        configuration: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        phases: Sequence[str | PhasePlan] = (),
+        metadata: Mapping[str, Any] | None = None,
+        parent: Id | None = None,
+        queue: bool = True,
+        actor: str | None = None,
+    ) -> Investigation:
+        """Created, and queued unless ``queue=False``; drive it with ``sdk.attach(id)``.
+
+        Raises:
+            InvestigationUnfinished, InvestigationFinished: the key names one that exists.
+        """
+        data = creation_data(
+            subject=subject,
+            investigation_type=investigation_type,
+            user_id=user_id,
+            key=key,
+            configuration=configuration,
+            metadata=metadata,
+            phases=phases,
+            parent=parent,
+            limit=self._limit,
+        )
+        id = await self._recorder.acall(self._create(data, actor, queue))
+        return await self._get(id)
+
+    async def _create(self, data: dict[str, Any], actor: str | None, queue: bool) -> str:
+        try:
+            session = await opening.create(self._recorder, data, tenant=self._tenant, actor=actor, queue=queue)
+        except opening.KeyTaken as taken:
+            raise await opening.existing(self._recorder, taken, data) from None
+        return session.id
+
+    async def transition_state(
+        self, investigation_id: Id, new_state: InvestigationState, reason: str | None = None, *, actor: str | None = None
+    ) -> bool:
+        """Change the state by hand, by one legal step. Whoever drives a running one loses it by that, but for a pause.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidStateTransition: the table does not allow it; `allowed` says what it does.
+        """
+        state = InvestigationState(new_state)
+        await self._give(investigation_id, Transition(time=now_us(), new_state=state, reason=reason, actor=actor))
+        return True
+
+    async def record_tool_execution(
+        self,
+        investigation_id: Id,
+        phase_id: str | None,
+        agent_name: str,
+        tool_name: str,
+        input_parameters: Mapping[str, Any],
+        result: Any = None,
+        error: str | None = None,
+        *,
+        tool_version: str | None = None,
+        started_at: datetime | None = None,
+        completed_at: datetime | None = None,
+        tokens_used: int | None = None,
+        api_calls_made: int | None = None,
+        cost_estimate: Decimal | None = None,
+        actor: str | None = None,
+    ) -> ToolExecution:
+        """Record a call that ran elsewhere (``source="reported"``); failed if `error` is given.
+
+        Raises:
+            InvestigationNotFound: there is no such investigation, or it has no such phase.
+            PayloadTooLarge: parameters or result cannot be recorded.
+        """
+        time = now_us()
+        started_us = time if started_at is None else from_datetime(started_at)
+        ended_us = time if completed_at is None else from_datetime(completed_at)
+        opened: dict[str, Any] = {"tool": tool_name, "agent": agent_name, "started_at": started_us, "source": "reported"}
+        if phase_id is not None:
+            opened["phase"] = canonical(phase_id)
+        if tool_version is not None:
+            opened["version"] = tool_version
+        opened["input"] = encode(dict(input_parameters), max_bytes=self._limit).text
+        started = Event(uuid7(), "tool.started", opened, time, actor=actor)
+        closed: dict[str, Any] = {"call": started.id, "completed_at": ended_us}
+        if completed_at is not None and started_at is not None:
+            closed["duration_ms"] = (ended_us - started_us) / 1000
+        usage = {"tokens_used": tokens_used, "api_calls_made": api_calls_made}
+        usage = {name: value for name, value in usage.items() if value is not None}
+        if cost_estimate is not None:
+            usage = {**usage, "cost_estimate": format(cost_estimate, "f")}
+        if usage:
+            closed["usage"] = usage
+        if error is None:
+            closed["output"] = encode(result, max_bytes=self._limit).text
+        else:
+            closed["error"] = {"type": "reported", "message": error}
+        kind = "tool.completed" if error is None else "tool.failed"
+        ended = Event(uuid7(), kind, closed, time, actor=actor, started=started)
+        return await self._recorder.acall(self._report(canonical(investigation_id), started, ended))
+
+    async def _report(self, investigation_id: str, started: Event, ended: Event) -> ToolExecution:
+        session = await self._recorder.session(investigation_id)
+        phase = started.data.get("phase")
+        if phase is not None and session.decided.phase_by_id(phase) is None:
+            raise InvestigationNotFound(
+                f"Investigation {investigation_id} has no phase {phase}.", investigation_id=investigation_id
+            )
+        with session.lock:
+            session.submit(Fact(started, None))
+            entry = session.submit(Fact(ended, None))
+        self._recorder.commit(session)
+        await opening.durable(session, entry)
+        row = await self._recorder.backend.get("tool", started.id)
+        assert isinstance(row, ToolRow)
+        return await queries.tool(self._recorder.backend, row)
+
+    async def pause(
+        self, investigation_id: Id, reason: str | None = None, *, actor: str | None = None
+    ) -> Investigation:
+        """Ask a running one to pause. Returns when the request is durable; the owner stops at its next boundary."""
+        return await self._ask(investigation_id, Verb.PAUSE, reason, actor)
+
+    async def resume(
+        self, investigation_id: Id, reason: str | None = None, *, actor: str | None = None
+    ) -> Investigation:
+        """Let a paused one go on: wakes the owner that waits, or, where nobody drives it, makes it claimable."""
+        return await self._ask(investigation_id, Verb.RESUME, reason, actor)
+
+    async def cancel(
+        self, investigation_id: Id, reason: str | None = None, *, actor: str | None = None
+    ) -> Investigation:
+        """Cancel it for good. The owner stops at its next boundary; calls in flight report their own end."""
+        return await self._ask(investigation_id, Verb.CANCEL, reason, actor)
+
+    async def retry(
+        self, investigation_id: Id, reason: str | None = None, *, actor: str | None = None
+    ) -> Investigation:
+        """From failed to retrying: claimable again."""
+        return await self._ask(investigation_id, Verb.RETRY, reason, actor)
+
+    def on_state(self, *states: InvestigationState) -> Callable[[S], S]:
+        """Decorate a hook ``(investigation, event)``, def or async def, that is called after the commit of every
+        change to one of `states` (none given: to any) that this process makes.
+
+        Hooks run on a thread of their own, one after another; what they raise is logged.
+        """
+
+        def register(hook: S) -> S:
+            self._hooks.add(states, hook)
+            return hook
+
+        return register
+
+    async def _ask(self, id: Id, verb: Verb, reason: str | None, actor: str | None) -> Investigation:
+        await self._give(id, Ask(time=now_us(), verb=verb, reason=reason, actor=actor))
+        return await self._get(canonical(id))
+
+    async def _give(self, id: Id, command: Command) -> None:
+        await self._recorder.acall(opening.command(self._recorder, canonical(id), command))
+
+    async def _get(self, id: str) -> Investigation:
+        return queries.investigation(await self._recorder.acall(queries.get_row(self._recorder.backend, id)))

@@ -1,0 +1,78 @@
+"""Waiting for a commit: a thread blocks on a lock, a task awaits a future of its own loop.
+
+Whoever resolves many waiters wakes each loop once (:func:`wake`), whatever number of its tasks wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterable
+
+
+class Waiter:
+    """One thread or task that waits for one thing; made where it waits, resolved anywhere, once."""
+
+    __slots__ = ("_future", "_lock", "_loop", "error")
+
+    def __init__(self, *, blocking: bool) -> None:
+        self.error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._future: asyncio.Future[None] | None = None
+        self._lock: threading.Lock | None = None
+        if blocking:
+            self._lock = threading.Lock()
+            self._lock.acquire()
+        else:
+            self._loop = asyncio.get_running_loop()
+            self._future = self._loop.create_future()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block this thread until it is resolved, or for `timeout` seconds; whether it was resolved.
+
+        Raises:
+            BaseException: the error that it was resolved with.
+        """
+        assert self._lock is not None
+        if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
+            return False
+        if self.error is not None:
+            raise self.error
+        return True
+
+    async def wait_async(self) -> None:
+        """Suspend this task until it is resolved. A cancelled wait cancels nothing but itself.
+
+        Raises:
+            BaseException: the error that it was resolved with.
+        """
+        assert self._future is not None
+        await self._future
+        if self.error is not None:
+            raise self.error
+
+    def _finish(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+def _finish_all(waiters: list[Waiter]) -> None:
+    for waiter in waiters:
+        waiter._finish()  # pyright: ignore[reportPrivateUsage]
+
+
+def wake(waiters: Iterable[tuple[Waiter, BaseException | None]]) -> None:
+    """Resolve waiters, each with its error or None, waking every loop among them once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
+    for waiter, error in waiters:
+        waiter.error = error
+        lock = waiter._lock  # pyright: ignore[reportPrivateUsage]
+        loop = waiter._loop  # pyright: ignore[reportPrivateUsage]
+        if lock is not None:
+            lock.release()
+        elif loop is not None:
+            by_loop.setdefault(loop, []).append(waiter)
+    for loop, mine in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_finish_all, mine)

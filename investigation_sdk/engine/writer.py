@@ -1,0 +1,268 @@
+"""The writer: group commit. It moves what the sessions seal into the store, many investigations at a time.
+
+It runs on the I/O thread. There is one batch in flight, so there is at most one commit in flight per
+investigation; whatever is submitted meanwhile is in the next batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from investigation_sdk.engine.repair import repair
+from investigation_sdk.engine.session import Session, Woken
+from investigation_sdk.engine.waiting import wake
+from investigation_sdk.errors import BackendUnavailable, InvestigationError, InvestigationNotFound, PayloadTooLarge
+from investigation_sdk.storage.backend import Backend, CommitNotApplied, CommitUnknown, StoreFailure
+from investigation_sdk.storage.commit import CommitResult, CommitStatus
+
+_log = logging.getLogger("investigation_sdk.engine")
+
+MAX_EVENTS: Final = 5000
+"""Events in one batch, about: the session that exceeds it is still in."""
+
+LINGER: Final = 0.005
+"""Seconds after which a queued start of a call leaves on its own."""
+
+_IDLE_TICKS: Final = 40
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 1.0
+
+
+class KeyTaken(InvestigationError):
+    """The key that was to be created names an investigation already: `existing_id`."""
+
+    def __init__(self, message: str = "", *, existing_id: str = "", investigation_id: str | None = None) -> None:
+        super().__init__(message, investigation_id=investigation_id)
+        self.existing_id = existing_id
+
+
+class Writer:
+    """Moves commits from sessions to a backend.
+
+    Args:
+        patience: Seconds for which a store that does not answer is tried before those who wait are told.
+    """
+
+    def __init__(self, backend: Backend, *, patience: float) -> None:
+        self._backend = backend
+        self._patience = patience
+        self._ready: deque[Session] = deque()
+        self._lazy: list[Session] = []
+        self._awake = False
+        self._ticking = False
+        self._idle_ticks = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._event: asyncio.Event | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._repairs: set[asyncio.Task[None]] = set()
+        self._sessions: list[Session] = []
+        self._failing_since: float | None = None
+        self._commit_since: float | None = None
+
+    async def start(self) -> None:
+        """Begin to work on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name="investigation-writer")
+
+    async def stop(self) -> None:
+        """End at once; what is queued stays queued."""
+        tasks = [task for task in (self._task, *self._repairs) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._ticking = False
+
+    # ---- from any thread
+
+    def kick(self, session: Session) -> None:
+        """There is something to commit, and somebody waits for it."""
+        with session.lock:
+            if session.scheduled:
+                return
+            session.scheduled = True
+        self._ready.append(session)
+        self._wake()
+
+    def linger(self, session: Session) -> None:
+        """There is something to commit, but nobody waits: it leaves with the next commit, or soon."""
+        if session.scheduled:
+            return
+        self._lazy.append(session)
+        if not self._ticking:
+            self._ticking = True
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._start_ticking)
+
+    def _wake(self) -> None:
+        if not self._awake:
+            self._awake = True
+            assert self._loop is not None and self._event is not None
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    # ---- on the loop
+
+    def _start_ticking(self) -> None:
+        self._idle_ticks = 0
+        asyncio.get_running_loop().call_later(LINGER, self._tick)
+
+    def _tick(self) -> None:
+        lazy, self._lazy = self._lazy, []
+        for session in lazy:
+            if session.queue:
+                self.kick(session)
+        self._idle_ticks = 0 if lazy else self._idle_ticks + 1
+        self._watch()
+        if self._idle_ticks < _IDLE_TICKS or self._commit_since is not None:
+            asyncio.get_running_loop().call_later(LINGER, self._tick)
+            return
+        self._ticking = False
+        if self._lazy:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(LINGER, self._tick)
+
+    def _watch(self) -> None:
+        """A backend that does not return is a store that does not answer."""
+        since = self._commit_since
+        if since is not None and time.monotonic() - since > self._patience:
+            error = BackendUnavailable(f"The store has not answered a commit for {self._patience:g} seconds.")
+            for session in self._sessions:
+                if session.down is None:
+                    wake(session.on_down(error, unknown=True))
+
+    async def _run(self) -> None:
+        assert self._event is not None
+        while True:
+            if not self._ready:
+                self._awake = False
+                if not self._ready:
+                    await self._event.wait()
+                self._awake = True
+                self._event.clear()
+            await self._round()
+
+    def _collect(self) -> list[Session]:
+        sessions: list[Session] = []
+        events = 0
+        while self._ready and events < MAX_EVENTS:
+            session = self._ready.popleft()
+            session.scheduled = False
+            if session.repairing:
+                continue
+            events += session.queued_events
+            sessions.append(session)
+        return sessions
+
+    async def _round(self) -> None:
+        sessions: list[Session] = []
+        commits = []
+        for session in self._collect():
+            commit = session.seal()
+            if commit is not None:
+                sessions.append(session)
+                commits.append(commit)
+        if not commits:
+            return
+        self._sessions = sessions
+        self._commit_since = time.monotonic()
+        if not self._ticking:
+            self._ticking = True
+            self._start_ticking()
+        try:
+            results = await self._backend.commit(commits)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            await self._failed(sessions, error)
+            return
+        finally:
+            self._commit_since = None
+        self._failing_since = None
+        self._answered(sessions, results)
+
+    def _answered(self, sessions: Sequence[Session], results: Sequence[CommitResult]) -> None:
+        woken: Woken = []
+        for session, result in zip(sessions, results, strict=True):
+            woken += self._one(session, result)
+            if session.queue or session.in_flight is not None:
+                self.kick(session)
+        wake(woken)
+
+    def _one(self, session: Session, result: CommitResult) -> Woken:
+        status = result.status
+        if status is CommitStatus.APPLIED:
+            return session.on_applied()
+        if status is CommitStatus.CONFLICT:
+            self._repair(session)
+            return []
+        return refused(session, result)
+
+    def _repair(self, session: Session) -> None:
+        session.repairing = True
+        task = asyncio.get_running_loop().create_task(self._repaired(session))
+        self._repairs.add(task)
+        task.add_done_callback(self._repairs.discard)
+
+    async def _repaired(self, session: Session) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                woken = await repair(session, self._backend)
+                break
+            except (BackendUnavailable, CommitNotApplied, StoreFailure) as error:
+                _log.warning("Investigation %s: reading after a conflict failed, trying again: %s", session.id, error)
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_PAUSE, 2 * pause)
+        session.repairing = False
+        wake(woken)
+        if session.queue or session.in_flight is not None:
+            self.kick(session)
+
+    async def refresh(self, session: Session) -> None:
+        """Read what others have written, if nothing of ours is on its way."""
+        with session.lock:
+            if session.in_flight is not None or session.repairing:
+                return
+            session.repairing = True
+        await self._repaired(session)
+
+    async def _failed(self, sessions: Sequence[Session], error: BaseException) -> None:
+        """Nothing of the batch is known to be written: tell who waits if it lasts, and try again."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+            self._pause = _FIRST_PAUSE
+        unknown = not isinstance(error, CommitNotApplied | StoreFailure)
+        if unknown and not isinstance(error, CommitUnknown):
+            _log.error("The backend raised what its contract does not allow; taken as unknown.", exc_info=error)
+        for_good = isinstance(error, StoreFailure) or now - self._failing_since > self._patience
+        if for_good:
+            down = BackendUnavailable(f"The store does not take the record: {error}")
+            down.__cause__ = error
+            for session in sessions:
+                wake(session.on_down(down, unknown=unknown))
+        await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311
+        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        for session in sessions:
+            if session.queue or session.in_flight is not None:
+                self.kick(session)
+
+    _pause = _FIRST_PAUSE
+
+
+def refused(session: Session, result: CommitResult) -> Woken:
+    """What follows from an answer that is the commit's own fault."""
+    if result.status is CommitStatus.CONSTRAINT and session.acked.version == 0:
+        if result.existing_id is not None:
+            taken = KeyTaken(result.message, existing_id=result.existing_id, investigation_id=session.id)
+            return session.on_rejected(taken)
+        return session.on_rejected(InvestigationNotFound(result.message, investigation_id=session.id))
+    if result.status is CommitStatus.SIZE:
+        return session.on_poison(PayloadTooLarge(result.message, investigation_id=session.id))
+    return session.on_poison(InvestigationError(result.message or "refused by the store", investigation_id=session.id))

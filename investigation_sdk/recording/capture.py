@@ -1,0 +1,211 @@
+"""Capture: what a call was given, as it is recorded. Decided once per function, done once per call."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from investigation_sdk.domain.states import Effect
+from investigation_sdk.errors import PayloadTooLarge
+from investigation_sdk.storage.codec import Encoded, Json, digest, encode
+
+_MASKED: Final = Json('{"$type":"masked"}')
+_SELF: Final = ("self", "cls")
+_VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class ToolSpec:
+    """One decorated function: its name, what was said of it, and how its arguments bind."""
+
+    __slots__ = (
+        "agent", "defaults", "effect", "effect_value", "identity", "ignore", "masked", "name", "names",
+        "positional", "sensitive", "signature", "summary", "version", "waits_to_start",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str,
+        agent: str | None,
+        version: str | None,
+        effect: Effect | None,
+        identity: Sequence[str] | Callable[..., Any] | None,
+        ignore: Sequence[str],
+        sensitive: bool | Sequence[str],
+        summary: Callable[[Any], str] | None,
+    ) -> None:
+        self.name = name
+        self.agent = agent
+        self.version = version
+        self.effect = effect
+        self.effect_value = None if effect is None else effect.value
+        self.waits_to_start = effect in (Effect.IDEMPOTENT, Effect.UNSAFE)
+        self.identity = identity
+        self.summary = summary
+        self.sensitive = sensitive is True
+        self.masked = frozenset() if isinstance(sensitive, bool) else frozenset(sensitive)
+        self._read_signature(fn, ignore)
+        self._check_names("ignore", ignore)
+        if isinstance(identity, Sequence):
+            self._check_names("identity", identity)
+        self._check_names("sensitive", self.masked)
+
+    def _read_signature(self, fn: Callable[..., Any], ignore: Sequence[str]) -> None:
+        try:
+            signature = inspect.signature(fn)
+        except (ValueError, TypeError):  # some builtins have none
+            signature = inspect.Signature(
+                [
+                    inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+                    inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+                ]
+            )
+        self.signature = signature
+        parameters = list(signature.parameters.values())
+        first = parameters[0].name if parameters else ""
+        self.ignore = frozenset(ignore) | ({first} if first in _SELF else frozenset[str]())
+        simple = not any(p.kind in _VARIADIC for p in parameters)
+        self.names = tuple(p.name for p in parameters) if simple else ()
+        self.positional = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters) if simple else -1
+        self.defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+    def _check_names(self, option: str, names: Sequence[str] | frozenset[str]) -> None:
+        known = self.signature.parameters
+        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
+            return
+        for name in names:
+            if name not in known and name != "return":
+                raise ValueError(
+                    f"@tool({option}=...) of {self.name!r} names {name!r}, which is not one of its parameters: "
+                    f"{', '.join(known) or 'it has none'}"
+                )
+
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by name, defaults included, without ``self`` and what is ignored.
+
+        A call that does not fit the signature is recorded as it came; calling the body then says what is wrong.
+        """
+        if len(args) <= self.positional:
+            bound = dict(zip(self.names, args, strict=False))
+            if kwargs:
+                bound.update(kwargs)
+            if len(bound) < len(self.names):
+                for name, default in self.defaults.items():
+                    bound.setdefault(name, default)
+        else:
+            try:
+                arguments = self.signature.bind(*args, **kwargs)
+                arguments.apply_defaults()
+                bound = arguments.arguments
+            except TypeError:
+                bound = {"args": list(args), "kwargs": dict(kwargs)}
+        for name in self.ignore:
+            bound.pop(name, None)
+        return bound
+
+    def input(self, arguments: dict[str, Any], limit: int) -> tuple[Json, str | None, Sequence[str]]:
+        """What is recorded of the arguments: their JSON, their digest, and warnings.
+
+        The digest is over what makes two calls the same act, before masking; keyed where an argument is
+        sensitive, and left out where there is no key (``INVESTIGATION_DIGEST_KEY``): a plain hash of a secret
+        could be guessed.
+        """
+        encoded, warnings = encode_within(arguments, limit)
+        identity = self._identity(arguments, encoded)
+        if not (self.masked or self.sensitive):
+            return encoded.text, identity if identity is None else digest(identity), warnings
+        key = os.environ.get("INVESTIGATION_DIGEST_KEY")
+        signed = digest(identity, key=key.encode()) if key and identity is not None else None
+        if self.sensitive:
+            return _MASKED, signed, ()
+        shown = {name: value for name, value in arguments.items() if name not in self.masked}
+        text, warnings = encode_within(shown, limit)
+        if not text.text.startswith('{"$type"'):
+            masked = {name: _MASKED if name in self.masked else encode(value).text for name, value in arguments.items()}
+            return Json("{" + ",".join(f"{encode(k).text}:{v}" for k, v in masked.items()) + "}"), signed, warnings
+        return text.text, signed, warnings
+
+    def _identity(self, arguments: dict[str, Any], encoded: Encoded) -> Any:
+        if self.identity is None:
+            if encoded.rebuildable:
+                return arguments
+            return {name: value for name, value in arguments.items() if encode(value).rebuildable}
+        if callable(self.identity):
+            return self.identity(**arguments)
+        return {name: arguments.get(name) for name in self.identity}
+
+    def output(self, value: Any, limit: int) -> tuple[Json, Sequence[str]]:
+        """What is recorded of the result: its JSON, and warnings."""
+        if self.sensitive or "return" in self.masked:
+            return _MASKED, ()
+        encoded, warnings = encode_within(value, limit)
+        return encoded.text, warnings
+
+    def summarise(self, value: Any) -> str | None:
+        """The one-line summary that the user's function gives; one that fails is reported as such."""
+        if self.summary is None:
+            return None
+        try:
+            return str(self.summary(value))
+        except Exception as error:
+            return f"(summary failed: {type(error).__name__})"
+
+
+def encode_within(value: Any, limit: int) -> tuple[Encoded, Sequence[str]]:
+    """A value as JSON; one that is larger than `limit` bytes gives way to a note of its size and digest."""
+    try:
+        encoded = encode(value, max_bytes=limit)
+        return encoded, encoded.warnings
+    except PayloadTooLarge as error:
+        text = encode(value).text
+        note = {"$type": "too_large", "bytes": len(text.encode()), "digest": digest(text)}
+        return Encoded(Json(encode_raw(note)), False, ()), (str(error),)
+
+
+def encode_raw(value: Mapping[str, Any]) -> str:
+    """JSON of an object of the recorder's own, whose tags are meant."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+_TRACEBACK_LIMIT: Final = 16_000
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """An exception as it is recorded: ``type``, ``message``, ``traceback``; nothing of it is ever rebuilt."""
+    try:
+        message = str(error)
+    except Exception as broken:
+        message = f"(str() of the exception failed: {type(broken).__name__})"
+    try:
+        trace = "".join(traceback.format_exception(error))
+    except Exception:
+        trace = ""
+    if len(trace) > _TRACEBACK_LIMIT:
+        trace = f"(… {len(trace) - _TRACEBACK_LIMIT} characters before)\n{trace[-_TRACEBACK_LIMIT:]}"
+    cls = type(error)
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return {"type": _text(name), "message": _text(message[:_TRACEBACK_LIMIT]), "traceback": _text(trace)}
+
+
+def _text(text: str) -> str:
+    """Text without lone surrogates (they become escapes) and without NUL, which stores refuse."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+_CONTROL_FLOW: Final = frozenset(
+    {"GraphInterrupt", "GraphBubbleUp", "NodeInterrupt", "ParentCommand", "ModelRetry", "CallDeferred", "ApprovalRequired"}
+)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception steers the program rather than reports a failure: cancellation, exit, and the
+    control-flow exceptions of agent frameworks, known by name."""
+    if not isinstance(error, Exception):
+        return True
+    return any(cls.__name__ in _CONTROL_FLOW for cls in type(error).__mro__)

@@ -1,0 +1,175 @@
+"""Where the recorder finds out what it is inside of: one context variable that holds one frame."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+from collections.abc import Callable
+from decimal import Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from investigation_sdk.recording.driver import Driver
+    from investigation_sdk.recording.run import InvestigationContext
+
+F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Frame:
+    """What is around a piece of code: the investigation, the phase, the call. Never changed, only replaced."""
+
+    __slots__ = ("call", "driver", "phase_id", "phase_name")
+
+    def __init__(self, driver: Driver, phase_id: str | None, phase_name: str | None, call: ToolCall | None) -> None:
+        self.driver = driver
+        self.phase_id = phase_id
+        self.phase_name = phase_name
+        self.call = call
+
+
+current_frame: contextvars.ContextVar[Frame | None] = contextvars.ContextVar("investigation_frame", default=None)
+current_agent: contextvars.ContextVar[AgentScope | None] = contextvars.ContextVar("investigation_agent", default=None)
+
+
+def _start_clean() -> None:
+    current_frame.set(None)
+
+
+os.register_at_fork(after_in_child=_start_clean)
+
+
+class ToolCall:
+    """The call that is running now: what :func:`current_tool` gives inside a tool.
+
+    Attributes:
+        id: Of the call; empty outside one.
+        recording: False outside a recorded call, where everything here is inert, so that tools stay testable.
+        attempt: The investigation's attempt, from 1; 0 outside.
+    """
+
+    __slots__ = ("attempt", "id", "progress", "recording", "summary", "usage")
+
+    def __init__(self, id: str = "", attempt: int = 0) -> None:
+        self.id = id
+        self.attempt = attempt
+        self.recording = bool(id)
+        self.usage: dict[str, Any] | None = None
+        self.progress: float | None = None
+        self.summary: str | None = None
+
+    @property
+    def idempotency_key(self) -> str:
+        """To hand to a service that does a thing once per key; the same when a call of unknown outcome runs again."""
+        return self.id
+
+    def report(
+        self,
+        *,
+        tokens_used: int = 0,
+        api_calls_made: int = 0,
+        cost_estimate: Decimal | float = 0,
+        progress: float | None = None,
+        summary: str | None = None,
+    ) -> None:
+        """Say what the call used and how far it is. Counters add to what was reported; the others replace.
+
+        Args:
+            tokens_used: Tokens.
+            api_calls_made: Calls of other services.
+            cost_estimate: In whatever currency you count; sums are exact for Decimal.
+            progress: 0 to 1.
+            summary: One line on the result, for people.
+        """
+        if not self.recording:
+            return
+        self.usage = add_usage(self.usage, tokens_used, api_calls_made, cost_estimate)
+        if progress is not None:
+            self.progress = min(1.0, max(0.0, progress))
+        if summary is not None:
+            self.summary = summary
+
+
+def add_usage(usage: dict[str, Any] | None, tokens: int, calls: int, cost: Decimal | float) -> dict[str, Any] | None:
+    """Counters added to counters: ``tokens_used`` and ``api_calls_made`` as int, ``cost_estimate`` as decimal text."""
+    if not (tokens or calls or cost):
+        return usage
+    total = dict(usage) if usage else {}
+    if tokens:
+        total["tokens_used"] = total.get("tokens_used", 0) + int(tokens)
+    if calls:
+        total["api_calls_made"] = total.get("api_calls_made", 0) + int(calls)
+    if cost:
+        more = cost if isinstance(cost, Decimal) else Decimal(repr(float(cost)))
+        total["cost_estimate"] = format(Decimal(total.get("cost_estimate", "0")) + more, "f")
+    return total
+
+
+_INERT: Final = ToolCall()
+
+
+class AgentScope:
+    """Names the agent of the tools inside; for ``with``, ``async with`` and as a decorator."""
+
+    __slots__ = ("_before", "model", "name", "version")
+
+    def __init__(self, name: str, version: str | None, model: str | None) -> None:
+        self.name = name
+        self.version = version
+        self.model = model
+        self._before: list[AgentScope | None] = []
+
+    def __enter__(self) -> None:
+        self._before.append(current_agent.get())
+        current_agent.set(self)
+
+    def __exit__(self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /) -> None:
+        current_agent.set(self._before.pop())
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(
+        self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        self.__exit__(et, e, tb)
+
+    def __call__(self, fn: F, /) -> F:
+        from investigation_sdk.recording.wrapping import in_scope
+
+        return in_scope(fn, lambda: AgentScope(self.name, self.version, self.model))
+
+
+def agent(name: str, *, version: str | None = None, model: str | None = None) -> AgentScope:
+    """Name the agent of the tools inside that name none themselves: ``with agent("triage", model="x"):``."""
+    return AgentScope(name, version, model)
+
+
+def current_investigation() -> InvestigationContext | None:
+    """The investigation that this code runs inside of, or None."""
+    frame = current_frame.get()
+    return None if frame is None else frame.driver.context
+
+
+def current_tool() -> ToolCall:
+    """The recorded call that this code runs inside of; never None: outside a call it is inert."""
+    frame = current_frame.get()
+    return _INERT if frame is None or frame.call is None else frame.call
+
+
+def propagate(fn: Callable[P, R], /) -> Callable[P, R]:
+    """Bind `fn` to the context of now, for threads and executors, which do not inherit it.
+
+    The context is captured here, at this call, and copied for each call of the result, so that many threads may
+    run it at the same time.
+    """
+    captured = contextvars.copy_context()
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return captured.copy().run(fn, *args, **kwargs)
+
+    return call

@@ -1,0 +1,309 @@
+"""The driver: one investigation while a block of this process drives it. Both faces and all calls go through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from investigation_sdk.clock import monotonic_ns, now_us
+from investigation_sdk.domain.commands import Append, Fact
+from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.states import InvestigationState
+from investigation_sdk.engine import probes
+from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.errors import (
+    BackendUnavailable,
+    InvestigationCancelled,
+    InvestigationError,
+    InvestigationFinished,
+    InvestigationInterrupt,
+    InvestigationPaused,
+    LeaseLost,
+    NotRecorded,
+)
+from investigation_sdk.ids import uuid7
+from investigation_sdk.recording.capture import ToolSpec, describe_error, is_interrupt
+from investigation_sdk.recording.context import Frame, ToolCall, current_agent
+from investigation_sdk.recording.steps import Step
+from investigation_sdk.settings import Durability
+
+
+if TYPE_CHECKING:
+    from investigation_sdk.recording.run import InvestigationContext
+
+DEFAULT_AGENT: Final = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the SDK was told, as far as a driver needs it."""
+
+    durability: Durability
+    on_pause: Literal["wait", "raise"]
+    max_inline_bytes: int
+    tenant: str
+    actor: str | None = None
+
+
+class Call:
+    """One recorded call in flight."""
+
+    __slots__ = ("begun", "frame", "spec", "started", "tool")
+
+    def __init__(self, spec: ToolSpec, started: Event, tool: ToolCall, frame: Frame) -> None:
+        self.spec = spec
+        self.started = started
+        self.tool = tool
+        self.frame = frame
+        self.begun = monotonic_ns()
+
+
+class Driver:
+    """See the module.
+
+    Attributes:
+        token: The claim under which this block drives.
+        attempt: From 1, counts claims.
+        closed: The block was left; calls that still run are recorded as late facts.
+        finished: The investigation was finished before; nothing new may run.
+    """
+
+    __slots__ = (
+        "attempt", "closed", "context", "finished", "options", "owner_token", "recorder", "session", "synchronous",
+        "token", "strict",
+    )  # fmt: skip
+
+    def __init__(self, recorder: Recorder, session: Session, options: Options, *, finished: bool = False) -> None:
+        self.recorder = recorder
+        self.session = session
+        self.options = options
+        self.token = session.token
+        self.attempt = session.decided.attempt
+        self.synchronous = options.durability is not Durability.BATCHED
+        self.strict = options.durability is Durability.STRICT
+        self.closed = False
+        self.finished = finished
+        self.context: InvestigationContext
+
+    # ---- waiting
+
+    def wait_for(self, entry: Entry) -> Step[None]:
+        """Until an entry is durable."""
+        yield lambda blocking: self.session.waiter(entry, blocking=blocking)
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether the next boundary has to look closer."""
+        session = self.session
+        return session.stop is not None or session.down is not None or self.finished
+
+    def boundary(self) -> Step[None]:
+        """Where no body has started yet: wait while paused, or stop.
+
+        Raises:
+            InvestigationInterrupt: it must not go on.
+        """
+        session = self.session
+        while self.must_stop and not self.closed:
+            stop = session.stop
+            if self.finished:
+                raise InvestigationInterrupt(self._is_finished())
+            if stop is None:
+                down = session.down
+                if down is not None:
+                    raise InvestigationInterrupt(_refused_while_down(self.session.id, down))
+                return
+            if type(stop) is not InvestigationPaused or self.options.on_pause == "raise":
+                raise InvestigationInterrupt(stop)
+            yield lambda blocking: self.recorder.watch(session, blocking=blocking)
+
+    def _is_finished(self) -> InvestigationFinished:
+        context = self.context
+        return InvestigationFinished(
+            f"Investigation {self.session.id} is finished; nothing new can run in it. Look at `.finished` and "
+            "return `.result`, or open a new one with on_finished='new'.",
+            result=context.result,
+            investigation_id=self.session.id,
+        )
+
+    def command(self, command: Any) -> Step[Entry]:
+        """Submit a command of the owner's and wait until it is durable; where it is refused because of a pause,
+        wait for the end of that and try again."""
+        while True:
+            yield from self.boundary()
+            try:
+                entry = self.recorder.submit(self.session, command)
+                yield from self.wait_for(entry)
+            except InvestigationPaused:
+                if self.session.stop is None:
+                    raise
+                continue
+            except (InvestigationCancelled, LeaseLost, BackendUnavailable) as error:
+                raise self.interrupt(error) from error
+            return entry
+
+    def interrupt(self, error: InvestigationError) -> BaseException:
+        """An error as it travels: inside the block as an interrupt, after it as itself."""
+        return error if self.closed else InvestigationInterrupt(error)
+
+    # ---- facts
+
+    def fact(self, event: Event, *, lazy: bool = False) -> Entry:
+        """Append what happened."""
+        event.attempt = self.attempt
+        return self.recorder.submit(self.session, Fact(event, self.token), lazy=lazy)
+
+    def append(self, event_type: str, data: dict[str, Any]) -> Entry:
+        """Append an event that says something, without waiting."""
+        return self.fact(Event(uuid7(), event_type, data, now_us(), parent_call=_inside()), lazy=True)
+
+    def warn(self, kind: str, messages: Sequence[str], **more: Any) -> None:
+        """Record that something could not be recorded as it was."""
+        for message in messages[:5]:
+            self.append("recorder.warning", {"kind": kind, "message": message, **more})
+
+    # ---- calls
+
+    def begin(self, frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """Capture a call and make its ``tool.started`` event; not submitted yet."""
+        arguments = spec.arguments(args, kwargs)
+        text, digest, warnings = spec.input(arguments, self.options.max_inline_bytes)
+        time = now_us()
+        agent = spec.agent
+        data: dict[str, Any] = {"tool": spec.name}
+        if agent is None:
+            scope = current_agent.get()
+            if scope is None:
+                agent = DEFAULT_AGENT
+            else:
+                agent = scope.name
+                if scope.model is not None:
+                    data["model"] = scope.model
+                if scope.version is not None:
+                    data["agent_version"] = scope.version
+        data["agent"] = agent
+        if frame.phase_id is not None:
+            data["phase"] = frame.phase_id
+        if spec.version is not None:
+            data["version"] = spec.version
+        if spec.effect_value is not None:
+            data["effect"] = spec.effect_value
+        data["started_at"] = time
+        data["input"] = text
+        if digest is not None:
+            data["digest"] = digest
+        outer = frame.call
+        id = uuid7()
+        started = Event(id, "tool.started", data, time, parent_call=None if outer is None else outer.id)
+        started.attempt = self.attempt
+        tool = ToolCall(id, self.attempt)
+        if probes.probe is not None:
+            probes.probe(self, started)
+        call = Call(spec, started, tool, Frame(self, frame.phase_id, frame.phase_name, tool))
+        if warnings:
+            self.warn("input", warnings, call=id, tool=spec.name)
+        return call
+
+    def waits_to_start(self, spec: ToolSpec) -> bool:
+        """Whether a call's body must wait until its start is durable."""
+        return (spec.waits_to_start or self.strict) and not (self.closed and not spec.waits_to_start)
+
+    def start(self, call: Call) -> None:
+        """Submit the start of a call whose body does not wait for it: a fact."""
+        self.recorder.submit(self.session, Fact(call.started, self.token), lazy=True)
+        call.begun = monotonic_ns()
+
+    def start_and_wait(self, call: Call) -> Step[None]:
+        """Submit the start of a call as a command, and wait until it is durable."""
+        append = Append(time=call.started.time, token=self.token, event=call.started, needs_running=True)
+        yield from self.command(append)
+        call.begun = monotonic_ns()
+
+    def complete(self, call: Call, value: Any, *, output: Any = None) -> Entry | None:
+        """The body returned `value`; what to wait for before the caller gets it."""
+        data, time = self._ended(call)
+        spec = call.spec
+        text, warnings = spec.output(value, self.options.max_inline_bytes) if output is None else (output, ())
+        data["output"] = text
+        summary = call.tool.summary or spec.summarise(value)
+        if summary is not None:
+            data["summary"] = summary
+        if warnings:
+            self.warn("output", warnings, call=call.started.id, tool=spec.name)
+        return self._close(call, "tool.completed", data, time)
+
+    def fail(self, call: Call, error: BaseException) -> Entry | None:
+        """The body raised; what to wait for before the exception goes on: nothing where it is an interrupt."""
+        data, time = self._ended(call)
+        spec = call.spec
+        if spec.sensitive:
+            data["error"] = {"type": type(error).__qualname__, "message": "(masked)"}
+        else:
+            data["error"] = describe_error(error)
+        if is_interrupt(error):
+            data["kind"] = "cancelled" if type(error).__name__ in _CANCELLED else "interrupted"
+            self._close(call, "tool.interrupted", data, time)
+            return None
+        return self._close(call, "tool.failed", data, time)
+
+    def _ended(self, call: Call) -> tuple[dict[str, Any], int]:
+        time = now_us()
+        elapsed = (monotonic_ns() - call.begun) // 1000
+        data: dict[str, Any] = {"call": call.started.id, "completed_at": time, "duration_ms": elapsed / 1000}
+        tool = call.tool
+        if tool.usage is not None:
+            data["usage"] = tool.usage
+        if tool.progress is not None:
+            data["progress"] = tool.progress
+        return data, time
+
+    def _close(self, call: Call, event_type: str, data: dict[str, Any], time: int) -> Entry | None:
+        started = call.started
+        event = Event(uuid7(), event_type, data, time, parent_call=started.parent_call, started=started)
+        event.attempt = self.attempt
+        if probes.probe is not None:
+            probes.probe(self, event)
+        entry = self.recorder.submit(self.session, Fact(event, self.token), lazy=not self.synchronous)
+        if entry.acknowledged:
+            return None
+        return entry if self.synchronous else self.recorder.crowded(self.session)
+
+    def not_recorded(self, call: Call, error: InvestigationError, value: Any) -> BaseException:
+        """The body ran, and its record is not durable."""
+        return self.interrupt(
+            NotRecorded(
+                f"{call.spec.name} ran, but its record is not durable yet: {error} The record stays queued; "
+                "`value` is what it returned.",
+                value=value,
+                call_id=call.started.id,
+                investigation_id=self.session.id,
+            )
+        )
+
+    # ---- state
+
+    @property
+    def state(self) -> InvestigationState:
+        """The state as this process knows it."""
+        status = self.session.decided.status
+        assert status is not None
+        return status
+
+
+_CANCELLED: Final = frozenset({"CancelledError", "Cancelled"})
+
+
+def _inside() -> str | None:
+    from investigation_sdk.recording.context import current_frame
+
+    frame = current_frame.get()
+    return None if frame is None or frame.call is None else frame.call.id
+
+
+def _refused_while_down(investigation_id: str, down: BackendUnavailable) -> NotRecorded:
+    return NotRecorded(
+        f"Not started, because the store of investigation {investigation_id} takes no records: {down}",
+        investigation_id=investigation_id,
+    )

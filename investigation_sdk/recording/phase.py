@@ -1,0 +1,292 @@
+"""Phases: the parts of an investigation, as blocks and as decorators."""
+
+from __future__ import annotations
+
+import asyncio
+
+import functools
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, TypeVar, cast
+
+from investigation_sdk.clock import monotonic_ns, now_us
+from investigation_sdk.domain.commands import StartPhase
+from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.states import PhaseState
+from investigation_sdk.engine.session import Entry, json_text
+from investigation_sdk.errors import BackendUnavailable, InvestigationError, PayloadTooLarge
+from investigation_sdk.ids import uuid7
+from investigation_sdk.recording.capture import describe_error
+from investigation_sdk.recording.context import Frame, current_frame
+from investigation_sdk.recording.driver import Driver
+from investigation_sdk.recording.steps import Step, block, go
+from investigation_sdk.recording.wrapping import dress, kind_of, name_of
+from investigation_sdk.storage.codec import Json, decode, encode
+
+F = TypeVar("F", bound=Callable[..., Any])
+_UNSET: Final = object()
+
+
+class PhaseRun:
+    """A phase while its block runs.
+
+    Attributes:
+        id: Of the phase; empty outside an investigation.
+        name: As it was given.
+        completed_before: An earlier attempt completed it.
+        previous_output: What that attempt left in `output_data`, or None.
+    """
+
+    def __init__(self, name: str, driver: Driver | None = None) -> None:
+        self.id = ""
+        self.name = name
+        self.completed_before = False
+        self.previous_output: Any = None
+        self._driver = driver
+        self._output: Any = _UNSET
+        self._fraction = 0.0
+        self._begun = monotonic_ns()
+
+    @property
+    def output_data(self) -> Any:
+        """What the phase found out; recorded when the block is left."""
+        return None if self._output is _UNSET else self._output
+
+    @output_data.setter
+    def output_data(self, value: Any) -> None:
+        if self._driver is not None:
+            encode(value, max_bytes=self._driver.options.max_inline_bytes)
+        self._output = value
+
+    def progress(self, fraction: float) -> None:
+        """How far the phase is, 0 to 1; never moves backwards."""
+        self._fraction = max(self._fraction, min(1.0, float(fraction)))
+
+
+class AsyncPhaseRun(PhaseRun):
+    """A phase while its ``async with`` block runs; the same as :class:`PhaseRun`."""
+
+
+class _Phase:
+    """One use of a phase: entered once, left once. Shared by all faces."""
+
+    def __init__(self, driver: Driver, name: str, weight: float, tools: Sequence[Any], input_data: Any) -> None:
+        if not name:
+            raise ValueError("a phase needs a name")
+        self.driver = driver
+        self.name = name
+        self.weight = weight
+        self.tools = [t if isinstance(t, str) else tool_name(t) for t in tools]
+        self.input_data = input_data
+        self.before: Frame | None = None
+
+    def enter(self, run: PhaseRun) -> Step[PhaseRun]:
+        driver = self.driver
+        known = driver.session.decided.phases.get(self.name)
+        if known is not None and known.status is PhaseState.COMPLETED:
+            run.completed_before = True
+            if known.output is not None:
+                run.previous_output = decode(json_text(known.output))
+        yield from driver.command(self._start_command())
+        phase = driver.session.decided.phases[self.name]
+        run.id = phase.id
+        run._begun = monotonic_ns()  # pyright: ignore[reportPrivateUsage]
+        self._enter_frame(phase.id)
+        return run
+
+    def _start_command(self) -> StartPhase:
+        time = now_us()
+        data: dict[str, Any] = {"id": uuid7(), "name": self.name, "started_at": time}
+        if self.weight != 1:
+            data["weight"] = self.weight
+        if self.tools:
+            data["tools"] = self.tools
+        if self.input_data is not None:
+            data["input"] = encode(self.input_data, max_bytes=self.driver.options.max_inline_bytes).text
+        around = current_frame.get()
+        if around is not None and around.driver is self.driver and around.phase_name is not None:
+            data["inside"] = around.phase_name
+            message = (
+                f"Phase {self.name!r} was entered inside phase {around.phase_name!r}. Phases are flat: both are "
+                "recorded side by side, and the inner one's time counts in the outer one's too."
+            )
+            self.driver.warn("nested_phase", (message,), phase=self.name)
+        event = Event(uuid7(), "phase.started", data, time, parent_call=_call_id(around))
+        return StartPhase(time=time, token=self.driver.token, event=event)
+
+    def _enter_frame(self, phase_id: str) -> None:
+        self.before = current_frame.get()
+        call = self.before.call if self.before is not None and self.before.driver is self.driver else None
+        current_frame.set(Frame(self.driver, phase_id, self.name, call))
+
+    def leave(self, run: PhaseRun, error: BaseException | None) -> Step[None]:
+        current_frame.set(self.before)
+        driver = self.driver
+        try:
+            entry = driver.fact(self._left(run, error))
+            if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+                return  # the end of the investigation waits for it
+            yield from driver.wait_for(entry)
+        except InvestigationError as failure:
+            if error is None:
+                raise driver.interrupt(_unavailable(driver, self.name, failure)) from failure
+
+    def _left(self, run: PhaseRun, error: BaseException | None) -> Event:
+        time = now_us()
+        elapsed = (monotonic_ns() - run._begun) // 1000  # pyright: ignore[reportPrivateUsage]
+        data: dict[str, Any] = {"id": run.id, "name": self.name, "completed_at": time, "duration_ms": elapsed / 1000}
+        if error is None:
+            event_type = "phase.completed"
+        elif isinstance(error, Exception):
+            event_type = "phase.failed"
+            data["error"] = describe_error(error)
+        else:
+            event_type = "phase.interrupted"
+            data = {"id": run.id, "name": self.name, "kind": type(error).__name__}
+        if run._output is not _UNSET and event_type != "phase.interrupted":  # pyright: ignore[reportPrivateUsage]
+            data["output"] = self._output(run)
+        return Event(uuid7(), event_type, data, time, parent_call=_call_id(self.before))
+
+    def _output(self, run: PhaseRun) -> Json:
+        try:
+            return encode(run.output_data, max_bytes=self.driver.options.max_inline_bytes).text
+        except PayloadTooLarge as error:
+            self.driver.warn("output", (str(error),), phase=self.name)
+            return encode(None).text
+
+
+def _unavailable(driver: Driver, name: str, error: InvestigationError) -> InvestigationError:
+    if isinstance(error, BackendUnavailable):
+        return BackendUnavailable(
+            f"The end of phase {name!r} is queued, but not durable yet: {error}", investigation_id=driver.session.id
+        )
+    return error
+
+
+def _call_id(frame: Frame | None) -> str | None:
+    return None if frame is None or frame.call is None else frame.call.id
+
+
+def tool_name(fn: Any) -> str:
+    """The name under which a decorated function is recorded."""
+    spec = getattr(fn, "__investigation_tool__", None)
+    return name_of(fn) if spec is None else str(spec.name)
+
+
+class PhaseScope:
+    """A phase for ``with``, or as a decorator on a function."""
+
+    def __init__(self, phase: Callable[[], _Phase | None], name: str) -> None:
+        self._make = phase
+        self._name = name
+        self._open: tuple[_Phase, PhaseRun] | None = None
+
+    def __enter__(self) -> PhaseRun:
+        phase = self._make()
+        if phase is None:
+            return PhaseRun(self._name)
+        run = block(phase.enter(PhaseRun(self._name, phase.driver)), phase.driver.recorder.io)
+        self._open = phase, run
+        return run
+
+    def __exit__(self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /) -> None:
+        """Never swallows."""
+        if self._open is not None:
+            (phase, run), self._open = self._open, None
+            block(phase.leave(run, e), phase.driver.recorder.io)
+
+    def __call__(self, fn: F, /) -> F:
+        """As a decorator on ``def`` or ``async def``: each call is the phase."""
+        return _decorated(fn, self._make, self._name)
+
+
+class AsyncPhaseScope:
+    """A phase for ``async with``, or as a decorator on a function."""
+
+    def __init__(self, phase: Callable[[], _Phase | None], name: str) -> None:
+        self._amake = phase
+        self._aname = name
+        self._aopen: tuple[_Phase, AsyncPhaseRun] | None = None
+
+    async def __aenter__(self) -> AsyncPhaseRun:
+        phase = self._amake()
+        if phase is None:
+            return AsyncPhaseRun(self._aname)
+        run = AsyncPhaseRun(self._aname, phase.driver)
+        await go(phase.enter(run), phase.driver.recorder.io)
+        self._aopen = phase, run
+        return run
+
+    async def __aexit__(
+        self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        """Never swallows."""
+        if self._aopen is not None:
+            (phase, run), self._aopen = self._aopen, None
+            await go(phase.leave(run, e), phase.driver.recorder.io)
+
+    def __call__(self, fn: F, /) -> F:
+        """As a decorator on ``def`` or ``async def``: each call is the phase."""
+        return _decorated(fn, self._amake, self._aname)
+
+
+class AnyPhaseScope(PhaseScope, AsyncPhaseScope):
+    """A phase of whatever investigation is around, for ``with``, ``async with`` and as a decorator."""
+
+    def __init__(self, phase: Callable[[], _Phase | None], name: str) -> None:
+        PhaseScope.__init__(self, phase, name)
+        AsyncPhaseScope.__init__(self, phase, name)
+
+    def __call__(self, fn: F, /) -> F:
+        """As a decorator on ``def`` or ``async def``: each call is the phase."""
+        return _decorated(fn, self._make, self._name)
+
+
+def _decorated(fn: F, make: Callable[[], _Phase | None], name: str) -> F:
+    call: Any = fn
+    kind = kind_of(fn)
+    if kind == "async":
+
+        async def run_async(*args: Any, **kwargs: Any) -> Any:
+            async with AsyncPhaseScope(make, name):
+                return await call(*args, **kwargs)
+
+        return cast("F", dress(run_async, fn))
+    if kind == "sync":
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with PhaseScope(make, name):
+                return call(*args, **kwargs)
+
+        return cast("F", dress(run, fn))
+    raise TypeError(
+        f"phase({name!r}) cannot decorate {name_of(fn)!r}, a {kind.replace('_', ' ')}; use `with phase({name!r}):` inside it"
+    )
+
+
+def phase_of(
+    driver: Driver, name: str, weight: float, tools: Sequence[Any], input_data: Any
+) -> Callable[[], _Phase | None]:
+    """Makes the phase of a given investigation."""
+    return functools.partial(_Phase, driver, name, weight, tools, input_data)
+
+
+def phase(
+    name: str, *, weight: float = 1, tools: Sequence[str | Callable[..., Any]] = (), input_data: Any = None
+) -> AnyPhaseScope:
+    """A phase of the investigation around; no-op outside one.
+
+    Args:
+        name: Unique among the phases of an investigation.
+        weight: Its share of the progress, relative to the others'.
+        tools: Names or decorated functions that it is expected to call.
+        input_data: What it starts from; any value.
+    """
+
+    def make() -> _Phase | None:
+        frame = current_frame.get()
+        return None if frame is None else _Phase(frame.driver, name, weight, tools, input_data)
+
+    return AnyPhaseScope(make, name)
+
+

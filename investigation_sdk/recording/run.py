@@ -1,0 +1,220 @@
+"""What a block gets to hold: the live investigation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from investigation_sdk.clock import now_us
+from investigation_sdk.domain.commands import Append, Ask
+from investigation_sdk.domain.events import Event, check_custom_type
+from investigation_sdk.domain.records import PhasePlan, Usage
+from investigation_sdk.domain.states import InvestigationState, Verb
+from investigation_sdk.engine.creation import plan_data
+from investigation_sdk.engine.session import json_text
+from investigation_sdk.errors import InvestigationError, InvestigationInterrupt, PayloadTooLarge
+from investigation_sdk.ids import uuid7
+from investigation_sdk.recording.context import add_usage
+from investigation_sdk.recording.driver import Driver
+from investigation_sdk.recording.phase import AsyncPhaseScope, PhaseScope, phase_of
+from investigation_sdk.recording.steps import Step, block, go
+from investigation_sdk.storage.codec import decode, encode
+
+_UNSET: Final = object()
+
+
+class InvestigationContext:
+    """What both faces share, and what :func:`current_investigation` gives: nothing here waits.
+
+    Attributes:
+        id, subject, investigation_type, key, user_id: As in the record.
+        attempt: How many times it has been driven, this time included.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        fold = driver.session.decided
+        self.id = fold.id
+        self.subject = fold.subject
+        self.investigation_type = fold.investigation_type
+        self.key = fold.key
+        self.user_id = fold.user_id
+        self.attempt = fold.attempt
+        self._result: Any = _UNSET
+        driver.context = self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.state.value}>"
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        """What it was configured with."""
+        return _mapping(self._driver.session.decided.configuration)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What was noted about it when it was created."""
+        return _mapping(self._driver.session.decided.metadata)
+
+    @property
+    def state(self) -> InvestigationState:
+        """Its state, as this process knows it."""
+        return self._driver.state
+
+    @property
+    def finished(self) -> bool:
+        """The key named one that is finished: return `result` instead of working."""
+        return self._driver.finished
+
+    @property
+    def result(self) -> Any:
+        """What came out; set it inside the block, it is recorded when the block ends well.
+
+        Raises:
+            PayloadTooLarge: on setting a value that cannot be recorded.
+        """
+        if self._result is not _UNSET:
+            return self._result
+        stored = self._driver.session.decided.result
+        return None if stored is None else decode(json_text(stored))
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        encode(value, max_bytes=self._driver.options.max_inline_bytes)
+        self._result = value
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """What the last ``checkpoint()`` saved, in this attempt or an earlier one, or None."""
+        stored = self._driver.session.decided.last_checkpoint
+        return None if stored is None else decode(json_text(stored))
+
+    @property
+    def usage(self) -> Usage:
+        """Sums of what was reported, by tools and directly."""
+        fold = self._driver.session.decided
+        return Usage(
+            tokens_used=fold.tokens_used, api_calls_made=fold.api_calls_made, cost_estimate=fold.cost_estimate
+        )
+
+    def record(self, event_type: str, data: Mapping[str, Any] | None = None) -> None:
+        """Append an event of your own: ``record("fraud.hypothesis", {"text": "SIM swap"})``.
+
+        Raises:
+            ValueError: the type begins with a prefix of the SDK's own, or is not one.
+            PayloadTooLarge: the data cannot be recorded.
+        """
+        check_custom_type(event_type)
+        encoded = encode(dict(data or {}), max_bytes=self._driver.options.max_inline_bytes)
+        event = Event(uuid7(), event_type, {}, now_us(), text=encoded.text)
+        self._append(event)
+        self._driver.warn("data", encoded.warnings, event=event.id, event_type=event_type)
+
+    def skip_phase(self, name: str, reason: str | None = None) -> None:
+        """Say that a phase is not needed; it counts as done."""
+        data = {"id": uuid7(), "name": name, **({} if reason is None else {"reason": reason})}
+        self._command(Event(uuid7(), "phase.skipped", data, now_us()))
+
+    def plan(self, *phases: str | PhasePlan) -> None:
+        """Declare phases that became known only now."""
+        self._command(Event(uuid7(), "phase.planned", {"phases": plan_data(phases)}, now_us()))
+
+    def report(
+        self, *, tokens_used: int = 0, api_calls_made: int = 0, cost_estimate: Decimal | float = 0
+    ) -> None:
+        """Usage outside any tool: the agent's own model calls. Adds to what was reported."""
+        usage = add_usage(None, tokens_used, api_calls_made, cost_estimate)
+        if usage:
+            self._append(Event(uuid7(), "usage.reported", {"usage": usage}, now_us()))
+
+    def _append(self, event: Event) -> None:
+        if self._driver.finished:
+            raise InvestigationInterrupt(self._driver._is_finished())  # pyright: ignore[reportPrivateUsage]
+        self._driver.fact(event, lazy=True)
+
+    def _command(self, event: Event) -> None:
+        driver = self._driver
+        try:
+            driver.recorder.submit(driver.session, Append(time=event.time, token=driver.token, event=event), lazy=True)
+        except InvestigationError as error:
+            raise driver.interrupt(error) from error
+
+    # ---- steps of both faces
+
+    def _checkpoint(self, data: Any) -> Step[None]:
+        text = encode(data, max_bytes=self._driver.options.max_inline_bytes).text
+        event = Event(uuid7(), "checkpoint.saved", {"data": text}, now_us())
+        yield from self._driver.command(Append(time=event.time, token=self._driver.token, event=event))
+
+    def _ask(self, verb: Verb, reason: str | None) -> Step[None]:
+        driver = self._driver
+        entry = driver.recorder.submit(driver.session, Ask(time=now_us(), verb=verb, reason=reason))
+        yield from driver.wait_for(entry)
+        yield from driver.boundary()
+
+    def _encoded_result(self) -> Any:
+        if self._result is _UNSET:
+            return None
+        try:
+            return encode(self._result, max_bytes=self._driver.options.max_inline_bytes).text
+        except PayloadTooLarge as error:
+            self._driver.warn("result", (str(error),))
+            return None
+
+
+class InvestigationRun(InvestigationContext):
+    """The live investigation inside ``with``."""
+
+    def phase(
+        self, name: str, *, weight: float = 1, tools: Sequence[str | Callable[..., Any]] = (), input_data: Any = None
+    ) -> PhaseScope:
+        """A phase: ``with investigation.phase("triage"):``. See :func:`investigation_sdk.phase`.
+
+        Raises:
+            PhaseError: on entering: a phase of that name is open, or was completed in this attempt.
+        """
+        return PhaseScope(phase_of(self._driver, name, weight, tools, input_data), name)
+
+    def checkpoint(self, data: Any) -> None:
+        """Save data durably; `last_checkpoint` gives it back, in later attempts too."""
+        block(self._checkpoint(data), self._driver.recorder.io)
+
+    def pause(self, reason: str | None = None) -> None:
+        """Stop here: waits until it is resumed, or raises InvestigationPaused, by ``on_pause``."""
+        block(self._ask(Verb.PAUSE, reason), self._driver.recorder.io)
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancel it; the block ends with InvestigationCancelled."""
+        block(self._ask(Verb.CANCEL, reason), self._driver.recorder.io)
+
+
+class AsyncInvestigationRun(InvestigationContext):
+    """The live investigation inside ``async with``."""
+
+    def phase(
+        self, name: str, *, weight: float = 1, tools: Sequence[str | Callable[..., Any]] = (), input_data: Any = None
+    ) -> AsyncPhaseScope:
+        """A phase: ``async with investigation.phase("triage"):``. See :func:`investigation_sdk.phase`.
+
+        Raises:
+            PhaseError: on entering: a phase of that name is open, or was completed in this attempt.
+        """
+        return AsyncPhaseScope(phase_of(self._driver, name, weight, tools, input_data), name)
+
+    async def checkpoint(self, data: Any) -> None:
+        """Save data durably; `last_checkpoint` gives it back, in later attempts too."""
+        await go(self._checkpoint(data), self._driver.recorder.io)
+
+    async def pause(self, reason: str | None = None) -> None:
+        """Stop here: waits until it is resumed, or raises InvestigationPaused, by ``on_pause``."""
+        await go(self._ask(Verb.PAUSE, reason), self._driver.recorder.io)
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Cancel it; the block ends with InvestigationCancelled."""
+        await go(self._ask(Verb.CANCEL, reason), self._driver.recorder.io)
+
+
+def _mapping(stored: Any) -> Mapping[str, Any]:
+    value = None if stored is None else decode(json_text(stored))
+    return value if isinstance(value, dict) else {}

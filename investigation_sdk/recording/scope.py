@@ -1,0 +1,139 @@
+"""The block around an investigation: open it, drive it, and leave it in a recorded state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from investigation_sdk.clock import now_us
+from investigation_sdk.domain.commands import Fail, Finish, Release
+from investigation_sdk.domain.states import InvestigationState
+from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.errors import (
+    BackendUnavailable,
+    InvestigationCancelled,
+    InvestigationError,
+    InvestigationInterrupt,
+)
+from investigation_sdk.recording import signals
+from investigation_sdk.recording.capture import describe_error
+from investigation_sdk.recording.context import Frame, current_frame
+from investigation_sdk.recording.driver import Driver
+from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationContext, InvestigationRun
+from investigation_sdk.recording.steps import Step, block, go
+
+Open = Callable[[], Step[Driver]]
+
+
+class InvestigationScope:
+    """An investigation for ``with`` and ``async with``; enter it once."""
+
+    def __init__(self, recorder: Recorder, open: Open) -> None:
+        self._recorder = recorder
+        self._open = open
+        self._driver: Driver | None = None
+        self._before: Frame | None = None
+
+    def __enter__(self) -> InvestigationRun:
+        driver = block(self._enter(), self._recorder.io)
+        run = InvestigationRun(driver)
+        self._inside(driver)
+        return run
+
+    def __exit__(self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /) -> None:
+        """Never swallows; raises what stopped the block."""
+        if self._driver is not None:
+            block(self._leave(self._driver, e), self._recorder.io)
+
+    async def __aenter__(self) -> AsyncInvestigationRun:
+        driver = await go(self._enter(), self._recorder.io)
+        run = AsyncInvestigationRun(driver)
+        self._inside(driver)
+        return run
+
+    async def __aexit__(
+        self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        """Never swallows; raises what stopped the block."""
+        if self._driver is not None:
+            await go(self._leave(self._driver, e), self._recorder.io)
+
+    def _enter(self) -> Step[Driver]:
+        if self._driver is not None:
+            raise RuntimeError("this investigation scope is entered already; call sdk.investigation() again")
+        yield self._recorder.opened()
+        return (yield from self._open())
+
+    def _inside(self, driver: Driver) -> None:
+        self._driver = driver
+        self._before = current_frame.get()
+        current_frame.set(Frame(driver, None, None, None))
+        signals.entered()
+
+    def _leave(self, driver: Driver, error: BaseException | None) -> Step[None]:
+        self._driver = None
+        current_frame.set(self._before)
+        signals.left()
+        session = driver.session
+        if session.abandoned:
+            return
+        stopped = find_interrupt(error)
+        if driver.finished:
+            if stopped is not None:
+                raise stopped.error from error
+            return
+        failure = yield from self._end(driver, error, stopped)
+        driver.closed = True
+        cancelled = error is None and driver.state is InvestigationState.CANCELLED
+        yield self._recorder.let_go(session)
+        if stopped is not None:
+            raise stopped.error from error
+        if failure is not None and error is None:
+            raise failure
+        if cancelled:
+            raise InvestigationCancelled(
+                f"Investigation {session.id} was cancelled while it ran.", investigation_id=session.id
+            )
+
+    def _end(
+        self, driver: Driver, error: BaseException | None, stopped: InvestigationInterrupt | None
+    ) -> Step[InvestigationError | None]:
+        """Record how the block ended; what kept that from being recorded."""
+        try:
+            entry = driver.recorder.submit(driver.session, self._command(driver, error, stopped))
+            yield from driver.wait_for(entry)
+        except BackendUnavailable as down:
+            return BackendUnavailable(
+                f"The end of investigation {driver.session.id} is queued, but not durable yet: {down}",
+                investigation_id=driver.session.id,
+            )
+        except InvestigationError as refused:
+            return refused
+        return None
+
+    @staticmethod
+    def _command(driver: Driver, error: BaseException | None, stopped: InvestigationInterrupt | None) -> Any:
+        time, token = now_us(), driver.token
+        if stopped is not None:
+            return Release(time=time, token=token)
+        if error is None:
+            result = driver.context._encoded_result()  # pyright: ignore[reportPrivateUsage]
+            return Finish(time=time, token=token, result=result)
+        kind = "error" if isinstance(error, Exception) else "interrupted"
+        return Fail(time=time, token=token, kind=kind, error=describe_error(error))
+
+
+def find_interrupt(error: BaseException | None) -> InvestigationInterrupt | None:
+    """The interrupt that an exception is, or that its group holds, however deep."""
+    if isinstance(error, InvestigationInterrupt):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            found = find_interrupt(inner)
+            if found is not None:
+                return found
+    return None
+
+
+__all__ = ["InvestigationContext", "InvestigationScope", "find_interrupt"]

@@ -1,0 +1,77 @@
+"""Steps: code that waits, written once for both faces.
+
+A *step* is a generator that yields what it has to wait for. :func:`block` runs it for ``with``, :func:`go` for
+``async with``; the one blocks its thread, the other suspends its task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from typing import Any, TypeAlias, TypeVar
+
+from investigation_sdk.engine.io_thread import IOThread
+from investigation_sdk.engine.waiting import Waiter
+
+T = TypeVar("T")
+
+OnIO: TypeAlias = "Coroutine[Any, Any, Any]"
+"""To be run on the I/O thread; its result is sent back into the step."""
+
+MakeWaiter: TypeAlias = "Callable[[bool], Waiter | None]"
+"""Called with whether it is to block; makes the waiter, or None where there is nothing to wait for."""
+
+Step: TypeAlias = Generator["OnIO | MakeWaiter", Any, T]
+
+
+def block(step: Step[T], io: IOThread) -> T:
+    """Run a step, blocking this thread where it waits."""
+    sent: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            asked = step.send(sent) if error is None else step.throw(error)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        sent = error = None
+        try:
+            if isinstance(asked, Coroutine):
+                sent = io.call(asked)
+            elif (waiter := asked(True)) is not None:
+                waiter.wait()
+        except BaseException as raised:
+            error = raised
+
+
+async def go(step: Step[T], io: IOThread) -> T:
+    """Run a step, suspending this task where it waits."""
+    sent: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            asked = step.send(sent) if error is None else step.throw(error)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        sent = error = None
+        try:
+            if isinstance(asked, Coroutine):
+                sent = await io.acall(asked)
+            elif (waiter := asked(False)) is not None:
+                await waiter.wait_async()
+        except BaseException as raised:
+            error = raised
+
+
+def iterate(items: AsyncIterator[T], io: IOThread) -> Iterator[T]:
+    """The items of an asynchronous iterator, each awaited on the I/O thread while this thread blocks."""
+    while True:
+        try:
+            item = io.call(_next(items))
+        except StopAsyncIteration:
+            return
+        yield item
+
+
+async def _next(items: AsyncIterator[T]) -> T:
+    return await anext(items)

@@ -1,0 +1,356 @@
+"""The composition root: wires a store, the recorder and what users call. No logic of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from investigation_sdk.domain.records import (
+    Investigation,
+    InvestigationEvent,
+    InvestigationPhase,
+    Page,
+    PhasePlan,
+    ToolExecution,
+    VerificationReport,
+)
+from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
+from investigation_sdk.engine import queries
+from investigation_sdk.engine.creation import creation_data
+from investigation_sdk.engine.queries import When, check_limit, created_between, equals
+from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.service import InvestigationStateService
+from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.ids import Id, canonical
+from investigation_sdk.recording import entering
+from investigation_sdk.recording.context import current_frame
+from investigation_sdk.recording.driver import Options
+from investigation_sdk.recording.run import InvestigationContext
+from investigation_sdk.recording.scope import InvestigationScope
+from investigation_sdk.settings import Durability
+from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.commit import Where
+from investigation_sdk.storage.registry import create_backend
+
+if TYPE_CHECKING:
+    from investigation_sdk.sync import SyncInvestigationSDK
+
+DEFAULT_URL = "sqlite:///investigations.db"
+
+
+class InvestigationSDK:
+    """A store of investigations, and everything that is done with it.
+
+    Making one connects to nothing; the store is opened when it is first used. Used from any thread and loop.
+
+    Args:
+        url_or_backend: ``"sqlite:///fraud.db"``, ``"memory://"``, or a backend object. None: the environment's
+            ``INVESTIGATION_URL``, else ``sqlite:///investigations.db``.
+        durability: What is on disk when a call returns; ``INVESTIGATION_DURABILITY`` where it is not given.
+        on_store_failure: ``"raise"``: NotRecorded when a record cannot be made durable.
+        on_pause: At a boundary of a paused investigation, wait until it is resumed, or raise InvestigationPaused.
+        auto_migrate: Upgrade an older schema on opening.
+        tenant_id: Whose investigations these are; ids and keys of other tenants are not seen by key.
+        max_inline_bytes: Largest payload (JSON, UTF-8) that is recorded with an event.
+        lease_ttl: How long an owner that is not heard of keeps an investigation; 30 s by default.
+        backend_options: Options for the backend that the URL names.
+
+    Raises:
+        ConfigurationError: an unknown URL scheme or option, or a driver that is not installed.
+    """
+
+    service: InvestigationStateService
+    """Commands from outside: create, pause, resume, cancel, retry, transition, report."""
+
+    def __init__(
+        self,
+        url_or_backend: str | Backend | None = None,
+        *,
+        durability: Durability | None = None,
+        on_store_failure: Literal["raise"] = "raise",
+        on_pause: Literal["wait", "raise"] = "wait",
+        auto_migrate: bool = False,
+        tenant_id: str | None = None,
+        max_inline_bytes: int = 32768,
+        lease_ttl: timedelta = timedelta(seconds=30),
+        backend_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        _one_of("on_store_failure", on_store_failure, ("raise",))
+        _one_of("on_pause", on_pause, ("wait", "raise"))
+        chosen = durability or os.environ.get("INVESTIGATION_DURABILITY") or Durability.SYNC
+        _one_of("durability", chosen, tuple(d.value for d in Durability))
+        if lease_ttl < timedelta(milliseconds=100):
+            raise ConfigurationError(f"lease_ttl={lease_ttl} is too short to be renewed in time; at least 0.1 s")
+        if max_inline_bytes < 1024:
+            raise ConfigurationError(f"max_inline_bytes={max_inline_bytes} is too small; at least 1024")
+        self._options = Options(Durability(chosen), on_pause, max_inline_bytes, tenant_id or "")
+        self._ttl_us = lease_ttl // timedelta(microseconds=1)
+        self._connect(_backend(url_or_backend, auto_migrate, backend_options))
+
+    def _connect(self, backend: Backend) -> None:
+        self._recorder = Recorder(backend, ttl_us=self._ttl_us)
+        options = self._options
+        self.service = InvestigationStateService(
+            self._recorder, tenant=options.tenant, max_inline_bytes=options.max_inline_bytes
+        )
+
+    def __enter__(self) -> Self:
+        self._recorder.io.call(self._recorder.opened())
+        return self
+
+    def __exit__(self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /) -> None:
+        self._recorder.close()
+
+    async def __aenter__(self) -> Self:
+        await self._recorder.io.acall(self._recorder.opened())
+        return self
+
+    async def __aexit__(
+        self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        await self.aclose()
+
+    @cached_property
+    def sync(self) -> SyncInvestigationSDK:
+        """The blocking face: the same methods, without ``await``."""
+        from investigation_sdk.sync import SyncInvestigationSDK
+
+        return SyncInvestigationSDK(self)
+
+    # ---- driving
+
+    def investigation(
+        self,
+        subject: str,
+        *,
+        investigation_type: str = "general",
+        user_id: str | None = None,
+        key: str | None = None,
+        phases: Sequence[str | PhasePlan] = (),
+        configuration: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        parent: Id | InvestigationContext | None = None,
+        on_finished: Literal["return", "new", "error"] = "return",
+        wait: timedelta | None = None,
+    ) -> InvestigationScope:
+        """Create an investigation and drive it, for ``with`` and ``async with``.
+
+        A `key` names it in its tenant and type. One that is finished is opened for reading only (``.finished``,
+        ``.result``), begun anew, or an error, by `on_finished`; one that exists and is not finished raises
+        InvestigationUnfinished with its id. Inside another investigation's block, that one is the parent.
+
+        Args:
+            subject: What is investigated, in a line.
+            phases: The plan, if it is known: names, or PhasePlan with weight and tools.
+            configuration: What it runs with.
+            metadata: What else is worth keeping.
+            wait: How long to wait for another owner; one lease by default.
+
+        Raises:
+            ValueError: on calling: an empty subject, type or key, or two phases of one name.
+            PayloadTooLarge: on calling: configuration or metadata.
+            InvestigationNotFound: on entering: there is no such parent.
+        """
+        _one_of("on_finished", on_finished, ("return", "new", "error"))
+        data = creation_data(
+            subject=subject,
+            investigation_type=investigation_type,
+            user_id=user_id,
+            key=key,
+            configuration=configuration,
+            metadata=metadata,
+            phases=phases,
+            parent=self._parent(parent),
+            limit=self._options.max_inline_bytes,
+        )
+        recorder, options = self._recorder, self._options
+        return InvestigationScope(recorder, lambda: entering.create(recorder, options, data, on_finished))
+
+    def _parent(self, parent: Id | InvestigationContext | None) -> Id | None:
+        if isinstance(parent, InvestigationContext):
+            return parent.id
+        frame = current_frame.get()
+        if parent is None and frame is not None and frame.driver.recorder is self._recorder:
+            return frame.driver.session.id
+        return parent
+
+    def attach(self, investigation_id: Id, *, wait: timedelta | None = None) -> InvestigationScope:
+        """Drive one that exists here: created, queued, paused, failed or crashed.
+
+        An owner that is provably dead on this machine is succeeded at once; another is waited for, `wait` long
+        (by default one lease).
+
+        Raises:
+            InvestigationNotFound: on entering: there is none of that id.
+            InvestigationBusy: on entering: another owner drives it.
+            InvestigationFinished, InvestigationCancelled: on entering: nothing more can run in it.
+        """
+        id = canonical(investigation_id)
+        recorder, options = self._recorder, self._options
+        seconds = None if wait is None else wait.total_seconds()
+        return InvestigationScope(recorder, lambda: entering.attach(recorder, options, id, seconds))
+
+    # ---- reading
+
+    async def get(self, investigation_id: Id) -> Investigation:
+        """One investigation.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        id = canonical(investigation_id)
+        return queries.investigation(await self._recorder.acall(queries.get_row(self._recorder.backend, id)))
+
+    async def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
+        """The newest investigation of a key, or None."""
+        backend = self._recorder.backend
+        row = await self._recorder.acall(queries.find(backend, key, investigation_type, self._options.tenant))
+        return None if row is None else queries.investigation(row)
+
+    async def list(
+        self,
+        *,
+        investigation_type: str | None = None,
+        status: InvestigationState | Sequence[InvestigationState] | None = None,
+        user_id: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[Investigation]:
+        """Investigations, newest first; `since` and `until` bound their creation."""
+        wheres = [
+            *created_between(since, until),
+            *equals("investigation_type", investigation_type),
+            *equals("status", status),
+            *equals("user_id", user_id),
+        ]
+        if self._options.tenant:
+            wheres.append(Where("tenant_id", "=", self._options.tenant))
+        page = queries.list_investigations(self._recorder.backend, wheres, after, check_limit(limit))
+        return await self._recorder.acall(page)
+
+    async def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
+        """All phases of an investigation, in their order."""
+        id = canonical(investigation_id)
+        return await self._recorder.acall(queries.list_phases(self._recorder.backend, id))
+
+    async def tools(
+        self,
+        investigation_id: Id | None = None,
+        *,
+        tool: str | None = None,
+        agent: str | None = None,
+        phase: str | None = None,
+        status: ToolState | Sequence[ToolState] | None = None,
+        effect: Effect | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[ToolExecution]:
+        """Calls of one investigation in the order of their start, or across all, newest first.
+
+        Args:
+            investigation_id: None: across investigations; `since` is required then.
+            phase: The name of a phase; needs `investigation_id`.
+
+        Raises:
+            ValueError: neither an id nor `since`; or `phase` without an id.
+        """
+        id = None if investigation_id is None else canonical(investigation_id)
+        if id is None and since is None:
+            raise ValueError("tools() across all investigations needs since=, for example since=timedelta(days=7)")
+        if id is None and phase is not None:
+            raise ValueError("tools(phase=...) names a phase of one investigation; give its id too")
+        wheres = [
+            *equals("investigation_id", id),
+            *created_between(since, until),
+            *equals("tool_name", tool),
+            *equals("agent_name", agent),
+            *equals("status", status),
+            *equals("effect", effect),
+        ]
+        return await self._recorder.acall(self._tools(id, phase, wheres, after, check_limit(limit)))
+
+    async def _tools(
+        self, id: str | None, phase: str | None, wheres: list[Where], after: str | None, limit: int
+    ) -> Page[ToolExecution]:
+        backend = self._recorder.backend
+        if id is not None:
+            await queries.get_row(backend, id)
+            if phase is not None:
+                wheres = [*wheres, Where("phase_id", "=", await queries.phase_named(backend, id, phase))]
+        return await queries.list_tools(backend, wheres, after, limit, newest_first=id is None)
+
+    async def events(
+        self,
+        investigation_id: Id,
+        *,
+        event_type: str | Sequence[str] | None = None,
+        actor: str | None = None,
+        after: int | str = 0,
+        limit: int = 100,
+    ) -> Page[InvestigationEvent]:
+        """Events of an investigation behind the sequence `after`, in order."""
+        id = canonical(investigation_id)
+        page = queries.read_events(
+            self._recorder.backend, id, _types(event_type), actor, int(after), check_limit(limit)
+        )
+        return await self._recorder.acall(page)
+
+    async def iter_events(
+        self, investigation_id: Id, *, event_type: str | Sequence[str] | None = None, after: int = 0
+    ) -> AsyncIterator[InvestigationEvent]:
+        """All events behind the sequence `after`, in order, read as they are consumed."""
+        id = canonical(investigation_id)
+        chunks = queries.iterate_events(self._recorder.backend, id, _types(event_type), after)
+        while True:
+            chunk = await self._recorder.acall(queries.next_or_none(chunks))
+            if chunk is None:
+                return
+            for event in chunk:
+                yield event
+
+    async def verify(self, investigation_id: Id) -> VerificationReport:
+        """Check an investigation's chain of hashes, its columns, and the end that its row states.
+
+        Without a head that was written down outside the store, a tail that was cut off together with the row
+        cannot be seen; compare ``report.head`` with one that you kept.
+        """
+        return await self._recorder.acall(queries.verify(self._recorder.backend, canonical(investigation_id)))
+
+    # ---- the store
+
+    async def flush(self, timeout: float | None = None) -> int:
+        """Commit what is queued; how many events are still not durable after `timeout` seconds."""
+        return await self._recorder.aflush(timeout)
+
+    async def aclose(self) -> None:
+        """Flush and close the store; it opens again when it is used again."""
+        await self._recorder.aclose()
+
+
+def _backend(url_or_backend: str | Backend | None, auto_migrate: bool, options: Mapping[str, Any] | None) -> Backend:
+    if url_or_backend is not None and not isinstance(url_or_backend, str):
+        if options:
+            raise ConfigurationError("backend_options go with a URL; give them to the backend object itself")
+        return url_or_backend
+    url = url_or_backend if url_or_backend is not None else os.environ.get("INVESTIGATION_URL", DEFAULT_URL)
+    more = {"auto_migrate": True} if auto_migrate and not url.startswith("memory:") else {}
+    return create_backend(url, {**(options or {}), **more})
+
+
+def _one_of(option: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ConfigurationError(f"{option}={value!r} is not one of {', '.join(repr(str(a)) for a in allowed)}")
+
+
+def _types(event_type: str | Sequence[str] | None) -> Sequence[str] | None:
+    if event_type is None:
+        return None
+    return [str(event_type)] if isinstance(event_type, str) else [str(t) for t in event_type]

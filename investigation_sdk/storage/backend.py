@@ -1,0 +1,155 @@
+"""The storage contract: what a backend promises. These docstrings are its specification.
+
+A backend makes one :class:`~investigation_sdk.storage.commit.Commit` atomic and holds no rule of the domain:
+it compares two values (version and head), and writes what it is given. Everything else is decided, numbered
+and chained above it, the same for all of them. :mod:`investigation_sdk.testing.contract` checks all of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from investigation_sdk.domain.rows import Row, SnapshotRow
+from investigation_sdk.errors import InvestigationError
+from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+
+
+class CommitNotApplied(InvestigationError):
+    """A whole batch was not written, for certain, and may be written on another try (busy, deadlock)."""
+
+
+class CommitUnknown(InvestigationError):
+    """Nobody can tell whether a batch was written: the answer was lost. Send the identical bytes again."""
+
+
+class StoreFailure(InvestigationError):
+    """A whole batch was not written, for certain, and trying again will not help until somebody acts
+    (disk full, read-only, no privileges). The message is for that somebody."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Where investigations are kept.
+
+    All methods are coroutines and are called from one event loop, several at a time. A method may hold that
+    loop for one local durable write (the loop is the SDK's own, on a thread of its own), never for a lock
+    that another process holds and never for a network. Methods other than :meth:`commit` raise
+    :class:`~investigation_sdk.errors.BackendUnavailable` where the store cannot be reached. Messages never
+    contain a password.
+
+    Several backend objects, in several processes, may be open on the same data at the same time; each sees
+    what another committed at once.
+    """
+
+    async def open(self) -> None:
+        """Connect, and check the schema; idempotent.
+
+        An empty embedded store is created. The version of the schema is compared by name: an older or newer
+        one, or a store that is not the SDK's, raises SchemaMismatch, unless the backend was made with
+        ``auto_migrate`` and the schema is older.
+
+        Raises:
+            SchemaMismatch: as said; the message names the command that upgrades.
+            BackendUnavailable: it cannot be reached, read or written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release all connections and threads; idempotent. The backend can be opened again."""
+        ...
+
+    async def commit(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
+        """Apply many commits, of as many investigations, in one durable write; answer each, in order.
+
+        A commit is applied if, and only if, the investigation's version *and* head are the expected ones at
+        that moment, or it creates one (``expected_version`` 0) whose id is neither there nor deleted. What is
+        a commit's own fault makes that commit answer CONFLICT, DATA, CONSTRAINT or SIZE, apply none of its
+        parts, and never touch its neighbours. When the method returns, everything APPLIED is durable and
+        visible to all other handles. An investigation's rows are written so: the investigation's row is
+        inserted (``expected_version`` 0) or updated; phase and call rows are inserted or replaced by id.
+        Lease columns or rows are never written, but for ``Commit.lease``.
+
+        Raises:
+            ValueError: two commits of one investigation, or a commit without events: a programming error.
+            CommitNotApplied: none of the batch was written; try again.
+            CommitUnknown: the answer was lost; the caller sends the same commits again. Sent twice, an
+                applied commit answers CONFLICT.
+            StoreFailure: none was written, and trying again does not help.
+        """
+        ...
+
+    async def read_events(
+        self,
+        investigation_id: str,
+        *,
+        after: int = 0,
+        limit: int = 1000,
+        event_type: Sequence[str] | None = None,
+        reverse: bool = False,
+    ) -> Sequence[StoredEvent]:
+        """Events with ``sequence > after`` (reverse: ``sequence < after``, or all where `after` is 0), in
+        order (reverse: last first), at most `limit`, of these types if given. Unknown id: none."""
+        ...
+
+    async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:
+        """The snapshot with the highest sequence, or None."""
+        ...
+
+    async def get(self, kind: Kind, id: str) -> Row | SnapshotRow | None:
+        """One row by id, as of the last applied commit, or None."""
+        ...
+
+    async def find(self, query: Query) -> Sequence[Row | SnapshotRow]:
+        """Rows that match, in order. Text is compared by code point.
+
+        Raises:
+            ValueError: a column or operator that is not in the row type: names never reach a statement.
+        """
+        ...
+
+    async def aggregate(self, aggregate: Aggregate) -> Sequence[tuple[Any, ...]]:
+        """Group values followed by the measures, ordered by the group values, NULL first. Sums of
+        ``cost_estimate`` are exact and answered as text; sums over no rows are 0 (text ``"0"``).
+
+        Raises:
+            ValueError: an unknown column or function.
+        """
+        ...
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        """Write rows made again from the log. A row is written only where the stored one is not newer
+        (by `version`, for phases and calls by `sequence`) and only if its investigation is there."""
+        ...
+
+    async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
+        """Take the lease on a resource for `ttl` µs: if nobody holds one, or it is expired by the store's
+        clock, or `owner` holds it already. None where somebody else does. Of many that try at once, one gets it."""
+        ...
+
+    async def holder(self, resource: str) -> Lease | None:
+        """The lease on a resource, expired or not, or None."""
+        ...
+
+    async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
+        """Extend each lease that its owner still holds (also an expired one that nobody took); answer each
+        with its new expiry and the current version of its investigation, None where it is lost."""
+        ...
+
+    async def release(self, lease: Lease) -> bool:
+        """Give it up, if `owner` still holds it; whether that was so."""
+        ...
+
+    async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
+        """Delete investigations, each only if its version is still the given one, with all that belongs to
+        them; answer how many. A tombstone stays: a later commit to that id, also one that creates, answers CONFLICT."""
+        ...
+
+
+@runtime_checkable
+class InlineBackend(Backend, Protocol):
+    """A backend that never blocks (memory): the session commits on the caller's thread."""
+
+    def commit_now(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
+        """As :meth:`Backend.commit`, at once, from any thread."""
+        ...

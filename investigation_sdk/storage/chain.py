@@ -1,0 +1,188 @@
+"""The hash chain: how an event becomes bytes, and how anyone checks them.
+
+The *header* is canonical JSON (RFC 8785: members sorted, no white space; only text, integers and objects of
+such occur in it) with these members; a member whose value is null is left out:
+
+``actor, at (µs), attempt, id, investigation, metadata, new_state, parent_call, previous_state, schema (version of
+the type's data), sequence, tenant, type, v (version of this format)``
+
+The hash of an event is ``SHA-256(hash of the event before ‖ len(header) ‖ header ‖ len(event_data) ‖ event_data)``,
+both texts as UTF-8, lengths as 8 bytes big-endian; before the first event stand 32 zero bytes. Test vectors:
+``tests/vectors/chain.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from struct import Struct
+from typing import Any, NamedTuple
+
+from investigation_sdk.domain.events import FORMAT_VERSION, Event
+from investigation_sdk.storage.commit import GENESIS, StoredEvent
+
+_length = Struct(">Q").pack
+_sha256 = hashlib.sha256
+_quote = json.encoder.encode_basestring  # RFC 8785 keeps non-ASCII characters as they are
+
+
+def canonical_object(value: dict[str, Any]) -> str:
+    """Canonical JSON of an object of text, integers, booleans and such objects."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def link(previous: bytes, header: str, event_data: str) -> bytes:
+    """The hash of an event, 32 bytes, from that of the one before."""
+    head = header.encode()
+    data = event_data.encode()
+    return _sha256(b"".join((previous, _length(len(head)), head, _length(len(data)), data))).digest()
+
+
+def seal(investigation_id: str, tenant: str, event: Event, event_data: str, previous: bytes) -> StoredEvent:
+    """An event as it is stored: header made, hash chained.
+
+    Raises:
+        UnicodeEncodeError: the actor or the data contain lone surrogates.
+    """
+    actor = event.actor
+    metadata = None if event.metadata is None else canonical_object(event.metadata)
+    new = None if event.new_state is None else event.new_state._value_
+    old = None if event.previous_state is None else event.previous_state._value_
+    parent = event.parent_call
+    before = "" if actor is None else f'"actor":{_quote(actor)},'
+    notes = "" if metadata is None else f'"metadata":{metadata},'
+    states = "" if new is None else f'"new_state":"{new}",'
+    if parent is not None:
+        states += f'"parent_call":"{parent}",'
+    if old is not None:
+        states += f'"previous_state":"{old}",'
+    of = f'"tenant":{_quote(tenant)},' if tenant else ""
+    header = (
+        f'{{{before}"at":{event.at},"attempt":{event.attempt},"id":"{event.id}","investigation":"{investigation_id}",'
+        f'{notes}{states}"schema":{event.schema_version},"sequence":{event.sequence},{of}'
+        f'"type":"{event.type}","v":{FORMAT_VERSION}}}'
+    )
+    return StoredEvent(
+        investigation_id,
+        event.sequence,
+        event.id,
+        event.type,
+        event.at,
+        actor,
+        old,
+        new,
+        metadata,
+        header,
+        event_data,
+        link(previous, header, event_data),
+    )
+
+
+_COLUMNS = (
+    ("investigation_id", "investigation"),
+    ("sequence", "sequence"),
+    ("id", "id"),
+    ("event_type", "type"),
+    ("event_timestamp", "at"),
+    ("actor", "actor"),
+    ("previous_state", "previous_state"),
+    ("new_state", "new_state"),
+)
+
+
+class ChainProblem(NamedTuple):
+    """One thing that does not add up. `kind`: changed, column, missing, inserted, order, header, truncated, head."""
+
+    sequence: int | None
+    kind: str
+    message: str
+
+
+class Checker:
+    """Checks one investigation's events as they are read, in the order of their sequence.
+
+    After a problem with the chain it goes on from the hash that is stored, so that each place is named once.
+    """
+
+    def __init__(self, investigation_id: str) -> None:
+        self.investigation_id = investigation_id
+        self.problems: list[ChainProblem] = []
+        self.head = GENESIS
+        self.sequence = 0
+        self.checked = 0
+        self._at = 0
+
+    def _problem(self, sequence: int | None, kind: str, message: str) -> None:
+        self.problems.append(ChainProblem(sequence, kind, message))
+
+    def add(self, events: Iterable[StoredEvent]) -> None:
+        """Check the next events."""
+        for event in events:
+            self._one(event)
+
+    def _one(self, event: StoredEvent) -> None:
+        self.checked += 1
+        expected = self.sequence + 1
+        if event.sequence > expected:
+            last = event.sequence - 1
+            gone = f"event {expected} is" if last == expected else f"events {expected} to {last} are"
+            self._problem(expected, "missing", f"{gone} missing before event {event.sequence} ({event.event_type})")
+        elif event.sequence < expected:
+            self._problem(event.sequence, "inserted", f"a second event {event.sequence} ({event.event_type}) is there")
+        computed = link(self.head, event.header, event.event_data)
+        if computed != event.hash:
+            if event.sequence == expected:
+                self._problem(
+                    event.sequence,
+                    "changed",
+                    f"event {event.sequence} ({event.event_type}) or the one before it was changed, inserted or moved: "
+                    "its hash does not follow from its content and the hash before it",
+                )
+        self._columns(event)
+        self.head = event.hash
+        self.sequence = event.sequence
+
+    def _columns(self, event: StoredEvent) -> None:
+        try:
+            header = json.loads(event.header)
+            members = header.get
+        except (ValueError, AttributeError):
+            self._problem(event.sequence, "header", f"the header of event {event.sequence} is not a JSON object")
+            return
+        for column, member in _COLUMNS:
+            stored = getattr(event, column)
+            if stored != members(member):
+                self._problem(
+                    event.sequence,
+                    "order" if column == "sequence" else "column",
+                    f"column {column} of event {event.sequence} says {stored!r}, its header says {members(member)!r}",
+                )
+        metadata = members("metadata")
+        if (None if metadata is None else canonical_object(metadata)) != event.metadata:
+            self._problem(
+                event.sequence, "column", f"column metadata of event {event.sequence} disagrees with its header"
+            )
+        at = members("at", 0)
+        if isinstance(at, int):
+            if at < self._at:
+                self._problem(event.sequence, "order", f"event {event.sequence} is earlier than the event before it")
+            self._at = max(self._at, at)
+
+    def finish(self, version: int, head: bytes) -> list[ChainProblem]:
+        """Compare the end with the version and head that the investigation's row states; all problems, in order."""
+        if self.sequence < version:
+            self._problem(
+                self.sequence + 1,
+                "truncated",
+                f"the log ends with event {self.sequence}, the investigation's row says that there are {version}",
+            )
+        elif self.sequence > version:
+            self._problem(
+                version + 1,
+                "inserted",
+                f"the log has {self.sequence} events, the investigation's row says that there are {version}",
+            )
+        elif self.head != head:
+            self._problem(None, "head", "the hash of the last event is not the one that the investigation's row states")
+        return sorted(self.problems, key=lambda p: (p.sequence is None, p.sequence or 0))

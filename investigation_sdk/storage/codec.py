@@ -1,0 +1,222 @@
+"""Values as JSON text, and back: what a tool took and returned, exactly as it was, or marked where that cannot be.
+
+Plain JSON (text, bools, None, lists, objects, finite floats, integers up to 2**53 either way) is stored as itself.
+Everything else is tagged: an object whose member ``"$type"`` says what it is. See
+:mod:`~investigation_sdk.storage.tags` for the tags, :mod:`~investigation_sdk.storage.tagging` for what user classes
+become. The text is valid JSON in UTF-8 with no NUL in any form, so that every store takes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from investigation_sdk.storage.tagging import MAX_DEPTH, MAX_INT, MAX_NODES, Tagger, too_large
+from investigation_sdk.storage.tags import Tagged, canonical, restore
+
+__all__ = ["Encoded", "Json", "Tagged", "decode", "digest", "encode", "object_text", "plain"]
+
+_NO_LIMIT = 1 << 62
+
+
+class Json(str):
+    """Text that is JSON already."""
+
+    __slots__ = ()
+
+
+class Encoded(NamedTuple):
+    """A value as text; whether `decode`, or for user classes their annotation, gives it back; what was lost."""
+
+    text: Json
+    rebuildable: bool
+    warnings: tuple[str, ...]
+
+
+def encode(value: Any, *, max_bytes: int | None = None) -> Encoded:
+    """`value` as JSON text. Never raises because of what the value is, and never consumes an iterator.
+
+    Args:
+        value: anything; containers are read, not kept.
+        max_bytes: the longest text allowed, in bytes of UTF-8.
+
+    Raises:
+        PayloadTooLarge: the text is longer than `max_bytes`.
+    """
+    data = _plain_bytes(value, _NO_LIMIT if max_bytes is None else max_bytes)
+    if data is None:
+        tagger = Tagger(max_bytes)
+        data = to_json(tagger.run(value))
+        encoded = Encoded(Json(data.decode()), tagger.rebuildable, tagger.warnings)
+    else:
+        encoded = _new(Encoded, (Json(data.decode()), True, ()))
+    if max_bytes is not None and len(data) > max_bytes:
+        raise too_large(f"{len(data):,}", max_bytes)
+    return encoded
+
+
+_new: Any = tuple.__new__  # a third faster than calling a named tuple
+
+
+def decode(text: str) -> Any:
+    """The value that `text` was encoded from; a :class:`Tagged` for each part of a user class.
+
+    Stored text is data: no tag, known, unknown or malformed, makes this import or execute anything.
+
+    Raises:
+        ValueError: the text is not JSON, repeats a key in an object, or is nested deeper than 200 levels.
+    """
+    try:
+        tree = from_json(text, allow_inf_nan=False)
+        # What `encode` writes is written the same way again. Anything else gets a closer look.
+        ours = to_json(tree).decode() == text
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"not the text of a stored value: {error}") from None
+    if not ours:
+        _check(text)
+    elif '"$type"' not in text:
+        return tree
+    return restore(tree)
+
+
+def _check(text: str) -> None:
+    """Refuse what JSON readers read in different ways."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError("a key is repeated in one object")
+
+    try:
+        json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not the text of a stored value: {error}") from None
+
+
+def digest(value: Any, *, key: bytes | None = None) -> str:
+    """32 hexadecimal digits that equal values have in common, in whatever order their keys are.
+
+    The first 128 bits of SHA-256, or of HMAC-SHA-256 with `key`, over the canonical text: that of `encode` with
+    the keys of all objects sorted by code point. The types count: 1, 1.0, True and "1" differ. A value that is
+    not rebuildable has the digest of what is stored for it, which may be an address in memory.
+    """
+    data = _canonical_bytes(value)
+    if key is None:
+        return hashlib.sha256(data).hexdigest()[:32]
+    return hmac.digest(key, data, "sha256")[:16].hex()
+
+
+def _canonical_bytes(value: Any) -> bytes:
+    data = _plain_bytes(value, _NO_LIMIT)
+    if data is None:
+        return canonical(Tagger().run(value))
+    text = data.decode()
+    if "{" not in text:
+        return data
+    if "{" in text[1:] or type(value) is not dict:
+        return canonical(from_json(data))
+    return to_json(dict(sorted(from_json(data).items())))
+
+
+def plain(value: Any) -> bool:
+    """Whether `value` is plain JSON: stored as itself, without a tag."""
+    if _plain_bytes(value, _NO_LIMIT) is not None:
+        return True
+    tagger = Tagger()
+    tagger.run(value)
+    return not tagger.tagged
+
+
+def object_text(members: Mapping[str, Any]) -> str:
+    """The text of a JSON object with these members, in their order.
+
+    Args:
+        members: by name, an ASCII identifier. A :class:`Json` stands as it is; any other value is encoded.
+    """
+    parts: list[str] = []
+    for name, value in members.items():
+        kind = type(value)
+        if kind is Json:
+            parts.append(f'"{name}":{value}')
+        elif kind is str and value.isascii() and "\0" not in value:
+            parts.append(f'"{name}":{encode_basestring(value)}')
+        elif kind is int and -MAX_INT <= value <= MAX_INT:
+            parts.append(f'"{name}":{value}')
+        elif value is None:
+            parts.append(f'"{name}":null')
+        elif kind is bool:
+            parts.append(f'"{name}":true' if value else f'"{name}":false')
+        else:
+            parts.append(f'"{name}":{encode(value).text}')
+    return "{" + ",".join(parts) + "}"
+
+
+def _plain_bytes(value: Any, limit: int) -> bytes | None:
+    """The JSON text of a value that is plain beyond doubt; None sends it the careful way."""
+    kind = type(value)
+    deeper: list[Any] = []
+    try:
+        size = _scan(value if kind is dict or kind is list else (value,), deeper)
+        if size < 0 or size > limit or (deeper and not _scan_levels(deeper, limit - size)):
+            return None
+        data = to_json(value)
+    except Exception:  # a lone surrogate, or a container that another thread is changing
+        return None
+    # Looked for in the whole text, not string by string: NUL, and keys that look like tags. Found in a string that
+    # means neither, it costs the careful way and changes nothing.
+    text = data.decode()
+    return None if "\\u0000" in text or '"$type"' in text else data
+
+
+def _scan(container: Any, deeper: list[Any]) -> int:
+    """How many characters are in the strings directly inside, or -1 if something there is not plain.
+
+    Lists and dicts inside are appended to `deeper`.
+    """
+    size = 0
+    if type(container) is dict:
+        for key in container:
+            if type(key) is not str:
+                return -1
+            size += len(key)
+        container = container.values()
+    for item in container:
+        kind = type(item)
+        if kind is str:
+            size += len(item)
+        elif kind is int:
+            if not -9007199254740992 <= item <= 9007199254740992:
+                return -1
+        elif kind is float:
+            if item - item != 0.0:
+                return -1
+        elif kind is dict or kind is list:
+            deeper.append(item)
+        elif item is not None and kind is not bool:
+            return -1
+    return size
+
+
+def _scan_levels(level: list[Any], limit: int) -> bool:
+    """Whether all that is inside these containers is plain, within the limits of depth, number and size.
+
+    Level by level rather than by recursion: containers that are shared, or contain themselves, end at a limit.
+    """
+    nodes = 0
+    for _ in range(MAX_DEPTH - 1):
+        deeper: list[Any] = []
+        for container in level:
+            size = _scan(container, deeper)
+            limit -= size
+            nodes += len(container)
+            if size < 0 or limit < 0 or nodes > MAX_NODES:
+                return False
+        if not deeper:
+            return True
+        level = deeper
+    return False

@@ -1,0 +1,155 @@
+"""What goes over the seam between the engine and a store: commits and their results, leases, queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+from investigation_sdk.domain.rows import Row, SnapshotRow
+
+GENESIS = bytes(32)
+"""The hash before an investigation's first event; also the head of version 0."""
+
+
+class StoredEvent(NamedTuple):
+    """One event as it is stored: table ``investigation_events``.
+
+    `header` and `event_data` are JSON text exactly as hashed; a backend keeps them byte for byte. The other
+    fields are derived from the header when the event is sealed, so that a store can index and show them.
+    """
+
+    investigation_id: str
+    sequence: int
+    """1, 2, 3, … without a gap."""
+    id: str
+    event_type: str
+    event_timestamp: int
+    """µs since the epoch; never smaller than that of the event before."""
+    actor: str | None
+    previous_state: str | None
+    new_state: str | None
+    metadata: str | None
+    header: str
+    event_data: str
+    hash: bytes
+    """32 bytes; see :mod:`investigation_sdk.storage.chain`."""
+
+
+class Lease(NamedTuple):
+    """Who may try to drive a resource until when, by the store's clock. It fences nothing: tokens do."""
+
+    resource: str
+    """An investigation's id, or any other name."""
+    owner: str
+    expires_at: int
+    """µs since the epoch, by the store's clock."""
+    version: int | None = None
+    """The current version of the investigation that `resource` names; None where it names none."""
+
+
+class CommitStatus(StrEnum):
+    """What became of one commit."""
+
+    APPLIED = "applied"
+    CONFLICT = "conflict"
+    """Version or head is not the expected one, the investigation is not there, or its id is deleted."""
+    DATA = "data"
+    """The store cannot represent a value of this commit."""
+    CONSTRAINT = "constraint"
+    """The key is taken (`existing_id` has it), or a parent is not there."""
+    SIZE = "size"
+    """This commit is larger than the store takes."""
+
+
+class CommitResult(NamedTuple):
+    """The answer to one commit."""
+
+    status: CommitStatus
+    existing_id: str | None = None
+    """With CONSTRAINT: the investigation that holds the key."""
+    message: str = ""
+
+
+APPLIED = CommitResult(CommitStatus.APPLIED)
+CONFLICT = CommitResult(CommitStatus.CONFLICT)
+
+
+@dataclass(slots=True, eq=False)
+class Commit:
+    """Events of one investigation, in order, with what they change. All of it is applied, or nothing.
+
+    Attributes:
+        id: Id of the first event.
+        expected_version: Sequence of the last event that must be there; 0 creates the investigation.
+        expected_head: Hash of that event; :data:`GENESIS` for 0.
+        events: At least one; their sequences are ``expected_version + 1, …``.
+        rows: The investigation's row first (its `version` and `head` are those of the last event), then
+            each phase and call that the events changed, once.
+        snapshot: To be stored with it, if any.
+        lease: To be taken with it; only where `expected_version` is 0. `expires_at` is then a duration (µs)
+            that the store adds to its own clock.
+    """
+
+    id: str
+    investigation_id: str
+    expected_version: int
+    expected_head: bytes
+    events: Sequence[StoredEvent]
+    rows: Sequence[Row]
+    snapshot: SnapshotRow | None = None
+    lease: Lease | None = None
+
+
+Kind = Literal["investigation", "phase", "tool", "snapshot"]
+Operator = Literal["=", "in", "<", "<=", ">", ">="]
+
+
+class Where(NamedTuple):
+    """One condition on a column. Conditions with None match nothing, as in SQL."""
+
+    field: str
+    op: Operator
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A page of rows: equality, membership and ranges, one sort column, keyset paging.
+
+    Attributes:
+        where: All must hold.
+        sort: The column that orders; never NULL. Ties are broken by id, in the same direction.
+        after: ``(value of sort, id)`` of the last row of the page before.
+        limit: Rows at most, 1 to 1000.
+    """
+
+    kind: Kind
+    where: tuple[Where, ...] = ()
+    sort: str = "id"
+    descending: bool = False
+    after: tuple[Any, str] | None = None
+    limit: int = 100
+
+
+class Measure(NamedTuple):
+    """One figure of an aggregate: ``count`` counts rows, the others take a numeric column."""
+
+    function: Literal["count", "sum", "min", "max", "avg"]
+    field: str = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Groups and their figures.
+
+    Attributes:
+        group_by: Columns of `kind`; without any there is one row.
+        measures: Result rows are the group's values followed by these.
+    """
+
+    kind: Kind
+    where: tuple[Where, ...] = ()
+    group_by: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = field(default=(Measure("count"),))

@@ -1,0 +1,145 @@
+"""From a URL to a backend. Backends are named as text here and imported when asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+import typing
+import urllib.parse
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.storage.backend import Backend
+
+
+class Entry(NamedTuple):
+    """Where a backend is."""
+
+    target: str
+    """``module:Class``. The class has ``from_url(url, *, option=…)``; its keywords are the URL's options, and
+    their annotations (bool, int, float, str, Literal of texts) say how their text is read."""
+    extra: str | None = None
+    """The extra of the distribution that installs its driver."""
+
+
+BACKENDS: Final[dict[str, Entry]] = {
+    "memory": Entry("investigation_backends.memory:MemoryBackend"),
+    "sqlite": Entry("investigation_backends.sqlite:SQLiteBackend"),
+}
+"""By scheme of the URL."""
+
+_EXAMPLES: Final = "memory://, sqlite:///cases.db"
+
+
+def create_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
+    """The backend that a URL names, not yet opened.
+
+    Args:
+        url: Such as ``sqlite:///cases.db`` or ``sqlite:///cases.db?synchronous=NORMAL``.
+        options: The backend's own options by name; they win over those in the URL.
+
+    Raises:
+        ConfigurationError: an unknown scheme or option, a value that an option does not take, or a driver that is
+            not installed. Messages never contain a password.
+    """
+    scheme, entry = _entry(url)
+    place, _, query = url.partition("?")
+    make: Callable[..., Backend] = _load(scheme, entry).from_url
+    known = _known_options(make)
+    given: dict[str, Any] = _query_options(scheme, query)
+    given.update(options or {})
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(f"{scheme}: there is no option {name!r}{_near(name, known)}")
+    return make(place, **{name: _value(scheme, name, known[name], value) for name, value in given.items()})
+
+
+def redact(url: str) -> str:
+    """A URL for messages: without password, and without the values of its options."""
+    place, mark, query = url.partition("?")
+    place = re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", place)
+    names = re.sub(r"=[^&]*", "=***", query)
+    return place + mark + names
+
+
+def _entry(url: str) -> tuple[str, Entry]:
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise ConfigurationError(_teach(url))
+    entry = BACKENDS.get(scheme)
+    if entry is None:
+        # of "sqlite+aiosqlite" the first part is what is meant
+        near = _near(scheme.lower().partition("+")[0], BACKENDS, shown="schemes")
+        raise ConfigurationError(f"there is no backend for {scheme!r} URLs{near}")
+    return scheme, entry
+
+
+def _teach(url: str) -> str:
+    word = url.strip().rstrip(":/").lower()
+    if word in BACKENDS:
+        return f"{url!r} is not a URL; write {word}://{'' if word == 'memory' else '/cases.db'}"
+    if ":" in url and not re.match(r"[A-Za-z]:[\\/]", url):  # may be anything, also a password
+        return f"this is not the URL of a store; write one such as {_EXAMPLES}"
+    path = url.replace("\\", "/") or "cases.db"
+    return f"{url!r} is not a URL; for a SQLite file write sqlite:///{path}"
+
+
+def _load(scheme: str, entry: Entry) -> Any:
+    module, _, name = entry.target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        missing = error.name or str(error)
+        if entry.extra is None or missing.startswith(("investigation_backends", "investigation_sdk")):
+            raise
+        raise ConfigurationError(
+            f"{scheme} needs {missing!r}, which is not installed; run: pip install 'investigation-sdk[{entry.extra}]'"
+        ) from error
+
+
+def _known_options(make: Callable[..., Backend]) -> dict[str, Any]:
+    hints = typing.get_type_hints(make)
+    parameters = inspect.signature(make).parameters.values()
+    return {p.name: hints[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _query_options(scheme: str, query: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True):
+        if name in found:
+            raise ConfigurationError(f"{scheme}: the URL has option {name!r} twice")
+        found[name] = value
+    return found
+
+
+_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def _value(scheme: str, name: str, hint: Any, value: Any) -> Any:
+    """An option's value: text is read as the hint says, anything else must be of that type."""
+    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    if choices:
+        by_name = {choice.lower(): choice for choice in choices}
+        if isinstance(value, str) and value.lower() in by_name:
+            return by_name[value.lower()]
+        raise ConfigurationError(f"{scheme}: option {name!r} takes one of {', '.join(choices)}")
+    try:
+        if hint is bool:
+            return value if isinstance(value, bool) else _BOOLEANS[value.lower()]
+        if isinstance(value, bool):
+            raise ValueError
+        if hint is int and not isinstance(value, int | str):
+            raise ValueError
+        return hint(value) if hint in (int, float) else value
+    except (ValueError, TypeError, KeyError, AttributeError):
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}[hint]
+        raise ConfigurationError(f"{scheme}: option {name!r} takes {kind}") from None
+
+
+def _near(word: str, known: Mapping[str, Any], *, shown: str = "options") -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{guess} Known {shown}: {', '.join(known) or 'none'}"

@@ -1,0 +1,289 @@
+"""What a tag in a stored payload says, and the way back from it to a value.
+
+A value that JSON lacks is stored as an object with the member ``"$type"``. Tags of builtin and standard library
+types give the very same value back; all others give a :class:`Tagged`. Nothing here imports, evaluates, or makes
+an instance of a class that a stored name asks for.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from typing import Any
+from uuid import UUID
+
+from pydantic_core import to_json
+
+TAG = "$type"
+CLASS_TAGS = frozenset({"enum", "model", "dataclass", "namedtuple", "subclass"})
+"""Tags of values of classes: class name and value; the live function's annotation may rebuild them."""
+
+_HASH_DEPTH = 4
+_HEX = re.compile(r"-?0x[0-9a-f]+", re.ASCII)
+_ESCAPED = re.compile(r"%([0-9A-F]{4})", re.ASCII)
+_PATHS = {path.__name__: path for path in (PurePosixPath, PosixPath, PureWindowsPath, WindowsPath)}
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """What is known of a stored value whose class is not rebuilt here: inert data, never an instance of it.
+
+    `type` is the tag; `name` the class's name, for display alone, or empty; `value` what was stored with it: an
+    enum member's value, the fields of a model, dataclass or named tuple by name, a subclass's builtin value, a
+    repr; for an unknown or malformed tag, the other members of the stored object.
+    """
+
+    type: str
+    name: str
+    value: Any
+
+    def __hash__(self) -> int:
+        return _hash(self, _HASH_DEPTH)
+
+
+def _hash(value: Any, depth: int) -> int:
+    """A hash, equal for equal values, of what `decode` makes, unhashable containers included."""
+    if depth == 0:
+        return 0
+    if isinstance(value, Tagged):
+        return hash((value.type, value.name, _hash(value.value, depth - 1)))
+    if isinstance(value, dict):
+        return hash(frozenset((key, _hash(item, depth - 1)) for key, item in value.items()))
+    if isinstance(value, (list, tuple)):
+        return hash(tuple(_hash(item, depth - 1) for item in value))
+    if isinstance(value, set):
+        return hash(frozenset(value))
+    if isinstance(value, bytearray):
+        return hash(bytes(value))
+    return hash(value) if isinstance(value, Hashable) else 0
+
+
+def restore(tree: Any) -> Any:
+    """`tree`, parsed JSON that nobody else holds, with each tagged object replaced by its value, in place.
+
+    Iterative, innermost first, so that the caller's stack never limits it.
+    """
+    holder = [tree]
+    places: list[tuple[Any, Any]] = [(holder, 0)]
+    for container, key in places:  # grows while it is read
+        places.extend(nested(container[key]))
+    for container, key in reversed(places):
+        node = container[key]
+        if type(node) is dict and TAG in node:
+            container[key] = _restore_one(node)
+    return holder[0]
+
+
+def nested(node: Any) -> list[tuple[Any, Any]]:
+    """The places, as (container, key or index), of the containers directly inside a piece of parsed JSON."""
+    if type(node) is dict:
+        return [(node, key) for key, child in node.items() if type(child) is dict or type(child) is list]
+    if type(node) is list:
+        return [(node, index) for index, child in enumerate(node) if type(child) is dict or type(child) is list]
+    return []
+
+
+def canonical(tree: Any) -> bytes:
+    """The one JSON text, in UTF-8, of an encoded tree that nobody else holds: keys sorted by code point."""
+    holder = [tree]
+    places: list[tuple[Any, Any]] = [(holder, 0)]
+    for container, key in places:
+        places.extend(nested(container[key]))
+    for container, key in reversed(places):
+        node = container[key]
+        if type(node) is dict:
+            if node.get(TAG) == "dict":
+                node["items"].sort(key=_key_text)
+            container[key] = dict(sorted(node.items()))
+    return to_json(holder[0])
+
+
+def _key_text(pair: list[Any]) -> bytes:
+    return to_json(pair[0])
+
+
+def _restore_one(node: dict[str, Any]) -> Any:
+    """The value of one tagged object whose members are restored already; a Tagged where it is malformed."""
+    tag = node[TAG]
+    if type(tag) is str:
+        restorer = _RESTORERS.get(tag)
+        if restorer is not None:
+            try:
+                return restorer(node)
+            except (ValueError, TypeError, KeyError, ArithmeticError, NotImplementedError, RecursionError):
+                pass
+        return Tagged(tag, "", {key: value for key, value in node.items() if key != TAG})
+    return Tagged("", "", node)
+
+
+def _member(node: Mapping[str, Any], name: str, kind: type[Any], size: int = 2) -> Any:
+    """The member `name` of an object that has exactly `size` of them, and there is exactly a `kind`."""
+    value = node[name]
+    if type(value) is not kind or len(node) != size:
+        raise ValueError(name)
+    return value
+
+
+def _text(node: dict[str, Any]) -> str:
+    text: str = _member(node, "value", str)
+    return text
+
+
+def _items(node: dict[str, Any]) -> list[Any]:
+    items: list[Any] = _member(node, "items", list)
+    return items
+
+
+def _same(value: Any, text: str, expected: str) -> Any:
+    """`value`, if the text that it has is the stored one: standard parsers take more than they write."""
+    if text != expected:
+        raise ValueError(text)
+    return value
+
+
+def _str(node: dict[str, Any]) -> str:
+    text = _text(node)
+    if text.count("%") != len(_ESCAPED.findall(text)):
+        raise ValueError("escape")
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def _int(node: dict[str, Any]) -> int:
+    text = _text(node)
+    if not _HEX.fullmatch(text):
+        raise ValueError("int")
+    return int(text, 16)  # of a power of two: linear, and free of sys.set_int_max_str_digits
+
+
+def _float(node: dict[str, Any]) -> float:
+    text = _text(node)
+    if text not in ("nan", "inf", "-inf"):
+        raise ValueError("float")
+    return float(text)  # a NaN of its own each: two of them are two keys
+
+
+def _complex(node: dict[str, Any]) -> complex:
+    real, imag = _member(node, "value", list)
+    if type(real) is not float or type(imag) is not float:
+        raise ValueError("complex")
+    return complex(real, imag)
+
+
+def decimal_text(value: Decimal) -> str:
+    """All digits and the exponent, whatever the current context's ``capitals``."""
+    return str(value).replace("e", "E")
+
+
+def _decimal(node: dict[str, Any]) -> Decimal:
+    value = Decimal(_text(node))
+    return _same(value, decimal_text(value), node["value"])  # type: ignore[no-any-return]
+
+
+def _uuid(node: dict[str, Any]) -> UUID:
+    value = UUID(_text(node))
+    return _same(value, str(value), node["value"])  # type: ignore[no-any-return]
+
+
+def _moment(parse: Callable[[str], Any]) -> Callable[[dict[str, Any]], Any]:
+    """The restorer of a date or time from ISO 8601; ``fold`` is kept beside, and a zone's name is display."""
+
+    def restorer(node: dict[str, Any]) -> Any:
+        if not node.keys() <= {TAG, "value", "fold", "zone"} or node.get("fold", 1) != 1:
+            raise ValueError("moment")
+        value = parse(node["value"])
+        _same(value, value.isoformat(), node["value"])
+        return value.replace(fold=1) if "fold" in node else value
+
+    return restorer
+
+
+def _timedelta(node: dict[str, Any]) -> timedelta:
+    days, seconds, microseconds = parts = _member(node, "value", list)
+    if any(type(part) is not int for part in parts):
+        raise ValueError("timedelta")
+    value = timedelta(days, seconds, microseconds)
+    return _same(value, str([value.days, value.seconds, value.microseconds]), str(parts))  # type: ignore[no-any-return]
+
+
+def _path(node: dict[str, Any]) -> Any:
+    # The other system's concrete path raises NotImplementedError, and stays Tagged.
+    return _PATHS[_member(node, "name", str, 3)](_member(node, "value", str, 3))
+
+
+def _unique(kind: type[Any]) -> Callable[[dict[str, Any]], Any]:
+    """The restorer of a set: items that are equal, or cannot be hashed, are malformed."""
+
+    def restorer(node: dict[str, Any]) -> Any:
+        items = _items(node)
+        value = kind(items)
+        if len(value) != len(items):
+            raise ValueError("equal items")
+        return value
+
+    return restorer
+
+
+def _dict(node: dict[str, Any]) -> dict[Any, Any]:
+    pairs = _items(node)
+    if any(type(pair) is not list for pair in pairs):
+        raise ValueError("pair")
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("equal keys")
+    return value
+
+
+def _named(node: dict[str, Any]) -> Tagged:
+    if not node.keys() <= {TAG, "name", "member", "value"}:
+        raise ValueError("member")
+    return Tagged(node[TAG], _member(node, "name", str, len(node)), node["value"])
+
+
+def _tagged(node: dict[str, Any]) -> Tagged:
+    return Tagged(_member(node, "type", str, 4), _member(node, "name", str, 4), node["value"])
+
+
+def _repr(node: dict[str, Any]) -> Tagged:
+    return Tagged("repr", _member(node, "class", str, 3), _member(node, "repr", str, 3))
+
+
+def _truncated(node: dict[str, Any]) -> Tagged:
+    return Tagged("truncated", _member(node, "class", str, 3), _member(node, "length", int, 3))
+
+
+def _mark(node: dict[str, Any]) -> Tagged:
+    if len(node) != 1:
+        raise ValueError("mark")
+    return Tagged(node[TAG], "", None)
+
+
+_RESTORERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "str": _str,
+    "int": _int,
+    "float": _float,
+    "complex": _complex,
+    "Decimal": _decimal,
+    "bytes": lambda node: b64decode(_text(node), validate=True),
+    "bytearray": lambda node: bytearray(b64decode(_text(node), validate=True)),
+    "datetime": _moment(datetime.fromisoformat),
+    "date": _moment(date.fromisoformat),
+    "time": _moment(time.fromisoformat),
+    "timedelta": _timedelta,
+    "UUID": _uuid,
+    "path": _path,
+    "tuple": lambda node: tuple(_items(node)),
+    "set": _unique(set),
+    "frozenset": _unique(frozenset),
+    "dict": _dict,
+    "tagged": _tagged,
+    "repr": _repr,
+    "truncated": _truncated,
+    "cycle": _mark,
+    "too_deep": _mark,
+    **dict.fromkeys(CLASS_TAGS, _named),
+}

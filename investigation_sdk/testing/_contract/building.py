@@ -1,0 +1,187 @@
+"""Valid commits without an engine: what a test appends, chained as the engine would chain it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow, ToolRow
+from investigation_sdk.ids import uuid7
+from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.commit import APPLIED, GENESIS, Commit, Lease, StoredEvent
+
+TIME = 1_764_000_000_000_000
+"""The time of event 0 of every case, µs; each event is 1 µs later."""
+
+
+class Case:
+    """One investigation as a test knows it: the next commit is made on top of `version` and `head`.
+
+    Args:
+        fields: Of :class:`InvestigationRow`, where they should differ from the defaults.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        self.row = InvestigationRow(
+            id=uuid7(),
+            tenant_id="",
+            user_id=None,
+            subject="account 42 taken over",
+            investigation_type="fraud",
+            key=None,
+            generation=1,
+            parent_investigation_id=None,
+            metadata="{}",
+            configuration="{}",
+            created_at=TIME,
+            status="running",
+            version=0,
+            head=GENESIS,
+            token=None,
+            owner=None,
+            attempt=1,
+            current_phase=None,
+            progress_percentage=0,
+            started_at=None,
+            completed_at=None,
+            failed_at=None,
+            updated_at=TIME,
+            retry_count=0,
+            error_message=None,
+            failure_kind=None,
+            result=None,
+            last_checkpoint=None,
+            resume_requested=0,
+            tokens_used=0,
+            api_calls_made=0,
+            cost_estimate="0",
+        )._replace(**fields)
+        self.events: list[StoredEvent] = []
+
+    @classmethod
+    def of(cls, row: InvestigationRow) -> Case:
+        """The case that a stored row tells of; its earlier events are not known."""
+        case = cls()
+        case.row = row
+        return case
+
+    @property
+    def id(self) -> str:
+        """The investigation's id."""
+        return self.row.id
+
+    def commit(
+        self,
+        *types: str,
+        data: str = "{}",
+        rows: Sequence[Row] = (),
+        snapshot: SnapshotRow | None = None,
+        lease: Lease | None = None,
+        **changes: Any,
+    ) -> Commit:
+        """A commit on top of what is known; the case itself does not move.
+
+        Args:
+            types: Of the events; one note if there are none.
+            data: ``event_data`` of each.
+            rows: Phases and calls that are written with it.
+            changes: Of the investigation's row.
+        """
+        version, head = self.row.version, self.row.head
+        events = []
+        for event_type in types or ("note.recorded",):
+            event = stored_event(self.id, version + len(events) + 1, event_type, data, head)
+            head = event.hash
+            events.append(event)
+        row = self.row._replace(version=version + len(events), head=head, updated_at=events[-1].event_timestamp)
+        row = row._replace(**changes)
+        return Commit(
+            events[0].id, self.id, version, self.row.head, events, [row, *rows], snapshot=snapshot, lease=lease
+        )
+
+    def moved(self, commit: Commit) -> None:
+        """The commit was applied."""
+        row = commit.rows[0]
+        assert isinstance(row, InvestigationRow)
+        self.row = row
+        self.events += commit.events
+
+    async def apply(self, backend: Backend, commit: Commit | None = None) -> Commit:
+        """Have a commit applied (a plain one by default), and move."""
+        commit = self.commit() if commit is None else commit
+        results = await backend.commit([commit])
+        assert list(results) == [APPLIED], f"a valid commit was answered {results}"
+        self.moved(commit)
+        return commit
+
+    def phase(self, **fields: Any) -> PhaseRow:
+        """A phase of this investigation."""
+        return PhaseRow(
+            id=uuid7(),
+            investigation_id=self.id,
+            phase_name="device",
+            phase_order=1,
+            status="running",
+            progress_percentage=0,
+            weight=1.0,
+            tools="[]",
+            attempt=1,
+            started_at=TIME,
+            completed_at=None,
+            duration_ms=None,
+            input_data=None,
+            output_data=None,
+            error_details=None,
+            input_sequence=None,
+            output_sequence=None,
+            sequence=1,
+        )._replace(**fields)
+
+    def tool(self, **fields: Any) -> ToolRow:
+        """A call of this investigation."""
+        return ToolRow(
+            id=uuid7(),
+            investigation_id=self.id,
+            phase_id=None,
+            agent_name="device_agent",
+            tool_name="fingerprint",
+            tool_version=None,
+            started_at=TIME,
+            effect="read",
+            source="executed",
+            attempt=1,
+            parent_call_id=None,
+            input_parameters='{"device_id":"d-17"}',
+            input_sequence=1,
+            completed_at=None,
+            duration_ms=None,
+            status="running",
+            output_result=None,
+            output_sequence=None,
+            error_message=None,
+            result_summary=None,
+            tokens_used=None,
+            api_calls_made=None,
+            cost_estimate=None,
+            sequence=1,
+        )._replace(**fields)
+
+    def snapshot(self, sequence: int, **fields: Any) -> SnapshotRow:
+        """A snapshot of this investigation."""
+        return SnapshotRow(uuid7(), self.id, sequence, 1, TIME, "periodic", "{}", "{}", "{}")._replace(**fields)
+
+
+def stored_event(
+    investigation_id: str, sequence: int, event_type: str, data: str, previous: bytes, **fields: Any
+) -> StoredEvent:
+    """One event; its hash covers the one before, header and data. (The engine's format says more: a store must
+    not care.)"""
+    id = uuid7()
+    at = TIME + sequence
+    described = {"at": at, "id": id, "investigation": investigation_id, "sequence": sequence, "type": event_type}
+    header = json.dumps(described, separators=(",", ":"))
+    digest = hashlib.sha256(previous + header.encode() + data.encode("utf-8", "surrogatepass")).digest()
+    event = StoredEvent(investigation_id, sequence, id, event_type, at, None, None, None, None, header, data, digest)
+    return event._replace(**fields)

@@ -1,0 +1,298 @@
+"""Commits: what is applied, what is not, and that nothing is half."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from investigation_sdk.domain.rows import InvestigationRow
+from investigation_sdk.storage.commit import APPLIED, Commit, CommitStatus, Lease
+
+from .building import Case
+from .opening import ContractBase, OpenStore, statuses
+
+_APPLIED, _CONFLICT, _CONSTRAINT = CommitStatus.APPLIED, CommitStatus.CONFLICT, CommitStatus.CONSTRAINT
+
+
+async def _refused(store: OpenStore, commit: Commit, status: CommitStatus) -> None:
+    """The commit is answered so, and no part of it is there."""
+    before = await store.a.get("investigation", commit.investigation_id)
+    events = await store.a.read_events(commit.investigation_id)
+    (result,) = await store.a.commit([commit])
+    assert result.status == status
+    assert await store.a.get("investigation", commit.investigation_id) == before
+    assert list(await store.a.read_events(commit.investigation_id)) == list(events)
+    if commit.snapshot is not None:
+        assert await store.a.get("snapshot", commit.snapshot.id) is None
+    for row in commit.rows[1:]:
+        stored = await store.a.get("tool" if hasattr(row, "tool_name") else "phase", row.id)
+        assert stored != row, "a row of a refused commit was written"
+
+
+class CommitTests(ContractBase):
+    """One commit: compared, applied whole or not at all."""
+
+    async def test_a_commit_is_stored_as_it_is(self, store: OpenStore) -> None:
+        case = Case(user_id="u-1", key="case-1", metadata='{"b": 1,  "a":2}', tenant_id="acme")
+        phase = case.phase(weight=0.1, output_data="[1, 2]", duration_ms=2**40)
+        tool = case.tool(phase_id=phase.id, tokens_used=2**63 - 1, cost_estimate="0.10", status="completed")
+        types = ("investigation.created", "phase.started", "tool.started")
+        snapshot = case.snapshot(3, state_data='{"s": 1}')
+        commit = await case.apply(store.a, case.commit(*types, rows=[phase, tool], snapshot=snapshot))
+        assert await store.a.get("investigation", case.id) == commit.rows[0]
+        assert await store.a.get("phase", phase.id) == phase
+        assert await store.a.get("tool", tool.id) == tool
+        assert await store.a.get("snapshot", snapshot.id) == snapshot
+        assert list(await store.a.read_events(case.id)) == list(commit.events)
+
+    async def test_all_columns_of_an_event_are_kept(self, store: OpenStore) -> None:
+        case = Case()
+        commit = case.commit("state.transition")
+        full = commit.events[0]._replace(
+            actor="user:7", previous_state="created", new_state="queued", metadata='{"late":true}'
+        )
+        commit.events = [full]
+        await case.apply(store.a, commit)
+        assert list(await store.a.read_events(case.id)) == [full]
+
+    async def test_rows_are_replaced_by_id(self, store: OpenStore) -> None:
+        case = Case()
+        phase, tool, other = case.phase(), case.tool(), case.tool()
+        await case.apply(store.a, case.commit(rows=[phase, tool, other]))
+        later = phase._replace(status="completed", progress_percentage=100, completed_at=5, sequence=2)
+        done = tool._replace(phase_id=None, status="completed", output_result="1", sequence=2)
+        await case.apply(store.a, case.commit(rows=[later, done], status="completing", progress_percentage=90))
+        assert await store.a.get("phase", phase.id) == later
+        assert await store.a.get("tool", tool.id) == done
+        assert await store.a.get("tool", other.id) == other
+        assert await store.a.get("investigation", case.id) == case.row
+
+    async def test_every_mutable_field_of_the_investigation_is_updated(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a)
+        changes: dict[str, Any] = {
+            "token": "t", "owner": "me", "attempt": 2, "current_phase": "p", "progress_percentage": 7,
+            "started_at": 1, "completed_at": 2, "failed_at": 3, "retry_count": 4, "error_message": "e",
+            "failure_kind": "error", "result": "{}", "last_checkpoint": "[]", "resume_requested": 1,
+            "tokens_used": 2**53 + 1, "api_calls_made": 9, "cost_estimate": "1.50",
+        }  # fmt: skip
+        await case.apply(store.a, case.commit(**changes))
+        assert await store.a.get("investigation", case.id) == case.row
+        await case.apply(store.a, case.commit(status="failed"))
+        assert await store.a.get("investigation", case.id) == case.row
+
+    async def test_another_version_conflicts(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a)
+        stale = case.commit(rows=[case.tool(), case.phase()], snapshot=case.snapshot(2))
+        await case.apply(store.a)
+        await _refused(store, stale, _CONFLICT)
+
+    async def test_another_head_conflicts(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a)
+        commit = case.commit(rows=[case.tool()])
+        commit.expected_head = bytes(31) + b"\1"
+        await _refused(store, commit, _CONFLICT)
+
+    async def test_a_future_version_conflicts(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a)
+        ahead = Case.of(case.row)
+        ahead.moved(ahead.commit())
+        await _refused(store, ahead.commit(rows=[case.tool()]), _CONFLICT)
+
+    async def test_an_investigation_that_is_not_there_conflicts(self, store: OpenStore) -> None:
+        case = Case()
+        case.moved(case.commit())
+        await _refused(store, case.commit(rows=[case.tool()]), _CONFLICT)
+
+    async def test_creating_twice_conflicts(self, store: OpenStore) -> None:
+        case = Case(key="case-1")
+        first = case.commit()
+        second = case.commit(rows=[case.tool()], subject="other")
+        await case.apply(store.a, first)
+        await _refused(store, second, _CONFLICT)
+
+    async def test_sent_again_conflicts_and_is_there_once(self, store: OpenStore) -> None:
+        case = Case()
+        first = await case.apply(store.a)
+        second = await case.apply(store.a, case.commit("a", "b"))
+        for commit in (first, second):
+            await _refused(store, commit, _CONFLICT)
+        assert list(await store.a.read_events(case.id)) == case.events
+
+    async def test_a_key_is_taken_once(self, store: OpenStore) -> None:
+        case = Case(key="case-1")
+        await case.apply(store.a)
+        other = Case(key="case-1")
+        commit = other.commit(rows=[other.tool()])
+        (result,) = await store.a.commit([commit])
+        assert result.status == _CONSTRAINT
+        assert result.existing_id == case.id, "the answer must name who holds the key"
+        assert await store.version(other) == 0
+        await _refused(store, commit, _CONSTRAINT)
+
+    async def test_a_key_is_one_with_tenant_type_and_generation(self, store: OpenStore) -> None:
+        for fields in (
+            {},
+            {"generation": 2},
+            {"tenant_id": "acme"},
+            {"investigation_type": "security"},
+            {"key": None},
+            {"key": None},
+        ):
+            await Case(**{"key": "case-1", **fields}).apply(store.a)
+
+    async def test_a_key_is_taken_once_within_a_batch(self, store: OpenStore) -> None:
+        one, two = Case(key="case-1"), Case(key="case-1")
+        results = await store.a.commit([one.commit(), two.commit()])
+        assert statuses(results) == [_APPLIED, _CONSTRAINT]
+        assert results[1].existing_id == one.id
+
+    async def test_a_parent_must_be_there(self, store: OpenStore) -> None:
+        orphan = Case(parent_investigation_id=Case().id)
+        (result,) = await store.a.commit([orphan.commit()])
+        assert result.status == _CONSTRAINT
+        assert "parent" in result.message
+        assert result.existing_id is None
+        assert await store.version(orphan) == 0
+
+    async def test_parent_and_child_in_one_batch(self, store: OpenStore) -> None:
+        parent = Case()
+        child = Case(parent_investigation_id=parent.id)
+        assert statuses(await store.a.commit([parent.commit(), child.commit()])) == [_APPLIED, _APPLIED]
+
+    async def test_a_lease_is_taken_with_the_first_commit(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a, case.commit(lease=Lease(case.id, "me", 60_000_000)))
+        held = await store.a.holder(case.id)
+        assert held is not None
+        assert (held.owner, held.version) == ("me", 1)
+        assert held.expires_at > 60_000_000, "a lease's end is a duration, on top of the store's clock"
+        assert await store.a.claim(case.id, "other", ttl=1) is None
+
+    async def test_a_refused_first_commit_takes_no_lease(self, store: OpenStore) -> None:
+        await Case(key="case-1").apply(store.a)
+        late = Case(key="case-1")
+        await store.a.commit([late.commit(lease=Lease(late.id, "me", 60_000_000))])
+        assert await store.a.holder(late.id) is None
+
+    async def test_a_snapshot_comes_with_its_commit(self, store: OpenStore) -> None:
+        case = Case()
+        assert await store.a.read_snapshot(case.id) is None
+        for sequence in (1, 2, 3):
+            await case.apply(store.a, case.commit(snapshot=case.snapshot(sequence)))
+        latest = await store.a.read_snapshot(case.id)
+        assert latest is not None
+        assert latest.sequence == 3
+
+
+class BatchTests(ContractBase):
+    """Many commits: answered in order, none touches its neighbours."""
+
+    async def test_no_commits(self, store: OpenStore) -> None:
+        assert list(await store.a.commit([])) == []
+
+    async def test_many_are_answered_in_order(self, store: OpenStore) -> None:
+        held = Case(key="held")
+        await held.apply(store.a)
+        cases = [Case() for _ in range(6)]
+        batch = [case.commit("a", "b", rows=[case.tool()]) for case in cases]
+        batch[1].expected_version = 4
+        batch[3].rows = [cases[3].row._replace(key="held", version=2, head=batch[3].events[-1].hash)]
+        results = await store.a.commit(batch)
+        assert statuses(results) == [_APPLIED, _CONFLICT, _APPLIED, _CONSTRAINT, _APPLIED, _APPLIED]
+        assert results[3].existing_id == held.id
+        assert [await store.version(case) for case in cases] == [2, 0, 2, 0, 2, 2]
+
+    async def test_a_large_batch(self, store: OpenStore) -> None:
+        cases = [Case() for _ in range(300)]
+        assert set(await store.a.commit([case.commit() for case in cases])) == {APPLIED}
+        for case in cases:
+            case.moved(case.commit())
+        heads = {}
+        for case in cases:
+            row = await store.a.get("investigation", case.id)
+            assert isinstance(row, InvestigationRow)
+            heads[case.id] = row
+        batch = [Case.of(row).commit("a", "b", "c") for row in heads.values()]
+        assert set(await store.a.commit(batch)) == {APPLIED}
+
+    async def test_two_commits_of_one_investigation_are_refused(self, store: OpenStore) -> None:
+        case, other = Case(), Case()
+        with pytest.raises(ValueError):
+            await store.a.commit([other.commit(), case.commit(), case.commit()])
+        assert await store.version(case) == await store.version(other) == 0
+
+    async def test_a_commit_without_events_is_refused(self, store: OpenStore) -> None:
+        case, other = Case(), Case()
+        empty = case.commit()
+        empty.events = []
+        with pytest.raises(ValueError):
+            await store.a.commit([other.commit(), empty])
+        assert await store.version(case) == await store.version(other) == 0
+
+    async def test_one_poison_among_fifty_that_create(self, store: OpenStore) -> None:
+        for poison in POISONS:
+            cases = [Case() for _ in range(50)]
+            batch = [case.commit("a", "b", rows=[case.tool()]) for case in cases]
+            poison(cases[20], batch[20])
+            await _one_fails(store, cases, batch, 20)
+
+    async def test_one_poison_among_fifty_that_append(self, store: OpenStore) -> None:
+        cases = [Case() for _ in range(50)]
+        for case in cases:
+            await case.apply(store.a)
+        for poison in POISONS:
+            batch = [case.commit("a", "b", rows=[case.tool()]) for case in cases]
+            poison(cases[30], batch[30])
+            await _one_fails(store, cases, batch, 30)
+
+
+async def _one_fails(store: OpenStore, cases: list[Case], batch: list[Commit], culprit: int) -> None:
+    before = await store.version(cases[culprit])
+    results = list(await store.a.commit(batch))
+    bad, case = batch[culprit], cases[culprit]
+    if results[culprit] == APPLIED:  # a store may be able to keep it; then exactly
+        assert list(await store.a.read_events(case.id, after=before)) == list(bad.events)
+        assert await store.a.get("investigation", case.id) == bad.rows[0]
+        assert await store.a.get("tool", bad.rows[1].id) == bad.rows[1]
+    else:
+        assert results[culprit].status in (CommitStatus.DATA, CommitStatus.SIZE)
+        assert await store.version(case) == before, "a part of the poison was applied"
+        assert await store.a.get("tool", bad.rows[1].id) is None, "a row of the poison was written"
+    for n, (case, commit) in enumerate(zip(cases, batch, strict=True)):
+        if results[n] == APPLIED:
+            case.moved(commit)
+        if n != culprit:
+            assert results[n] == APPLIED, "a neighbour of a poison commit was not applied"
+            assert await store.a.get("investigation", case.id) == commit.rows[0]
+            assert await store.a.get("tool", commit.rows[1].id) == commit.rows[1]
+
+
+def _surrogate_in_event(case: Case, commit: Commit) -> None:
+    commit.events = [commit.events[0], commit.events[1]._replace(event_data='"\ud800"')]
+
+
+def _surrogate_in_call(case: Case, commit: Commit) -> None:
+    commit.rows = [commit.rows[0], case.tool(error_message="\udfff")]
+
+
+def _surrogate_in_head(case: Case, commit: Commit) -> None:
+    row = commit.rows[0]
+    assert isinstance(row, InvestigationRow)
+    commit.rows = [row._replace(current_phase="\udfff"), *commit.rows[1:]]
+
+
+def _number_in_call(case: Case, commit: Commit) -> None:
+    commit.rows = [commit.rows[0], case.tool(tokens_used=2**70)]
+
+
+def _number_in_event(case: Case, commit: Commit) -> None:
+    commit.events = [commit.events[0], commit.events[1]._replace(event_timestamp=2**64)]
+
+
+POISONS = (_surrogate_in_event, _surrogate_in_call, _surrogate_in_head, _number_in_call, _number_in_event)
+"""Each puts a value into a commit that some store cannot represent."""

@@ -1,0 +1,101 @@
+"""The log as it is read."""
+
+from __future__ import annotations
+
+from .building import Case
+from .opening import ContractBase, OpenStore
+
+_HARD_TEXTS = (
+    '"a\\u0000b"',
+    "NUL \x00 in the middle",
+    "\x00",
+    "''; DROP TABLE investigations; --",
+    "%s %(a)s {0} ? :name $1",
+    "caf\u00e9 cafe\u0301 \u05d0\u05d1 \u202e \ufeff \uffff \U0001f575\ufe0f",
+    " \t\r\n two  blanks kept \r\n",
+    '{"b": 1,   "a": 1e400, "a": NaN}',
+    "",
+)
+
+
+class EventTests(ContractBase):
+    """Order, pages, filters, and every byte."""
+
+    async def test_after_and_limit(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a, case.commit(*"abcdefghij"))
+        await Case().apply(store.a)
+        for after in (0, 1, 4, 9, 10, 11, 1000):
+            for limit in (1, 3, 10, 1000):
+                found = await store.a.read_events(case.id, after=after, limit=limit)
+                assert list(found) == case.events[after : after + limit]
+        assert list(await store.a.read_events(case.id, limit=0)) == []
+
+    async def test_reverse(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a, case.commit(*"abcdefghij"))
+        down = case.events[::-1]
+        assert list(await store.a.read_events(case.id, reverse=True)) == down
+        assert list(await store.a.read_events(case.id, reverse=True, limit=2)) == down[:2]
+        for after in (1, 2, 10, 11, 50):
+            wanted = [event for event in down if event.sequence < after]
+            assert list(await store.a.read_events(case.id, after=after, reverse=True)) == wanted
+            assert list(await store.a.read_events(case.id, after=after, reverse=True, limit=3)) == wanted[:3]
+
+    async def test_types(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a, case.commit(*"abcabcabc"))
+
+        async def read(types: list[str], **options: int) -> list[int]:
+            return [e.sequence for e in await store.a.read_events(case.id, event_type=types, **options)]
+
+        assert await read(["b"]) == [2, 5, 8]
+        assert await read(["c", "a"]) == [1, 3, 4, 6, 7, 9]
+        assert await read(["a"], after=1, limit=1) == [4]
+        assert await read(["a"], reverse=True, limit=2) == [7, 4]
+        assert await read(["a"], reverse=True, after=7) == [4, 1]
+        assert await read(["x"]) == []
+        assert await read([]) == []
+
+    async def test_pages_are_complete(self, store: OpenStore) -> None:
+        case = Case()
+        for size in (1, 700, 600):
+            await case.apply(store.a, case.commit(*["note.recorded"] * size))
+        found = []
+        while page := await store.a.read_events(case.id, after=len(found), limit=500):
+            found += page
+        assert found == case.events
+        assert len(await store.a.read_events(case.id)) == 1000, "a page has 1000 events unless told otherwise"
+
+    async def test_an_id_that_is_not_there(self, store: OpenStore) -> None:
+        await Case().apply(store.a)
+        for id in (Case().id, "", "no id at all", "'; --", "\x00", "\u00e9", "\ud800"):
+            assert list(await store.a.read_events(id)) == []
+            assert await store.a.read_snapshot(id) is None
+            for kind in ("investigation", "phase", "tool", "snapshot"):
+                assert await store.a.get(kind, id) is None  # type: ignore[arg-type]
+
+    async def test_text_is_kept_byte_for_byte(self, store: OpenStore) -> None:
+        for text in _HARD_TEXTS:
+            case = Case(subject=text, user_id=text, key=text + "k")
+            commit = case.commit("a", data=text, rows=[case.tool(error_message=text, tool_name=text)])
+            commit.events = [commit.events[0]._replace(header=text, actor=text, metadata=text)]
+            await case.apply(store.a, commit)
+            assert list(await store.a.read_events(case.id)) == list(commit.events)
+            assert await store.a.get("investigation", case.id) == commit.rows[0]
+            assert await store.a.get("tool", commit.rows[1].id) == commit.rows[1]
+
+    async def test_a_large_payload(self, store: OpenStore) -> None:
+        case = Case()
+        data = '"' + "x\u00e9\U0001f575\x00" * 250_000 + '"'
+        await case.apply(store.a, case.commit(data=data))
+        (event,) = await store.a.read_events(case.id)
+        assert event.event_data == data
+
+    async def test_every_byte_of_a_hash(self, store: OpenStore) -> None:
+        case = Case()
+        for start in range(0, 256, 32):
+            await case.apply(store.a, case.commit(head=bytes(range(start, start + 32))))
+            row = await store.a.get("investigation", case.id)
+            assert row == case.row
+            assert type(case.row.head) is type(row.head)  # type: ignore[union-attr]
