@@ -72,10 +72,15 @@ def face(source: Path, name: str, blocking_name: str) -> tuple[list[str], str]:
         "",
         f"    def __init__(self, target: {name}) -> None:",
         "        self._target = target",
-        "        self._recorder = target._recorder  # pyright: ignore[reportPrivateUsage]",
     ]
     if name == "InvestigationSDK":
         lines.append("        self.service = SyncInvestigationStateService(target.service)")
+    lines += [
+        "",
+        "    @property",
+        "    def _recorder(self) -> Recorder:",
+        "        return self._target._recorder  # pyright: ignore[reportPrivateUsage]",
+    ]
     for method in methods:
         text = ast.unparse(blocking(method))
         lines += ["", *("    " + line if line else "" for line in text.splitlines())]

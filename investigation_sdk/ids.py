@@ -17,6 +17,7 @@ _random = random.Random()
 os.register_at_fork(after_in_child=_random.seed)
 _last = 0
 
+_FORMAT = "%08x-%04x-%04x-%04x-%012x"
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 
@@ -29,9 +30,14 @@ def uuid7() -> str:
     if stamp <= _last:
         stamp = _last + 1
     _last = stamp
-    n = (stamp >> 12) << 80 | _VERSION | (stamp & 0xFFF) << 64 | _VARIANT | _random.getrandbits(62)
-    h = f"{n:032x}"
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    noise = _random.getrandbits(62)
+    return _FORMAT % (
+        stamp >> 28,
+        stamp >> 12 & 0xFFFF,
+        0x7000 | stamp & 0xFFF,
+        0x8000 | noise >> 48,
+        noise & 0xFFFFFFFFFFFF,
+    )
 
 
 def time_of(id: str) -> int:

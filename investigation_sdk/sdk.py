@@ -89,14 +89,19 @@ class InvestigationSDK:
             raise ConfigurationError(f"max_inline_bytes={max_inline_bytes} is too small; at least 1024")
         self._options = Options(Durability(chosen), on_pause, max_inline_bytes, tenant_id or "")
         self._ttl_us = lease_ttl // timedelta(microseconds=1)
-        self._connect(_backend(url_or_backend, auto_migrate, backend_options))
-
-    def _connect(self, backend: Backend) -> None:
+        backend = _backend(url_or_backend, auto_migrate, backend_options)
         self._recorder = Recorder(backend, ttl_us=self._ttl_us)
-        options = self._options
         self.service = InvestigationStateService(
-            self._recorder, tenant=options.tenant, max_inline_bytes=options.max_inline_bytes
+            self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes
         )
+
+    def _use(self, backend: Backend | Recorder) -> Recorder:
+        """Work on another store from now on; the recorder of the one before, which stays as it is."""
+        before = self._recorder
+        after = backend if isinstance(backend, Recorder) else Recorder(backend, ttl_us=self._ttl_us)
+        self._recorder = after
+        self.service._use(after)  # pyright: ignore[reportPrivateUsage]
+        return before
 
     def __enter__(self) -> Self:
         self._recorder.io.call(self._recorder.opened())

@@ -18,6 +18,7 @@ from investigation_sdk.domain.records import (
 )
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
 from investigation_sdk.engine.queries import When
+from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.service import InvestigationStateService
 from investigation_sdk.ids import Id
 from investigation_sdk.recording.steps import iterate
@@ -29,7 +30,10 @@ class SyncInvestigationStateService:
 
     def __init__(self, target: InvestigationStateService) -> None:
         self._target = target
-        self._recorder = target._recorder  # pyright: ignore[reportPrivateUsage]
+
+    @property
+    def _recorder(self) -> Recorder:
+        return self._target._recorder  # pyright: ignore[reportPrivateUsage]
 
     def create_investigation(
         self,
@@ -148,8 +152,11 @@ class SyncInvestigationSDK:
 
     def __init__(self, target: InvestigationSDK) -> None:
         self._target = target
-        self._recorder = target._recorder  # pyright: ignore[reportPrivateUsage]
         self.service = SyncInvestigationStateService(target.service)
+
+    @property
+    def _recorder(self) -> Recorder:
+        return self._target._recorder  # pyright: ignore[reportPrivateUsage]
 
     def get(self, investigation_id: Id) -> Investigation:
         """One investigation.

@@ -9,15 +9,18 @@ import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from decimal import Context
+from typing import Any, Final, NamedTuple, cast
 
 from investigation_sdk.domain.rows import ROW_TYPES
-from investigation_sdk.storage.commit import Aggregate, Commit, Measure, Query, Where
+from investigation_sdk.storage.commit import MAX_ROWS, Aggregate, Commit, Measure, Query, Where
 
-OPERATORS = frozenset({"=", "in", "<", "<=", ">", ">="})
-FUNCTIONS = frozenset({"count", "sum", "min", "max", "avg"})
-MONEY = "cost_estimate"
+OPERATORS: Final = frozenset({"=", "in", "<", "<=", ">", ">="})
+FUNCTIONS: Final = frozenset({"count", "sum", "min", "max", "avg"})
+MONEY: Final = "cost_estimate"
 """The columns of this name are decimals, as text."""
+EXACT: Final = Context(prec=1000)
+"""For sums of money, which must not round; the default context does after 28 digits."""
 
 
 class Column(NamedTuple):
@@ -37,7 +40,7 @@ def columns(kind: str) -> Mapping[str, Column]:
     row_type = ROW_TYPES.get(kind)
     if row_type is None:
         raise ValueError(f"there are no rows of kind {kind!r}; there are: {', '.join(ROW_TYPES)}")
-    found = {}
+    found: dict[str, Column] = {}
     for name, hint in typing.get_type_hints(row_type).items():
         members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         found[name] = Column(members[0], types.NoneType in members)
@@ -61,15 +64,15 @@ def check_query(query: Query) -> None:
     """Refuse unknown names, operators and types.
 
     Raises:
-        ValueError: as said; also a limit outside 1 to 1000, and sorting by a column that may be NULL
+        ValueError: as said; also a limit outside 1 to 1001, and sorting by a column that may be NULL
             without a condition on it.
     """
     check_where(query.kind, query.where)
     sort = _column(query.kind, query.sort)
     if sort.nullable and not any(condition.field == query.sort for condition in query.where):
         raise ValueError(f"{query.sort!r} may be NULL: rows can be sorted by it only with a condition on it")
-    if not 1 <= query.limit <= 1000:
-        raise ValueError(f"limit is {query.limit}; it must be from 1 to 1000")
+    if not 1 <= query.limit <= MAX_ROWS:
+        raise ValueError(f"limit is {query.limit}; it must be from 1 to {MAX_ROWS}")
     if query.after is not None:
         _check_value(query.sort, sort, query.after[0])
         _check_value("id", Column(str, False), query.after[1])
@@ -103,8 +106,13 @@ def check_where(kind: str, where: Sequence[Where]) -> None:
         elif isinstance(value, str | bytes) or not isinstance(value, Sequence | set | frozenset):
             raise ValueError(f"'in' on {name!r} takes a sequence, not {type(value).__name__}")
         else:
-            for member in value:
+            for member in cast("Sequence[Any]", value):
                 _check_value(name, column, member)
+
+
+def nulls_first(values: Sequence[Any]) -> list[tuple[bool, Any]]:
+    """A key that sorts rows of values, text by code point, with None before everything."""
+    return [(value is not None, 0 if value is None else value) for value in values]
 
 
 def _column(kind: str, name: str) -> Column:

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Self, cast
 
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow, ToolRow
 from investigation_sdk.errors import ConfigurationError
@@ -109,10 +109,9 @@ class MemoryBackend:
         store: Share the data of another handle: ``MemoryBackend(store=other.store)``.
     """
 
-    def __new__(cls, *, writer: bool = False, store: MemoryStore | None = None) -> MemoryBackend:
-        if cls is MemoryBackend and not writer:
-            cls = InlineMemoryBackend
-        return object.__new__(cls)
+    def __new__(cls, *, writer: bool = False, store: MemoryStore | None = None) -> Self:  # noqa: ARG004
+        """An inline one unless `writer` is set."""
+        return cast("Self", object.__new__(InlineMemoryBackend if cls is MemoryBackend and not writer else cls))
 
     def __init__(self, *, writer: bool = False, store: MemoryStore | None = None) -> None:
         self.store = MemoryStore() if store is None else store
@@ -155,16 +154,13 @@ class MemoryBackend:
             file = self.store.files.get(investigation_id)
             if file is None:
                 return []
-            first = 0 if reverse else after
-            last = after - 1 if reverse and after else len(file.events)
-            if event_type is None and reverse:
-                first = max(0, last - limit)
-            elif event_type is None:
-                last = after + limit
             # the event of sequence n stands at n - 1
-            events = file.events[first : max(0, last)]
-        if reverse:
-            events.reverse()
+            if reverse:
+                last = min(after - 1, len(file.events)) if after else len(file.events)
+                first = 0 if event_type is not None else max(0, last - limit)
+                events = file.events[first:last][::-1]
+            else:
+                events = file.events[after:] if event_type is not None else file.events[after : after + limit]
         if event_type is not None:
             wanted = frozenset(event_type)
             events = [event for event in events if event.event_type in wanted]

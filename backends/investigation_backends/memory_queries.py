@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any, Protocol
 
 from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
 from investigation_sdk.storage.commit import Aggregate, Measure, Query, Where
 
-from .checks import MONEY
+from .checks import EXACT, MONEY, nulls_first
 
 AnyRow = Row | SnapshotRow
-
-# sums must not round, and the default context does after 28 digits
-EXACT = Context(prec=1000)
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -29,11 +26,17 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 class Rows(Protocol):
     """Where rows come from."""
 
-    def rows(self, kind: str) -> Iterable[AnyRow]: ...
+    def rows(self, kind: str) -> Iterable[AnyRow]:
+        """All rows of a kind."""
+        ...
 
-    def rows_of(self, kind: str, investigation_id: str) -> Iterable[AnyRow]: ...
+    def rows_of(self, kind: str, investigation_id: str) -> Iterable[AnyRow]:
+        """The rows of a kind that belong to one investigation."""
+        ...
 
-    def one(self, kind: str, id: str) -> AnyRow | None: ...
+    def one(self, kind: str, id: str) -> AnyRow | None:
+        """A row by id."""
+        ...
 
 
 def candidates(store: Rows, kind: str, where: Sequence[Where]) -> list[AnyRow]:
@@ -60,7 +63,7 @@ def _test(kind: str, condition: Where) -> Callable[[AnyRow], bool]:
         members = frozenset(member for member in value if member is not None)
         return lambda row: row[column] in members
     if value is None:
-        return lambda row: False
+        return lambda _: False
     compare = _COMPARE[op]
     return lambda row: row[column] is not None and compare(row[column], value)
 
@@ -88,12 +91,9 @@ def figures(aggregate: Aggregate, rows: Iterable[AnyRow]) -> list[tuple[Any, ...
     for row in rows:
         groups.setdefault(tuple(row[column] for column in by), []).append(row)
     ordered = sorted(groups, key=nulls_first)
-    return [group + tuple(_figure(m, fields.index(m.field), groups[group]) for m in aggregate.measures) for group in ordered]
-
-
-def nulls_first(values: Sequence[Any]) -> list[tuple[bool, Any]]:
-    """A key that sorts rows of values with None before everything."""
-    return [(value is not None, 0 if value is None else value) for value in values]
+    return [
+        group + tuple(_figure(m, fields.index(m.field), groups[group]) for m in aggregate.measures) for group in ordered
+    ]
 
 
 def _figure(measure: Measure, column: int, rows: Sequence[AnyRow]) -> Any:

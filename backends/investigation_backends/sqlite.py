@@ -6,15 +6,17 @@ import os
 import sqlite3
 import urllib.parse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
+from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
 
 from .checks import check_batch
+from .sql import sqlite_reads as reads
 from .sql import sqlite_write as write
-from .sql.names import EVENTS, REVISIONS, TABLE_OF
+from .sql.names import REVISIONS
 from .sql.reader import ReaderThread
 from .sql.sqlite_errors import DATA_ERRORS, batch_failed, unavailable
 from .sql.sqlite_link import Link, immediately
@@ -72,7 +74,7 @@ class SQLiteBackend:
             raise ConfigurationError(f"synchronous is {synchronous!r}; it can be NORMAL, FULL or EXTRA")
         if page_size not in (2**n for n in range(9, 17)):
             raise ConfigurationError(f"page_size is {page_size}; it must be a power of two from 512 to 65536")
-        self.path = os.path.abspath(name)
+        self.path = str(Path(name).absolute())
         self._auto_migrate = auto_migrate
         self._page_size = page_size
         self._link = Link(self.path, synchronous, busy_timeout)
@@ -193,12 +195,7 @@ class SQLiteBackend:
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
         """See :meth:`investigation_sdk.storage.backend.Backend.delete`."""
-
-        def work(connection: sqlite3.Connection) -> int:
-            # one transaction each, so that others' commits get their turn
-            return sum(immediately(connection, lambda c: write.delete(c, id, version)) for id, version in heads)
-
-        return await self._aside(work)
+        return await self._aside(lambda connection: write.delete_each(connection, heads))
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
@@ -230,33 +227,20 @@ class SQLiteBackend:
         reverse: bool = False,
     ) -> Sequence[StoredEvent]:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_events`."""
-        statement = f"SELECT * FROM {EVENTS} WHERE investigation_id=?"
-        values: list[Any] = [investigation_id]
-        if after or not reverse:
-            statement += " AND sequence<?" if reverse else " AND sequence>?"
-            values.append(after)
-        if event_type is not None:
-            statement += f" AND event_type IN ({','.join('?' * len(event_type))})"
-            values += event_type
-        statement += f" ORDER BY sequence{' DESC' if reverse else ''} LIMIT ?"
-        values.append(max(0, limit))
 
         def work(connection: sqlite3.Connection) -> list[StoredEvent]:
-            return [StoredEvent._make(found) for found in connection.execute(statement, values)]
+            return reads.events(connection, investigation_id, after, limit, event_type, reverse=reverse)
 
         # repairs read short pages, also at exit, when no thread can be started any more
         return await (self._at_once(work) if limit <= _SHORT_PAGE else self._aside(work))
 
     async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_snapshot`."""
-        statement = f"SELECT * FROM {TABLE_OF['snapshot']} WHERE investigation_id=? ORDER BY sequence DESC LIMIT 1"
-        found = await self._one(statement, investigation_id)
-        return None if found is None else SnapshotRow._make(found)
+        return await self._at_once(lambda c: reads.snapshot(c, investigation_id))
 
     async def get(self, kind: Kind, id: str) -> Row | SnapshotRow | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.get`."""
-        found = await self._one(f"SELECT * FROM {TABLE_OF[kind]} WHERE id=?", id)
-        return None if found is None else ROW_TYPES[kind]._make(found)
+        return await self._at_once(lambda c: reads.one(c, kind, id))
 
     async def find(self, query: Query) -> Sequence[Row | SnapshotRow]:
         """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
@@ -274,12 +258,6 @@ class SQLiteBackend:
 
             self._selects = Selects(self._link)
         return self._selects
-
-    async def _one(self, statement: str, id: str) -> tuple[Any, ...] | None:
-        try:
-            return await self._at_once(lambda c: c.execute(statement, (id,)).fetchone())
-        except UnicodeEncodeError:  # no id that was stored
-            return None
 
     async def _at_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run something short on the loop."""

@@ -109,12 +109,16 @@ def _claim(fold: Fold, command: Claim) -> list[Event]:
         data["from"] = fold.owner
     claimed = _event(command, "investigation.claimed", data)
     claimed.id = command.id
-    events = [claimed, *_close_all(fold, command, "crashed")]
     way = WAYS[status][Verb.OPEN] or ()
     if status is _S.PAUSED and fold.resume_requested:
         way = (_S.RUNNING,)
-    crashed = {"kind": "crashed", "message": f"The owner {fold.owner} stopped without a word."}
-    events += _walk(fold, command, way, extra={_S.FAILED: crashed})
+    events = _close_all(fold, command, "crashed")
+    if way[:1] == (_S.FAILED,):  # the attempt before fails first: to fail voids a token, and must not void the new one
+        crashed = {"kind": "crashed", "message": f"The owner {fold.owner} stopped without a word."}
+        events += _walk(fold, command, way[:1], extra={_S.FAILED: crashed})
+        way, status = way[1:], _S.FAILED
+    events.append(claimed)
+    events += _walk(fold, command, way, current=status)
     events.append(_event(command, "investigation.started", {"attempt": fold.attempt + 1}))
     return events
 

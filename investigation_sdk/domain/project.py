@@ -16,6 +16,8 @@ INLINE_LIMIT: Final = 512
 TEXT_LIMIT: Final = 4000
 """Characters of an error message or a summary in a row; the event has all of it."""
 
+_new: Any = tuple.__new__  # a third faster than calling a named tuple
+
 Encode = Callable[[Any], str]
 """Gives a payload's JSON text: as it is where it is text already, else encoded."""
 
@@ -31,7 +33,7 @@ def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> 
     """The row of the investigation itself, as of `version`."""
     status = fold.status
     assert status is not None
-    return InvestigationRow(
+    values = (
         fold.id,
         fold.tenant,
         fold.user_id,
@@ -65,6 +67,7 @@ def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> 
         fold.api_calls_made,
         str(fold.cost_estimate),
     )
+    return _new(InvestigationRow, values)
 
 
 def _inline(payload: Any, encode: Encode) -> str | None:
@@ -129,13 +132,13 @@ def tool_row(investigation_id: str, started: Event, closing: Event | None, encod
         started.sequence,
     )
     if closing is None:
-        return ToolRow(*opening, None, None, "running", None, None, None, None, None, None, None, started.sequence)
+        return _new(ToolRow, (*opening, None, None, "running", *_NOTHING, started.sequence))
     end = closing.data
     duration = end.get("duration_ms")
     error = end.get("error")
     output = end.get("output")
     usage = end.get("usage") or _NO_USAGE
-    return ToolRow(
+    values = (
         *opening,
         end.get("completed_at"),
         None if duration is None else round(duration),
@@ -149,8 +152,10 @@ def tool_row(investigation_id: str, started: Event, closing: Event | None, encod
         usage.get("cost_estimate"),
         closing.sequence,
     )
+    return _new(ToolRow, values)
 
 
+_NOTHING: Final = (None,) * 7
 _NO_USAGE: Final[dict[str, Any]] = {}
 
 

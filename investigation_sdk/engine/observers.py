@@ -43,6 +43,12 @@ class StateHooks:
             self._thread = threading.Thread(target=self._run, name="investigation-hooks", daemon=True)
             self._thread.start()
 
+    def use(self, recorder: Recorder) -> None:
+        """Listen to another recorder from now on."""
+        self._recorder = recorder
+        if self._thread is not None:
+            recorder.observe(self._committed)
+
     def _committed(self, session: Session, events: Sequence[StoredEvent]) -> None:
         changes = [(session.id, event) for event in events if event.new_state is not None]
         if changes:

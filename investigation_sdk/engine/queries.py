@@ -252,7 +252,7 @@ def _after(after: str | None) -> tuple[Any, str] | None:
 async def _page(backend: Backend, query: Query) -> tuple[list[Any], str | None]:
     """Rows of a page, and where the next begins: None where this is the last. One row more is asked for."""
     limit = query.limit
-    more = Query(query.kind, query.where, query.sort, query.descending, query.after, min(limit + 1, _PAGE + 1))
+    more = Query(query.kind, query.where, query.sort, query.descending, query.after, limit + 1)
     rows = list(await backend.find(more))
     return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
 

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 from investigation_sdk.domain.commands import Submission
 from investigation_sdk.engine import ownership
 from investigation_sdk.engine.io_thread import IOThread
+from investigation_sdk.engine.linger import Linger
 from investigation_sdk.engine.repair import load, repair
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.waiting import Waiter, wake
@@ -56,7 +57,8 @@ class Recorder:
         self.observers: list[Observer] = []
         self._inline: InlineBackend | None = backend if isinstance(backend, InlineBackend) else None
         self._patience = patience
-        self._writer = Writer(backend, patience=patience)
+        self._writer = Writer(backend, patience=patience, on_busy=self._tick)
+        self._linger = Linger(self.commit, self._writer.watch)
         self._opening = asyncio.Lock()
         self._opened = False
         self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
@@ -134,13 +136,23 @@ class Recorder:
             InvestigationError: the submission is refused.
         """
         entry = session.submit(submission)
-        if self._inline is not None:
+        if lazy:
+            self._linger.add(session, self.loop)
+        elif self._inline is not None:
             self._commit_inline(session)
-        elif lazy:
-            self._writer.linger(session)
         else:
             self._writer.kick(session)
         return entry
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the I/O thread."""
+        loop = self.io.loop
+        assert loop is not None, "the store is not open"
+        return loop
+
+    def _tick(self) -> None:
+        self._linger.wake(self.loop)
 
     def commit(self, session: Session) -> None:
         """See to it that what is queued is committed."""
@@ -347,7 +359,8 @@ class Recorder:
         self.io = IOThread()
         self._opening = asyncio.Lock()
         self._opened = False
-        self._writer = Writer(self.backend, patience=self._patience)
+        self._writer = Writer(self.backend, patience=self._patience, on_busy=self._tick)
+        self._linger = Linger(self.commit, self._writer.watch)
 
 
 def _run_now(coroutine: Coroutine[Any, Any, T]) -> T:

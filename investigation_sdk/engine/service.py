@@ -37,6 +37,10 @@ class InvestigationStateService:
         self._limit = max_inline_bytes
         self._hooks = StateHooks(recorder)
 
+    def _use(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._hooks.use(recorder)
+
     async def create_investigation(
         self,
         user_id: str,

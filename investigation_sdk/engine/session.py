@@ -106,6 +106,7 @@ class Session:
         self.broken: InvestigationError | None = None
         self.abandoned = False
         self.scheduled = False
+        self.lingering = False
         self.repairing = False
         self.take = 0
         self.suspects = 0
@@ -125,7 +126,9 @@ class Session:
             if self.broken is not None:
                 raise self.broken
             entry = Entry(submission, decide(self.decided, submission))
-            if entry.events and not self.abandoned:
+            if self.abandoned:
+                entry.acknowledged = True
+            elif entry.events:
                 self._number(entry.events)
                 self.queue.append(entry)
                 self.queued_events += len(entry.events)

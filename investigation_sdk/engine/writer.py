@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from investigation_sdk.engine.repair import repair
@@ -26,10 +26,6 @@ _log = logging.getLogger("investigation_sdk.engine")
 MAX_EVENTS: Final = 5000
 """Events in one batch, about: the session that exceeds it is still in."""
 
-LINGER: Final = 0.005
-"""Seconds after which a queued start of a call leaves on its own."""
-
-_IDLE_TICKS: Final = 40
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
 
@@ -47,16 +43,15 @@ class Writer:
 
     Args:
         patience: Seconds for which a store that does not answer is tried before those who wait are told.
+        on_busy: Called on the loop when a commit is handed over; :meth:`watch` is to be called while it lasts.
     """
 
-    def __init__(self, backend: Backend, *, patience: float) -> None:
+    def __init__(self, backend: Backend, *, patience: float, on_busy: Callable[[], None]) -> None:
         self._backend = backend
+        self._on_busy = on_busy
         self._patience = patience
         self._ready: deque[Session] = deque()
-        self._lazy: list[Session] = []
         self._awake = False
-        self._ticking = False
-        self._idle_ticks = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
@@ -77,7 +72,6 @@ class Writer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._ticking = False
 
     # ---- from any thread
 
@@ -90,16 +84,6 @@ class Writer:
         self._ready.append(session)
         self._wake()
 
-    def linger(self, session: Session) -> None:
-        """There is something to commit, but nobody waits: it leaves with the next commit, or soon."""
-        if session.scheduled:
-            return
-        self._lazy.append(session)
-        if not self._ticking:
-            self._ticking = True
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._start_ticking)
-
     def _wake(self) -> None:
         if not self._awake:
             self._awake = True
@@ -108,33 +92,19 @@ class Writer:
 
     # ---- on the loop
 
-    def _start_ticking(self) -> None:
-        self._idle_ticks = 0
-        asyncio.get_running_loop().call_later(LINGER, self._tick)
+    def watch(self) -> bool:
+        """Look at the commit in flight: a backend that does not return is a store that does not answer.
 
-    def _tick(self) -> None:
-        lazy, self._lazy = self._lazy, []
-        for session in lazy:
-            if session.queue:
-                self.kick(session)
-        self._idle_ticks = 0 if lazy else self._idle_ticks + 1
-        self._watch()
-        if self._idle_ticks < _IDLE_TICKS or self._commit_since is not None:
-            asyncio.get_running_loop().call_later(LINGER, self._tick)
-            return
-        self._ticking = False
-        if self._lazy:
-            self._ticking = True
-            asyncio.get_running_loop().call_later(LINGER, self._tick)
-
-    def _watch(self) -> None:
-        """A backend that does not return is a store that does not answer."""
+        Returns:
+            Whether there is one.
+        """
         since = self._commit_since
         if since is not None and time.monotonic() - since > self._patience:
             error = BackendUnavailable(f"The store has not answered a commit for {self._patience:g} seconds.")
             for session in self._sessions:
                 if session.down is None:
                     wake(session.on_down(error, unknown=True))
+        return since is not None
 
     async def _run(self) -> None:
         assert self._event is not None
@@ -171,9 +141,7 @@ class Writer:
             return
         self._sessions = sessions
         self._commit_since = time.monotonic()
-        if not self._ticking:
-            self._ticking = True
-            self._start_ticking()
+        self._on_busy()
         try:
             results = await self._backend.commit(commits)
         except asyncio.CancelledError:

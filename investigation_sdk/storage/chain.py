@@ -24,6 +24,7 @@ from investigation_sdk.storage.commit import GENESIS, StoredEvent
 
 _length = Struct(">Q").pack
 _sha256 = hashlib.sha256
+_new: Any = tuple.__new__  # a third faster than calling a named tuple
 _quote = json.encoder.encode_basestring  # RFC 8785 keeps non-ASCII characters as they are
 
 
@@ -63,7 +64,7 @@ def seal(investigation_id: str, tenant: str, event: Event, event_data: str, prev
         f'{notes}{states}"schema":{event.schema_version},"sequence":{event.sequence},{of}'
         f'"type":"{event.type}","v":{FORMAT_VERSION}}}'
     )
-    return StoredEvent(
+    values = (
         investigation_id,
         event.sequence,
         event.id,
@@ -77,6 +78,8 @@ def seal(investigation_id: str, tenant: str, event: Event, event_data: str, prev
         event_data,
         link(previous, header, event_data),
     )
+    stored: StoredEvent = _new(StoredEvent, values)
+    return stored
 
 
 _COLUMNS = (

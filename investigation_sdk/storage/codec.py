@@ -49,19 +49,30 @@ def encode(value: Any, *, max_bytes: int | None = None) -> Encoded:
     Raises:
         PayloadTooLarge: the text is longer than `max_bytes`.
     """
-    data = _plain_bytes(value, _NO_LIMIT if max_bytes is None else max_bytes)
-    if data is None:
-        tagger = Tagger(max_bytes)
-        data = to_json(tagger.run(value))
-        encoded = Encoded(Json(data.decode()), tagger.rebuildable, tagger.warnings)
-    else:
-        encoded = _new(Encoded, (Json(data.decode()), True, ()))
-    if max_bytes is not None and len(data) > max_bytes:
-        raise too_large(f"{len(data):,}", max_bytes)
-    return encoded
+    if _shape(value, _NO_LIMIT if max_bytes is None else max_bytes) >= 0:
+        try:
+            data = to_json(value)
+        except Exception:  # a lone surrogate, or a container that another thread is changing
+            return _encode_carefully(value, max_bytes)
+        text = data.decode()
+        # Looked for in the whole text, not string by string: NUL, and keys that look like tags. Found in a string
+        # that means neither, it costs the careful way and changes nothing.
+        if "\\u0000" not in text and '"$type"' not in text:
+            if max_bytes is not None and len(data) > max_bytes:
+                raise too_large(f"{len(data):,}", max_bytes)
+            return _new(Encoded, (Json(text), True, ()))  # type: ignore[no-any-return]
+    return _encode_carefully(value, max_bytes)
 
 
 _new: Any = tuple.__new__  # a third faster than calling a named tuple
+
+
+def _encode_carefully(value: Any, max_bytes: int | None) -> Encoded:
+    tagger = Tagger(max_bytes)
+    data = to_json(tagger.run(value))
+    if max_bytes is not None and len(data) > max_bytes:
+        raise too_large(f"{len(data):,}", max_bytes)
+    return Encoded(Json(data.decode()), tagger.rebuildable, tagger.warnings)
 
 
 def decode(text: str) -> Any:
@@ -112,21 +123,33 @@ def digest(value: Any, *, key: bytes | None = None) -> str:
 
 
 def _canonical_bytes(value: Any) -> bytes:
-    data = _plain_bytes(value, _NO_LIMIT)
-    if data is None:
-        return canonical(Tagger().run(value))
-    text = data.decode()
-    if "{" not in text:
-        return data
-    if "{" in text[1:] or type(value) is not dict:
-        return canonical(from_json(data))
-    return to_json(dict(sorted(from_json(data).items())))
+    shape = _shape(value, _NO_LIMIT)
+    if shape >= 0:
+        try:
+            if shape == 0:
+                data = to_json(dict(sorted(value.items())) if type(value) is dict else value)
+            else:
+                data = to_json(_sorted(value))
+        except Exception:  # as in `encode`, or the caller's stack is nearly used up
+            return canonical(Tagger().run(value))
+        text = data.decode()
+        if "\\u0000" not in text and '"$type"' not in text:
+            return data
+    return canonical(Tagger().run(value))
+
+
+def _sorted(value: Any) -> Any:
+    """A list or dict with the keys of all dicts sorted; anything else as it is."""
+    if type(value) is dict:
+        return {
+            key: _sorted(item) if type(item) is dict or type(item) is list else item
+            for key, item in sorted(value.items())
+        }
+    return [_sorted(item) if type(item) is dict or type(item) is list else item for item in value]
 
 
 def plain(value: Any) -> bool:
     """Whether `value` is plain JSON: stored as itself, without a tag."""
-    if _plain_bytes(value, _NO_LIMIT) is not None:
-        return True
     tagger = Tagger()
     tagger.run(value)
     return not tagger.tagged
@@ -156,21 +179,19 @@ def object_text(members: Mapping[str, Any]) -> str:
     return "{" + ",".join(parts) + "}"
 
 
-def _plain_bytes(value: Any, limit: int) -> bytes | None:
-    """The JSON text of a value that is plain beyond doubt; None sends it the careful way."""
+def _shape(value: Any, limit: int) -> int:
+    """0 for a plain value without containers inside, 1 for one with some, -1 for what goes the careful way."""
     kind = type(value)
     deeper: list[Any] = []
     try:
         size = _scan(value if kind is dict or kind is list else (value,), deeper)
-        if size < 0 or size > limit or (deeper and not _scan_levels(deeper, limit - size)):
-            return None
-        data = to_json(value)
-    except Exception:  # a lone surrogate, or a container that another thread is changing
-        return None
-    # Looked for in the whole text, not string by string: NUL, and keys that look like tags. Found in a string that
-    # means neither, it costs the careful way and changes nothing.
-    text = data.decode()
-    return None if "\\u0000" in text or '"$type"' in text else data
+        if size < 0 or size > limit:
+            return -1
+        if not deeper:
+            return 0
+        return 1 if _scan_levels(deeper, limit - size) else -1
+    except RuntimeError:  # a dict that another thread is changing
+        return -1
 
 
 def _scan(container: Any, deeper: list[Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 
@@ -102,6 +102,9 @@ class Commit:
     lease: Lease | None = None
 
 
+MAX_ROWS: Final = 1001
+"""Rows of one answer: a page of 1000, and one more that tells whether it is the last."""
+
 Kind = Literal["investigation", "phase", "tool", "snapshot"]
 Operator = Literal["=", "in", "<", "<=", ">", ">="]
 
@@ -122,7 +125,7 @@ class Query:
         where: All must hold.
         sort: The column that orders; never NULL. Ties are broken by id, in the same direction.
         after: ``(value of sort, id)`` of the last row of the page before.
-        limit: Rows at most, 1 to 1000.
+        limit: Rows at most, 1 to `MAX_ROWS`.
     """
 
     kind: Kind

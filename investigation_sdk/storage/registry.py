@@ -115,7 +115,16 @@ def _query_options(scheme: str, query: str) -> dict[str, str]:
     return found
 
 
-_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_BOOLEANS: Final = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
 
 
 def _value(scheme: str, name: str, hint: Any, value: Any) -> Any:
@@ -129,10 +138,8 @@ def _value(scheme: str, name: str, hint: Any, value: Any) -> Any:
     try:
         if hint is bool:
             return value if isinstance(value, bool) else _BOOLEANS[value.lower()]
-        if isinstance(value, bool):
-            raise ValueError
-        if hint is int and not isinstance(value, int | str):
-            raise ValueError
+        if isinstance(value, bool) or (hint is int and isinstance(value, float)):
+            raise TypeError
         return hint(value) if hint in (int, float) else value
     except (ValueError, TypeError, KeyError, AttributeError):
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[hint]

@@ -1,0 +1,1 @@
+"""What the stores that speak SQL are made of."""

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, false, func, or_, select
+from sqlalchemy import Boolean, ColumnElement, Select, false, func, literal_column, or_, select
 
 from investigation_backends.checks import MONEY, check_aggregate, check_query
 from investigation_sdk.storage.commit import Aggregate, Measure, Query, Where
@@ -60,9 +60,7 @@ def figures(aggregate: Aggregate, money: Money) -> Select[Any]:
     measures = [_measure(table.c[measure.field], measure, money) for measure in aggregate.measures]
     # labels: two measures may be the same
     columns = [column.label(f"c{n}") for n, column in enumerate([*groups, *measures])]
-    return (
-        select(*columns).select_from(table).where(*conditions(aggregate.kind, aggregate.where)).group_by(*groups)
-    )
+    return select(*columns).select_from(table).where(*conditions(aggregate.kind, aggregate.where)).group_by(*groups)
 
 
 def _measure(column: ColumnElement[Any], measure: Measure, money: Money) -> ColumnElement[Any]:
@@ -79,11 +77,11 @@ def _measure(column: ColumnElement[Any], measure: Measure, money: Money) -> Colu
 def conditions(kind: str, where: Sequence[Where]) -> list[ColumnElement[bool]]:
     """Conditions of SQL for checked ones, with those that follow from them and let an index be used."""
     table = BY_KIND[kind]
-    found = [_condition(table.c[name], op, value) for name, op, value in where]
+    found: list[ColumnElement[bool]] = [_condition(table.c[name], op, value) for name, op, value in where]
     if kind == "tool":
         for name, op, value in where:
             if name == "status" and _excludes_completed(op, value):
-                found.append(NOT_COMPLETED)
+                found.append(literal_column(NOT_COMPLETED, Boolean))
             elif name == "phase_id" and op == "=" and value is not None:
                 of = select(phases.c.investigation_id).where(phases.c.id == value).scalar_subquery()
                 found.append(table.c.investigation_id == of)
@@ -91,17 +89,12 @@ def conditions(kind: str, where: Sequence[Where]) -> list[ColumnElement[bool]]:
 
 
 def _excludes_completed(op: str, value: Any) -> bool:
-    return (op == "=" and value is not None and value != "completed") or (op == "in" and "completed" not in value)
+    if op == "in":
+        return "completed" not in value
+    return op == "=" and value is not None and value != "completed"
 
 
 def _condition(column: ColumnElement[Any], op: str, value: Any) -> ColumnElement[bool]:
     if op == "in":
         return column.in_([member for member in value if member is not None])
     return false() if value is None else _COMPARE[op](column, value)
-
-
-def nulls_first(values: Sequence[Any]) -> list[tuple[bool, Any]]:
-    """A key that sorts rows of values, text by code point, with None before everything."""
-    return [(value is not None, 0 if value is None else value) for value in values]
-
-

@@ -84,7 +84,7 @@ class Link:
                 if not passes(error) or now >= deadline:
                     raise
             # jitter: or two processes that met once meet again and again
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
             pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -157,7 +157,7 @@ class Link:
             self._connection = None
         return True
 
-    def after_fork(self, locked: bool, *, child: bool) -> None:
+    def after_fork(self, *, locked: bool, child: bool) -> None:
         """Go on, in the parent and in the child."""
         if locked:
             self.reading.release()
@@ -195,7 +195,7 @@ def _before_fork() -> None:
 def _after_fork(*, child: bool) -> None:
     while _forking:
         link, locked = _forking.pop()
-        link.after_fork(locked, child=child)
+        link.after_fork(locked=locked, child=child)
 
 
 if hasattr(os, "register_at_fork"):

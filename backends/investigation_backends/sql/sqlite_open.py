@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
 from investigation_sdk.errors import BackendUnavailable, SchemaMismatch
@@ -81,11 +82,11 @@ async def revision_of(link: Link) -> str | None:
 
 
 def _check_place(path: str) -> None:
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
+    file, folder = Path(path), Path(path).parent
+    if not folder.is_dir():
         raise BackendUnavailable(f"{path}: the folder {folder} is not there; make it, or name another")
-    if os.path.isdir(path):
-        raise BackendUnavailable(f"{path} is a folder; name a file in it, such as {os.path.join(path, 'cases.db')}")
+    if file.is_dir():
+        raise BackendUnavailable(f"{path} is a folder; name a file in it, such as {file / 'cases.db'}")
     if (kind := network_file_system(path)) is not None:
         raise BackendUnavailable(
             f"{path} is on a network file system ({kind}), where SQLite cannot share a file safely; "
@@ -93,20 +94,19 @@ def _check_place(path: str) -> None:
         )
     if not os.access(folder, os.W_OK):
         raise BackendUnavailable(f"{path}: the folder {folder} cannot be written; SQLite keeps its log beside the file")
-    if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
+    if file.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise BackendUnavailable(f"{path} cannot be written (or read); change its permissions")
 
 
 def network_file_system(path: str, mounts: str = "/proc/self/mounts") -> str | None:
     """The type of the network file system that a path is on, None if it is a local one or nobody knows."""
     try:
-        with open(mounts, encoding="utf-8", errors="replace") as lines:
-            entries = [line.split() for line in lines]
+        lines = Path(mounts).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     real = os.path.realpath(path)
     best, found = -1, ""
-    for entry in entries:
+    for entry in map(str.split, lines):
         point = entry[1].encode().decode("unicode_escape").rstrip("/")
         if (real == point or real.startswith(point + "/")) and len(point) >= best:
             best, found = len(point), entry[2]
@@ -116,7 +116,7 @@ def network_file_system(path: str, mounts: str = "/proc/self/mounts") -> str | N
 def _is_empty(path: str) -> bool:
     # an empty file with a log beside it was made a moment ago by somebody else
     try:
-        return os.path.getsize(path) == 0 and not os.path.exists(f"{path}-wal")
+        return Path(path).stat().st_size == 0 and not Path(f"{path}-wal").exists()
     except FileNotFoundError:
         return True
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from decimal import Context, Decimal
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, create_engine, func
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from investigation_backends.checks import EXACT, nulls_first
 from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
 from investigation_sdk.storage.commit import Aggregate, Query
 
-from .queries import figures, nulls_first, page
+from .queries import Money, figures, page
 from .sqlite_link import Link
 
 T = TypeVar("T")
-
-# sums must not round, and the default context does after 28 digits
-_EXACT: Final = Context(prec=1000)
 
 
 class _Sum:
@@ -31,7 +29,7 @@ class _Sum:
 
     def step(self, value: str | None) -> None:
         if value is not None:
-            self._total = _EXACT.add(self._total, Decimal(value))
+            self._total = EXACT.add(self._total, Decimal(value))
 
     def finalize(self) -> str:
         return format(self._total, "f")
@@ -44,7 +42,7 @@ class _Average:
 
     def step(self, value: str | None) -> None:
         if value is not None:
-            self._total = _EXACT.add(self._total, Decimal(value))
+            self._total = EXACT.add(self._total, Decimal(value))
             self._count += 1
 
     def finalize(self) -> float | None:
@@ -52,38 +50,39 @@ class _Average:
 
 
 class _Extreme:
-    best: Callable[[Decimal, Decimal], Decimal]
-
     def __init__(self) -> None:
         self._found: Decimal | None = None
 
     def step(self, value: str | None) -> None:
         if value is not None:
             other = Decimal(value)
-            self._found = other if self._found is None else type(self).best(self._found, other)
+            self._found = other if self._found is None else self._better(self._found, other)
+
+    def _better(self, one: Decimal, other: Decimal) -> Decimal:
+        raise NotImplementedError
 
     def finalize(self) -> str | None:
         return None if self._found is None else format(self._found, "f")
 
 
 class _Least(_Extreme):
-    best = min
+    def _better(self, one: Decimal, other: Decimal) -> Decimal:
+        return min(one, other)
 
 
 class _Greatest(_Extreme):
-    best = max
+    def _better(self, one: Decimal, other: Decimal) -> Decimal:
+        return max(one, other)
 
 
 _AGGREGATES: Final[dict[str, Any]] = {"sum": _Sum, "avg": _Average, "min": _Least, "max": _Greatest}
 
 
-def _function(name: str) -> Callable[[ColumnElement[Any]], ColumnElement[Any]]:
-    return lambda column: getattr(func, f"decimal_{name}")(column)
+def _total(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(func.decimal_sum(column), "0")  # over no rows the function is not even made
 
 
-_MONEY: Final = {name: _function(name) for name in _AGGREGATES} | {
-    "sum": lambda column: func.coalesce(func.decimal_sum(column), "0")  # over no rows an aggregate is not even made
-}
+_MONEY: Final[Money] = {"sum": _total, "avg": func.decimal_avg, "min": func.decimal_min, "max": func.decimal_max}
 
 
 class Selects:
@@ -114,13 +113,14 @@ class Selects:
 
     def find(self, query: Query) -> list[Row | SnapshotRow]:
         """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
+        statement = page(query)
         make = ROW_TYPES[query.kind]._make
-        return [make(found) for found in self._rows(page(query))]
+        return [make(found) for found in self._rows(statement)]
 
     def aggregate(self, aggregate: Aggregate) -> list[tuple[Any, ...]]:
         """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
         groups = len(aggregate.group_by)
-        found = [tuple(row) for row in self._rows(figures(aggregate, _MONEY))]
+        found: list[tuple[Any, ...]] = [tuple(row) for row in self._rows(figures(aggregate, _MONEY))]
         return sorted(found, key=lambda row: nulls_first(row[:groups]))
 
     def _rows(self, statement: Any) -> Sequence[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from investigation_sdk.storage.commit import (
 
 from .names import EVENTS, LEASES, TABLE_OF, TOMBSTONES, fields, mutable
 from .sqlite_errors import DATA_ERRORS, answer
+from .sqlite_link import immediately
 
 
 def _marks(names: Sequence[str]) -> str:
@@ -87,7 +89,7 @@ def apply(connection: sqlite3.Connection, commits: Sequence[Commit]) -> list[Com
 
 def apply_each(connection: sqlite3.Connection, commits: Sequence[Commit]) -> list[CommitResult]:
     """Apply a batch inside a transaction in which some value cannot be stored: only its own commit fails."""
-    results = []
+    results: list[CommitResult] = []
     for commit in commits:
         connection.execute("SAVEPOINT one")
         try:
@@ -168,7 +170,10 @@ def claim(connection: sqlite3.Connection, resource: str, owner: str, ttl: int) -
 def holder(connection: sqlite3.Connection, resource: str) -> Lease | None:
     """Read a lease."""
     found = connection.execute(_HOLDER, (resource,)).fetchone()
-    return None if found is None else Lease(*found, _version(connection, resource))
+    if found is None:
+        return None
+    _, owner, until = found
+    return Lease(resource, owner, until, _version(connection, resource))
 
 
 def renew(connection: sqlite3.Connection, leases: Sequence[Lease], ttl: int) -> list[Lease | None]:
@@ -192,8 +197,17 @@ _FREE: Final = f"DELETE FROM {LEASES} WHERE resource=?"
 _BURY: Final = f"INSERT INTO {TOMBSTONES} VALUES(?,?,?)"
 
 
-def delete(connection: sqlite3.Connection, id: str, version: int) -> bool:
-    """Delete one investigation, inside a transaction; what belongs to it goes by the foreign keys."""
+def delete_each(connection: sqlite3.Connection, heads: Sequence[tuple[str, int]]) -> int:
+    """Delete investigations, in one transaction each, so that others' commits get their turn."""
+    deleted = 0
+    for head in heads:
+        deleted += immediately(connection, functools.partial(_delete, head=head))
+    return deleted
+
+
+def _delete(connection: sqlite3.Connection, head: tuple[str, int]) -> bool:
+    """What belongs to it goes by the foreign keys."""
+    id, version = head
     if connection.execute(_DELETE, (id, version)).rowcount != 1:
         return False
     connection.execute(_FREE, (id,))
@@ -213,10 +227,8 @@ def _restore(kind: str) -> str:
 
 _ALL: Final = fields("investigation")
 # a parent that was deleted since stays forgotten
-_RESTORE_HEAD: Final = (
-    f"UPDATE investigations SET {_set(_ALL[1:])} WHERE id=? AND version<=?".replace(
-        "parent_investigation_id=?", "parent_investigation_id=(SELECT p.id FROM investigations AS p WHERE p.id=?)"
-    )
+_RESTORE_HEAD: Final = f"UPDATE investigations SET {_set(_ALL[1:])} WHERE id=? AND version<=?".replace(
+    "parent_investigation_id=?", "parent_investigation_id=(SELECT p.id FROM investigations AS p WHERE p.id=?)"
 )
 _RESTORE_PHASE: Final = _restore("phase")
 _RESTORE_TOOL: Final = _restore("tool")
@@ -224,7 +236,9 @@ _RESTORE_TOOL: Final = _restore("tool")
 
 def put_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Write rows made again, inside a transaction, each only over one that is not newer."""
-    heads: list[tuple[Any, ...]] = [(*row[1:], row.id, row.version) for row in rows if isinstance(row, InvestigationRow)]
+    heads: list[tuple[Any, ...]] = [
+        (*row[1:], row.id, row.version) for row in rows if isinstance(row, InvestigationRow)
+    ]
     connection.executemany(_RESTORE_HEAD, heads)
     phases = [(*row, row.investigation_id) for row in rows if isinstance(row, PhaseRow)]
     connection.executemany(_RESTORE_PHASE, phases)

@@ -159,15 +159,15 @@ tools = Table(
     ),
     Index("ix_tool_executions_investigation_id_id", "investigation_id", "id"),
 )
-NOT_COMPLETED = text("status <> 'completed'")
+NOT_COMPLETED = "status <> 'completed'"
 """What the partial index on calls says of itself; a query must repeat it to use that index."""
 
 Index(
     "ix_tool_executions_status_id",
     tools.c.status,
     tools.c.id,
-    sqlite_where=NOT_COMPLETED,
-    postgresql_where=NOT_COMPLETED,
+    sqlite_where=text(NOT_COMPLETED),
+    postgresql_where=text(NOT_COMPLETED),
 )
 
 events = Table(

@@ -87,10 +87,12 @@ class Case:
             types: Of the events; one note if there are none.
             data: ``event_data`` of each.
             rows: Phases and calls that are written with it.
+            snapshot: To be stored with it.
+            lease: To be taken with it.
             changes: Of the investigation's row.
         """
         version, head = self.row.version, self.row.head
-        events = []
+        events: list[StoredEvent] = []
         for event_type in types or ("note.recorded",):
             event = stored_event(self.id, version + len(events) + 1, event_type, data, head)
             head = event.hash
@@ -173,11 +175,39 @@ class Case:
         return SnapshotRow(uuid7(), self.id, sequence, 1, TIME, "periodic", "{}", "{}", "{}")._replace(**fields)
 
 
+_JSON = (
+    frozenset({"metadata", "configuration", "result", "last_checkpoint"})
+    | {"tools", "input_data", "output_data", "error_details", "input_parameters", "output_result"}
+    | {"state_data", "phase_states", "tool_states"}
+)
+
+
+def same(stored: Row | SnapshotRow | None, wanted: Row | SnapshotRow) -> bool:
+    """Whether a stored row is the wanted one.
+
+    JSON in rows may be kept in another form of the same value: the log alone is kept byte for byte.
+    """
+    if stored is None or type(stored) is not type(wanted):
+        return False
+    return all(
+        mine == theirs
+        or (
+            name in _JSON
+            and isinstance(mine, str)
+            and isinstance(theirs, str)
+            and json.loads(mine) == json.loads(theirs)
+        )
+        for name, mine, theirs in zip(wanted._fields, stored, wanted, strict=True)
+    )
+
+
 def stored_event(
     investigation_id: str, sequence: int, event_type: str, data: str, previous: bytes, **fields: Any
 ) -> StoredEvent:
-    """One event; its hash covers the one before, header and data. (The engine's format says more: a store must
-    not care.)"""
+    """One event; its hash covers the one before, header and data.
+
+    The engine's own format says more, which is nothing that a store must care for.
+    """
     id = uuid7()
     at = TIME + sequence
     described = {"at": at, "id": id, "investigation": investigation_id, "sequence": sequence, "type": event_type}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.commit import CommitStatus
+from investigation_sdk.storage.commit import CommitResult, CommitStatus
 
 from .building import Case
 
@@ -37,7 +37,7 @@ class OpenStore:
     under_test: StoreUnderTest
     a: Backend
     b: Backend
-    _others: list[Backend] = field(default_factory=list)
+    _others: list[Backend] = field(default_factory=list[Backend])
 
     @property
     def url(self) -> str | None:
@@ -76,7 +76,7 @@ class OpenStore:
 
 
 @contextlib.asynccontextmanager
-async def opened(under_test: StoreUnderTest) -> AsyncIterator[OpenStore]:
+async def opened(under_test: StoreUnderTest) -> AsyncGenerator[OpenStore]:
     """Open two handles, and close all in the end."""
     store = OpenStore(under_test, under_test.handle(), under_test.handle())
     try:
@@ -101,7 +101,15 @@ class ContractBase:
             yield store
 
 
-def statuses(results: object) -> list[CommitStatus]:
+async def refused(call: Awaitable[object], what: str) -> None:
+    """Await a call that must raise ValueError."""
+    try:
+        await call
+    except ValueError:
+        return
+    raise AssertionError(f"{what} was not refused with a ValueError")
+
+
+def statuses(results: Sequence[CommitResult]) -> list[CommitStatus]:
     """The statuses of a batch's results."""
-    assert isinstance(results, list | tuple)
     return [result.status for result in results]

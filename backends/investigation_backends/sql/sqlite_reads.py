@@ -1,0 +1,59 @@
+"""Short reads from a SQLite file, without SQLAlchemy."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
+from investigation_sdk.storage.commit import StoredEvent
+
+from .names import EVENTS, TABLE_OF
+
+_BY_ID: Final = {kind: f"SELECT * FROM {table} WHERE id=?" for kind, table in TABLE_OF.items()}
+_SNAPSHOT: Final = f"SELECT * FROM {TABLE_OF['snapshot']} WHERE investigation_id=? ORDER BY sequence DESC LIMIT 1"
+
+
+def one(connection: sqlite3.Connection, kind: str, id: str) -> Row | SnapshotRow | None:
+    """A row by id."""
+    try:
+        found = connection.execute(_BY_ID[kind], (id,)).fetchone()
+    except UnicodeEncodeError:  # no id that was stored
+        return None
+    return None if found is None else ROW_TYPES[kind]._make(found)
+
+
+def snapshot(connection: sqlite3.Connection, investigation_id: str) -> SnapshotRow | None:
+    """The latest snapshot."""
+    try:
+        found = connection.execute(_SNAPSHOT, (investigation_id,)).fetchone()
+    except UnicodeEncodeError:
+        return None
+    return None if found is None else SnapshotRow._make(found)
+
+
+def events(
+    connection: sqlite3.Connection,
+    investigation_id: str,
+    after: int,
+    limit: int,
+    event_type: Sequence[str] | None,
+    *,
+    reverse: bool,
+) -> list[StoredEvent]:
+    """A page of the log."""
+    statement = f"SELECT * FROM {EVENTS} WHERE investigation_id=?"
+    values: list[Any] = [investigation_id]
+    if after or not reverse:
+        statement += " AND sequence<?" if reverse else " AND sequence>?"
+        values.append(after)
+    if event_type is not None:
+        statement += f" AND event_type IN ({','.join('?' * len(event_type))})"
+        values += event_type
+    statement += f" ORDER BY sequence{' DESC' if reverse else ''} LIMIT ?"
+    values.append(max(0, limit))
+    try:
+        return [StoredEvent._make(found) for found in connection.execute(statement, values)]
+    except UnicodeEncodeError:
+        return []
