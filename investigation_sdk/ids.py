@@ -25,8 +25,7 @@ _VARIANT = 0b10 << 62
 def uuid7() -> str:
     """A new UUIDv7 such as ``'019a1f3e-7c1b-7d52-9a51-0f6f6f1c9b7e'``, later than all that this process made."""
     global _last
-    ms, ns = divmod(time.time_ns(), 1_000_000)
-    stamp = (ms << 12) | (ns << 12) // 1_000_000
+    stamp = time.time_ns() * 4096 // 1_000_000
     if stamp <= _last:
         stamp = _last + 1
     _last = stamp

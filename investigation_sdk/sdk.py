@@ -89,7 +89,7 @@ class InvestigationSDK:
             raise ConfigurationError(f"max_inline_bytes={max_inline_bytes} is too small; at least 1024")
         self._options = Options(Durability(chosen), on_pause, max_inline_bytes, tenant_id or "")
         self._ttl_us = lease_ttl // timedelta(microseconds=1)
-        backend = _backend(url_or_backend, auto_migrate, backend_options)
+        backend = _backend(url_or_backend, backend_options, auto_migrate=auto_migrate)
         self._recorder = Recorder(backend, ttl_us=self._ttl_us)
         self.service = InvestigationStateService(
             self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes
@@ -283,7 +283,7 @@ class InvestigationSDK:
         return await self._recorder.acall(self._tools(id, phase, wheres, after, check_limit(limit)))
 
     async def _tools(
-        self, id: str | None, phase: str | None, wheres: list[Where], after: str | None, limit: int
+        self, id: str | None, phase: str | None, wheres: Sequence[Where], after: str | None, limit: int
     ) -> Page[ToolExecution]:
         backend = self._recorder.backend
         if id is not None:
@@ -340,7 +340,7 @@ class InvestigationSDK:
         await self._recorder.aclose()
 
 
-def _backend(url_or_backend: str | Backend | None, auto_migrate: bool, options: Mapping[str, Any] | None) -> Backend:
+def _backend(url_or_backend: str | Backend | None, options: Mapping[str, Any] | None, *, auto_migrate: bool) -> Backend:
     if url_or_backend is not None and not isinstance(url_or_backend, str):
         if options:
             raise ConfigurationError("backend_options go with a URL; give them to the backend object itself")

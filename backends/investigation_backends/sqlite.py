@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
-from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.errors import BackendUnavailable, ConfigurationError
+from investigation_sdk.storage.backend import StoreFailure
 from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
 
 from .checks import check_batch
@@ -102,7 +103,8 @@ class SQLiteBackend:
         """
         place = url.partition("://")[2]
         if place and not place.startswith("/"):
-            raise ConfigurationError(f"SQLite takes no host: write sqlite:///{place} (three slashes, then the path)")
+            path = place.rpartition("@")[2]  # what stands before it may be a password
+            raise ConfigurationError(f"SQLite takes no host: write sqlite:///{path} (three slashes, then the path)")
         return cls(
             urllib.parse.unquote(place[1:]),
             synchronous=synchronous,
@@ -181,6 +183,8 @@ class SQLiteBackend:
                 return await self._link.transaction(lambda connection: write.apply_each(connection, commits))
         except sqlite3.Error as error:
             raise batch_failed(error, self.path) from error
+        except BackendUnavailable as error:
+            raise StoreFailure(str(error)) from error
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         """See :meth:`investigation_sdk.storage.backend.Backend.put_rows`.
@@ -188,10 +192,7 @@ class SQLiteBackend:
         Raises:
             ValueError: a value cannot be stored, or a call names a phase that is not there.
         """
-        try:
-            await self._aside(lambda connection: immediately(connection, lambda c: write.put_rows(c, rows)))
-        except DATA_ERRORS as error:
-            raise ValueError(f"rows cannot be stored: {error}") from error
+        await self._aside(lambda connection: write.put_rows(connection, rows))
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
         """See :meth:`investigation_sdk.storage.backend.Backend.delete`."""

@@ -1,0 +1,1 @@
+"""The domain: pure, without any input or output."""

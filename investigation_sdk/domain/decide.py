@@ -109,12 +109,14 @@ def _claim(fold: Fold, command: Claim) -> list[Event]:
         data["from"] = fold.owner
     claimed = _event(command, "investigation.claimed", data)
     claimed.id = command.id
+    claimed.attempt = fold.attempt + 1
     way = WAYS[status][Verb.OPEN] or ()
     if status is _S.PAUSED and fold.resume_requested:
         way = (_S.RUNNING,)
     events = _close_all(fold, command, "crashed")
     if way[:1] == (_S.FAILED,):  # the attempt before fails first: to fail voids a token, and must not void the new one
-        crashed = {"kind": "crashed", "message": f"The owner {fold.owner} stopped without a word."}
+        message = f"The owner {fold.owner} stopped without a word." if fold.owner else "It was left without an end."
+        crashed = {"kind": "crashed", "message": message}
         events += _walk(fold, command, way[:1], extra={_S.FAILED: crashed})
         way, status = way[1:], _S.FAILED
     events.append(claimed)
@@ -137,9 +139,7 @@ def _ask(fold: Fold, command: Ask) -> list[Event]:
     extra: dict[InvestigationState, dict[str, Any]] = {_S.FAILED: failed}
     closing: list[Event] = []
     if way and way[-1] is _S.CANCELLED:
-        # Calls in flight of a living owner go on: they cannot be stopped from here, and report their own end.
-        calls = () if fold.token else tuple(fold.calls.values())
-        closing = _close(fold, command, "cancelled", calls)
+        closing = _close_from_outside(fold, command, "cancelled")
     return [*closing, *_walk(fold, command, way, reason=command.reason, extra=extra)]
 
 
@@ -150,8 +150,11 @@ def _transition(fold: Fold, command: Transition) -> list[Event]:
         raise _refusal(fold, f"change to {new.value}", new)
     failed = {"kind": "error", "message": command.reason or "failed by hand"}
     events = _walk(fold, command, (new,), reason=command.reason, extra={_S.FAILED: failed})
-    if status is _S.RUNNING and new is not _S.PAUSED and fold.token is not None:
+    leaves = status is _S.RUNNING and new is not _S.PAUSED
+    if leaves and fold.token is not None:
         events[-1].data["voids"] = fold.token
+    if leaves or new in TERMINAL:
+        events = [*_close_from_outside(fold, command, new.value), *events]
     return events
 
 
@@ -185,7 +188,27 @@ def _append(fold: Fold, command: Append) -> list[Event]:
     _owned(fold, command.token)
     if command.needs_running:
         _running(fold)
-    return [command.event]
+    event = command.event
+    if event.type == "phase.skipped":
+        return _skip(fold, event)
+    return [event]
+
+
+def _skip(fold: Fold, event: Event) -> list[Event]:
+    known = fold.phases.get(event.data["name"])
+    if known is None:
+        return [event]
+    if known.status is PhaseState.RUNNING:
+        raise PhaseError(
+            f"Phase {known.name!r} of investigation {fold.id} is open: it cannot be skipped any more.",
+            phase_name=known.name,
+            investigation_id=fold.id,
+        )
+    if known.status in (PhaseState.COMPLETED, PhaseState.SKIPPED):
+        return []
+    event.data["id"] = known.id
+    event.text = None
+    return [event]
 
 
 def _finish(fold: Fold, command: Finish) -> list[Event]:
@@ -205,8 +228,8 @@ def _finish(fold: Fold, command: Finish) -> list[Event]:
 
 
 def _fail(fold: Fold, command: Fail) -> list[Event]:
-    status = fold.status
-    way = None if status is None or fold.token != command.token else WAYS[status][Verb.END_WITH_ERROR]
+    status = _exists(fold)
+    way = WAYS[status][Verb.END_WITH_ERROR] if _drives(fold, command.token) else None
     if way is None:
         occurred = _event(command, "error.occurred", {"kind": command.kind, "error": command.error})
         closing = _close_all(fold, command, "outlived") if status is _S.CANCELLED else []
@@ -220,7 +243,7 @@ def _fail(fold: Fold, command: Fail) -> list[Event]:
 
 
 def _release(fold: Fold, command: Release) -> list[Event]:
-    if fold.token != command.token:
+    if not _drives(fold, command.token):
         return _late(_close_all(fold, command, "outlived")) if fold.status is _S.CANCELLED else []
     return [*_close_all(fold, command, "outlived"), _released(command)]
 
@@ -272,13 +295,16 @@ def _close_all(fold: Fold, command: Command, kind: str) -> list[Event]:
     return _close(fold, command, kind, fold.calls.values())
 
 
+def _close_from_outside(fold: Fold, command: Command, kind: str) -> list[Event]:
+    """Calls in flight of a living owner go on: they cannot be stopped from here, and report their own end."""
+    return _close(fold, command, kind, () if fold.token else fold.calls.values())
+
+
 def _close(fold: Fold, command: Command, kind: str, calls: Iterable[Event]) -> list[Event]:
     """Events that close what is open: calls are interrupted, running phases go back to pending."""
     events = [interrupted(call, kind, command.time) for call in calls]
-    for phase in fold.phases.values():
-        if phase.status is PhaseState.RUNNING:
-            events.append(_event(command, "phase.interrupted", _phase_data(phase, kind)))
-    return events
+    running = [phase for phase in fold.phases.values() if phase.status is PhaseState.RUNNING]
+    return events + [_event(command, "phase.interrupted", _phase_data(phase, kind)) for phase in running]
 
 
 def _phase_data(phase: Phase, kind: str) -> dict[str, Any]:
@@ -298,10 +324,14 @@ def _exists(fold: Fold) -> InvestigationState:
     return fold.status
 
 
+def _drives(fold: Fold, token: str | None) -> bool:
+    return token is not None and token == fold.token
+
+
 def _owned(fold: Fold, token: str | None) -> InvestigationState:
     """The state, if the token is the present owner's."""
     status = _exists(fold)
-    if token is not None and token == fold.token:
+    if _drives(fold, token):
         return status
     if status is _S.CANCELLED:
         raise InvestigationCancelled(f"Investigation {fold.id} was cancelled.", investigation_id=fold.id)

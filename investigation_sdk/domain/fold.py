@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import Any, Final
 
 from investigation_sdk.domain.events import Event, EventType
-from investigation_sdk.domain.progress import overall
+from investigation_sdk.domain.progress import overall, valid_weight
 from investigation_sdk.domain.states import InvestigationState, PhaseState
 
 _S = InvestigationState
+
+_EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+"""Sums of decimals do not depend on the application's decimal context, and are not rounded."""
 
 
 class Phase:
@@ -125,6 +128,7 @@ class Fold:
 
     def _enter(self, state: InvestigationState) -> None:
         self.status = state
+        self.resume_requested = False
         if state in (_S.COMPLETED, _S.CANCELLED, _S.FAILED):
             self.token = self.owner = None
         if state is _S.RETRYING:
@@ -167,10 +171,15 @@ def _phase(fold: Fold, data: dict[str, Any], event: Event) -> Phase:
     phase = fold.phases.get(data["name"])
     if phase is None:
         tools = tuple(data.get("tools", ()))
-        phase = Phase(data["id"], data["name"], len(fold.phases) + 1, data.get("weight", 1), tools, event.sequence)
+        phase = Phase(data["id"], data["name"], len(fold.phases) + 1, _weight(data), tools, event.sequence)
         fold.phases[phase.name] = phase
         fold._touch(phase, event)  # pyright: ignore[reportPrivateUsage]
     return phase
+
+
+def _weight(data: dict[str, Any]) -> float:
+    weight: Any = data.get("weight", 1)
+    return weight if valid_weight(weight) else 1
 
 
 def _claimed(fold: Fold, event: Event) -> None:
@@ -219,7 +228,7 @@ def _phase_started(fold: Fold, event: Event) -> None:
     phase.started_at = event.data["started_at"]
     phase.completed_at = phase.duration_ms = phase.error = None
     if "weight" in event.data:
-        phase.weight = event.data["weight"]
+        phase.weight = _weight(event.data)
     if "tools" in event.data:
         phase.tools = tuple(event.data["tools"])
     if "input" in event.data:
@@ -229,11 +238,13 @@ def _phase_started(fold: Fold, event: Event) -> None:
     fold._touch(phase, event)  # pyright: ignore[reportPrivateUsage]
 
 
-def _phase_left(status: PhaseState) -> Callable[[Fold, Event], None]:
+def _phase_left(
+    status: PhaseState, before: tuple[PhaseState, ...] = (PhaseState.RUNNING,)
+) -> Callable[[Fold, Event], None]:
     def handler(fold: Fold, event: Event) -> None:
         data = event.data
         phase = fold.phases.get(data["name"])
-        if phase is None or event.late:
+        if phase is None or event.late or phase.status not in before:
             return
         phase.status = status
         phase.completed_at = data.get("completed_at")
@@ -255,7 +266,10 @@ def _phase_left(status: PhaseState) -> Callable[[Fold, Event], None]:
 
 def _phase_skipped(fold: Fold, event: Event) -> None:
     _phase(fold, event.data, event)
-    _phase_left(PhaseState.SKIPPED)(fold, event)
+    _skipped(fold, event)
+
+
+_skipped: Final = _phase_left(PhaseState.SKIPPED, (PhaseState.PENDING, PhaseState.FAILED))
 
 
 def _tool_started(fold: Fold, event: Event) -> None:
@@ -282,7 +296,9 @@ def _usage(fold: Fold, event: Event) -> None:
     usage = event.data["usage"]
     fold.tokens_used += usage.get("tokens_used", 0)
     fold.api_calls_made += usage.get("api_calls_made", 0)
-    fold.cost_estimate += Decimal(usage.get("cost_estimate", "0"))
+    cost = usage.get("cost_estimate")
+    if cost is not None:
+        fold.cost_estimate = _EXACT.add(fold.cost_estimate, Decimal(cost))
 
 
 def _checkpoint(fold: Fold, event: Event) -> None:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from investigation_sdk.domain.states import InvestigationState, PhaseState
+
+MAX_WEIGHT: Final = 1e9
+"""So large may a phase's weight be."""
+
+
+def valid_weight(weight: Any) -> bool:
+    """Whether it is a number that shares can be computed with: greater than 0, and at most :data:`MAX_WEIGHT`."""
+    return isinstance(weight, int | float) and 0 < weight <= MAX_WEIGHT
 
 
 class _Weighted(Protocol):

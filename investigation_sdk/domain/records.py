@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict
 
+from investigation_sdk.domain.progress import MAX_WEIGHT, valid_weight
 from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
 
-T = TypeVar("T", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class PhasePlan(BaseModel):
@@ -38,8 +39,11 @@ class PhasePlan(BaseModel):
     def __init__(self, name: str, weight: float = 1, tools: Sequence[str | Callable[..., Any]] = ()) -> None:
         if not name:
             raise ValueError("a phase needs a name")
-        if not weight > 0:
-            raise ValueError(f"the weight of phase {name!r} is {weight}; it must be greater than 0")
+        if not valid_weight(weight):
+            raise ValueError(
+                f"the weight of phase {name!r} is {weight!r}; it must be a number greater than 0, "
+                f"at most {MAX_WEIGHT:g}"
+            )
         names = tuple(t if isinstance(t, str) else _name(t) for t in tools)
         super().__init__(name=name, weight=weight, tools=names)
 
@@ -105,6 +109,10 @@ class InvestigationPhase(_Record):
     """``type``, ``message`` and ``traceback`` of what it failed with."""
 
 
+Source: TypeAlias = Literal["executed", "replayed", "cached", "reported"]
+"""Where a call's result came from."""
+
+
 class ToolExecution(_Record):
     """One call of a tool."""
 
@@ -125,7 +133,7 @@ class ToolExecution(_Record):
     api_calls_made: int | None
     cost_estimate: Decimal | None
     effect: Effect | None
-    source: Literal["executed", "replayed", "cached", "reported"]
+    source: Source
     attempt: int
     result_summary: str | None
 
@@ -181,24 +189,24 @@ class VerificationReport(_Record):
         raise TypeError("a VerificationReport is neither true nor false; write report.ok")
 
 
-class Page(Sequence[T], Generic[T]):
+class Page(Sequence[T_co], Generic[T_co]):
     """A list that knows whether it is all: `next` is None on the last page, else what to pass as ``after=``."""
 
-    def __init__(self, items: Sequence[T], next: str | None = None) -> None:
+    def __init__(self, items: Sequence[T_co], next: str | None = None) -> None:  # noqa: A002 - its name is public
         self._items = items
         self.next = next
 
     @overload
-    def __getitem__(self, i: int) -> T: ...
+    def __getitem__(self, i: int) -> T_co: ...
     @overload
-    def __getitem__(self, i: slice) -> Sequence[T]: ...
-    def __getitem__(self, i: int | slice) -> T | Sequence[T]:
+    def __getitem__(self, i: slice) -> Sequence[T_co]: ...
+    def __getitem__(self, i: int | slice) -> T_co | Sequence[T_co]:
         return self._items[i]
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[T_co]:
         return iter(self._items)
 
     def __repr__(self) -> str:

@@ -127,7 +127,7 @@ class SnapshotRow(NamedTuple):
 
 Row: TypeAlias = InvestigationRow | PhaseRow | ToolRow
 
-ROW_TYPES: Final[dict[str, type[InvestigationRow] | type[PhaseRow] | type[ToolRow] | type[SnapshotRow]]] = {
+ROW_TYPES: Final[dict[str, type[InvestigationRow | PhaseRow | ToolRow | SnapshotRow]]] = {
     "investigation": InvestigationRow,
     "phase": PhaseRow,
     "tool": ToolRow,

@@ -29,7 +29,7 @@ def creation_data(
         PayloadTooLarge: configuration or metadata.
     """
     for name, value in (("subject", subject), ("investigation_type", investigation_type), ("key", key)):
-        if value is not None and (not isinstance(value, str) or not value):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if value is not None and not _is_text(value):
             raise ValueError(f"{name} must be text with something in it, not {value!r}")
     data: dict[str, Any] = {"subject": subject, "investigation_type": investigation_type}
     if user_id is not None:
@@ -44,6 +44,10 @@ def creation_data(
     if planned:
         data["phases"] = planned
     return data
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def plan_data(phases: Sequence[str | PhasePlan]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ it runs only while there is something to do.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -29,7 +30,7 @@ class Linger:
     def __init__(self, commit: Callable[[Session], None], watch: Callable[[], bool]) -> None:
         self._commit = commit
         self._watch = watch
-        self._sessions: list[Session] = []
+        self._sessions: deque[Session] = deque()
         self._ticking = False
         self._idle = 0
 
@@ -47,12 +48,21 @@ class Linger:
             self._ticking = True
             loop.call_soon_threadsafe(self._start, loop)
 
+    def stop(self) -> None:
+        """The loop ends, and its timers with it. On the loop."""
+        self._ticking = False
+        for session in self._take():
+            session.lingering = False
+
+    def _take(self) -> list[Session]:
+        return [self._sessions.popleft() for _ in range(len(self._sessions))]
+
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._idle = 0
         loop.call_later(LINGER, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        sessions, self._sessions = self._sessions, []
+        sessions = self._take()
         for session in sessions:
             session.lingering = False
             if session.queue:

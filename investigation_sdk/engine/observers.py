@@ -73,6 +73,7 @@ class StateHooks:
                 _log.exception("The hooks of investigation %s could not be called.", investigation_id)
 
     def _call(self, investigation_id: str, stored: StoredEvent) -> None:
+        assert stored.new_state is not None
         state = InvestigationState(stored.new_state)
         hooks = [hook for states, hook in self._hooks if state in states]
         if not hooks:

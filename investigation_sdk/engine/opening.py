@@ -64,13 +64,13 @@ async def create(
     """
     session = recorder.adopt(empty(uuid7(), tenant))
     time_us = now_us()
+    token = uuid7()
     if drive:
         session.lease = Lease(session.id, new_owner(), recorder.ttl_us)
     try:
         with session.lock:
             entry = session.submit(Create(time=time_us, actor=actor, data=data, queue=queue))
             if session.lease is not None:
-                token = uuid7()
                 entry = session.submit(Claim(time=time_us, actor=actor, id=token, owner=session.lease.owner))
         recorder.commit(session)
         await durable(session, entry)

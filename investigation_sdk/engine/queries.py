@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from investigation_sdk.clock import from_datetime, to_datetime
 from investigation_sdk.domain.records import (
@@ -16,6 +16,7 @@ from investigation_sdk.domain.records import (
     InvestigationPhase,
     Page,
     Problem,
+    Source,
     ToolExecution,
     Usage,
     VerificationReport,
@@ -156,7 +157,7 @@ async def tool(backend: Backend, row: ToolRow) -> ToolExecution:
         api_calls_made=row.api_calls_made,
         cost_estimate=None if row.cost_estimate is None else Decimal(row.cost_estimate),
         effect=None if row.effect is None else Effect(row.effect),
-        source=row.source,  # pyright: ignore[reportArgumentType]
+        source=cast("Source", row.source),
         attempt=row.attempt,
         result_summary=row.result_summary,
     )
@@ -211,17 +212,17 @@ async def list_investigations(
     backend: Backend, wheres: Sequence[Where], after: str | None, limit: int
 ) -> Page[Investigation]:
     """A page of investigations, newest first."""
-    rows, next = await _page(backend, Query("investigation", tuple(wheres), "id", True, _after(after), limit))
-    return Page([investigation(row) for row in rows if isinstance(row, InvestigationRow)], next)
+    rows, following = await _page(backend, Query("investigation", tuple(wheres), "id", True, _after(after), limit))
+    return Page([investigation(row) for row in rows if isinstance(row, InvestigationRow)], following)
 
 
 async def list_tools(
     backend: Backend, wheres: Sequence[Where], after: str | None, limit: int, *, newest_first: bool
 ) -> Page[ToolExecution]:
     """A page of calls, in the order of their start."""
-    rows, next = await _page(backend, Query("tool", tuple(wheres), "id", newest_first, _after(after), limit))
+    rows, following = await _page(backend, Query("tool", tuple(wheres), "id", newest_first, _after(after), limit))
     records = await asyncio.gather(*(tool(backend, row) for row in rows if isinstance(row, ToolRow)))
-    return Page(list(records), next)
+    return Page(list(records), following)
 
 
 async def phase_named(backend: Backend, investigation_id: str, name: str) -> str | None:
@@ -270,8 +271,8 @@ async def read_events(
         if len(page) < _PAGE:
             break
         position = page[-1].sequence
-    next = str(found[limit - 1].sequence) if len(found) > limit else None
-    return Page([event(e) for e in found[:limit]], next)
+    following = str(found[limit - 1].sequence) if len(found) > limit else None
+    return Page([event(e) for e in found[:limit]], following)
 
 
 async def iterate_events(
@@ -295,7 +296,7 @@ async def verify(backend: Backend, investigation_id: str) -> VerificationReport:
     after = 0
     while True:
         # Events that were appended since the row was read are not the row's.
-        page = [e for e in await backend.read_events(investigation_id, after=after, limit=_PAGE)]
+        page = await backend.read_events(investigation_id, after=after, limit=_PAGE)
         again = await get_row(backend, investigation_id) if len(page) < _PAGE else row
         checker.add(page)
         if len(page) < _PAGE:

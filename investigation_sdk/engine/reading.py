@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.domain.upcast import upcast
-from investigation_sdk.storage.codec import Json
+from investigation_sdk.storage.codec import Json, decode
 from investigation_sdk.storage.commit import StoredEvent
 
-_PAYLOADS: Final = ("configuration", "data", "input", "metadata", "output", "result")
+_PAYLOADS: Final = frozenset({"configuration", "data", "input", "metadata", "output", "result"})
 
 
 def to_event(stored: StoredEvent) -> Event:
@@ -23,10 +25,13 @@ def to_event(stored: StoredEvent) -> Event:
     header: dict[str, Any] = json.loads(stored.header)
     data: dict[str, Any] = json.loads(stored.event_data)
     data = upcast(header["type"], header["schema"], data)
-    for name in _PAYLOADS:
-        value = data.get(name)
-        if value is not None:
-            data[name] = Json(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    tagged = '"$type"' in stored.event_data
+    for name, value in data.items():
+        if name in _PAYLOADS:
+            if value is not None:
+                data[name] = Json(to_json(value).decode())  # as `codec.encode` had written it
+        elif tagged and isinstance(value, dict | list):
+            data[name] = decode(to_json(value).decode())  # e.g. a name with a NUL in it
     event = Event(
         header["id"],
         header["type"],

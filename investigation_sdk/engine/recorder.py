@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from investigation_sdk.domain.commands import Submission
 from investigation_sdk.engine import ownership
+from investigation_sdk.engine.heartbeat import Heartbeat
 from investigation_sdk.engine.io_thread import IOThread
 from investigation_sdk.engine.linger import Linger
 from investigation_sdk.engine.repair import load, repair
@@ -39,7 +40,6 @@ MAX_QUEUED: Final = 2000
 """Events of one investigation that may wait to be durable; then callers wait for the store."""
 
 EXIT_SECONDS: Final = 5.0
-_WATCH_SECONDS: Final = 0.2
 
 
 class Recorder:
@@ -62,43 +62,36 @@ class Recorder:
         self._opening = asyncio.Lock()
         self._opened = False
         self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
-        self._driven: dict[str, Session] = {}
-        self._watched: dict[str, Session] = {}
-        self._beat_task: asyncio.Task[None] | None = None
-        self._nudge: asyncio.Event | None = None
+        self._heartbeat = Heartbeat(backend, ttl_us=ttl_us, refresh=self.refresh)
         _recorders.add(self)
 
     # ---- opening and closing
 
     async def opened(self) -> None:
         """Open the store, if it is not open. To be run on the I/O thread."""
-        if self._opened:
-            return
         async with self._opening:
             if self._opened:
                 return
             await self.backend.open()
             if self._inline is None:
                 await self._writer.start()
-            self._nudge = asyncio.Event()
-            self._beat_task = asyncio.create_task(self._beat(), name="investigation-heartbeat")
+            await self._heartbeat.start()
             self._opened = True
 
     async def _close(self) -> None:
         if not self._opened:
             return
         self._opened = False
-        if self._beat_task is not None:
-            self._beat_task.cancel()
-            await asyncio.gather(self._beat_task, return_exceptions=True)
+        await self._heartbeat.stop()
         if self._inline is None:
             await self._writer.stop()
+        self._linger.stop()
         await self.backend.close()
 
     def close(self) -> None:
         """Flush, close the store and end the thread; blocks. Can be opened again."""
         if self._opened:
-            self.flush(EXIT_SECONDS)
+            _report(self.flush(EXIT_SECONDS), "the store was closed")
             self.io.call(self._close())
         self.io.stop()
         self._opening = asyncio.Lock()
@@ -106,7 +99,7 @@ class Recorder:
     async def aclose(self) -> None:
         """Flush, close the store and end the thread. Can be opened again."""
         if self._opened:
-            await self.aflush(EXIT_SECONDS)
+            _report(await self.aflush(EXIT_SECONDS), "the store was closed")
             await self.io.acall(self._close())
         self.io.stop()
         self._opening = asyncio.Lock()
@@ -214,11 +207,17 @@ class Recorder:
         Raises:
             InvestigationNotFound: there is no such investigation.
         """
+        session = self._usable(investigation_id)
+        if session is not None:
+            await self.refresh(session)
+        if self._usable(investigation_id) is None:
+            loaded = await load(self.backend, investigation_id)
+            return self._usable(investigation_id) or self.adopt(loaded)
+        return self._sessions[investigation_id]
+
+    def _usable(self, investigation_id: str) -> Session | None:
         session = self._sessions.get(investigation_id)
-        if session is None or session.broken is not None or session.abandoned:
-            return self.adopt(await load(self.backend, investigation_id))
-        await self.refresh(session)
-        return session
+        return None if session is None or session.broken is not None or session.abandoned else session
 
     async def refresh(self, session: Session) -> None:
         """Fold in what others have written."""
@@ -234,11 +233,11 @@ class Recorder:
     def drive(self, session: Session, token: str) -> None:
         """From now on this process drives it: its lease is renewed."""
         session.own(token)
-        self._driven[session.id] = session
+        self._heartbeat.driven[session.id] = session
 
     async def let_go(self, session: Session) -> None:
         """This process no longer drives it: give up the lease."""
-        self._driven.pop(session.id, None)
+        self._heartbeat.driven.pop(session.id, None)
         session.disown()
         lease, session.lease = session.lease, None
         if lease is not None:
@@ -249,61 +248,14 @@ class Recorder:
     def abandon(self, session: Session) -> None:
         """As if this process had been killed: write nothing more, keep the lease, let the owner be dead."""
         session.abandoned = True
-        self._driven.pop(session.id, None)
+        self._heartbeat.driven.pop(session.id, None)
         self._sessions.pop(session.id, None)
         if session.lease is not None:
             ownership.retire(session.lease.owner)
 
     def watch(self, session: Session, *, blocking: bool) -> Waiter | None:
         """A waiter for the next change of what stops `session`; None if nothing stops it."""
-        with session.lock:
-            if session.stop is None:
-                return None
-            waiter = Waiter(blocking=blocking)
-            session.changed.append(waiter)
-        self._watched[session.id] = session
-        loop = self.io.loop
-        if loop is not None and self._nudge is not None:
-            loop.call_soon_threadsafe(self._nudge.set)
-        return waiter
-
-    async def _beat(self) -> None:
-        """Renew leases, and look at investigations whose owners wait for a change."""
-        period = self.ttl_us / 3e6
-        renew_at = time.monotonic() + period
-        assert self._nudge is not None
-        while True:
-            pause = _WATCH_SECONDS if self._watched else max(0.01, renew_at - time.monotonic())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._nudge.wait(), min(pause, period))
-            self._nudge.clear()
-            try:
-                await self._look_at_watched()
-                if time.monotonic() >= renew_at:
-                    renew_at = time.monotonic() + period
-                    await self._renew()
-            except InvestigationError as error:
-                _log.warning("The heartbeat did not reach the store: %s", error)
-            except Exception:
-                _log.exception("The heartbeat failed; it goes on.")
-            if self._watched:
-                await asyncio.sleep(_WATCH_SECONDS)
-
-    async def _look_at_watched(self) -> None:
-        for session in list(self._watched.values()):
-            if session.changed:
-                await self.refresh(session)
-            if not session.changed:
-                self._watched.pop(session.id, None)
-
-    async def _renew(self) -> None:
-        sessions = [s for s in self._driven.values() if s.lease is not None]
-        if not sessions:
-            return
-        leases = [s.lease for s in sessions if s.lease is not None]
-        for session, renewed in zip(sessions, await self.backend.renew(leases, ttl=self.ttl_us), strict=True):
-            if renewed is None or (renewed.version or 0) > session.decided.version:
-                await self.refresh(session)
+        return self._heartbeat.watch(session, blocking=blocking)
 
     # ---- flushing
 
@@ -345,9 +297,7 @@ class Recorder:
         """Flush at the end of the process, for a bounded time, and say what could not be written."""
         if not self._opened:
             return
-        left = self.flush(EXIT_SECONDS)
-        if left:
-            _log.error("%d events could not be written before the process ended.", left)
+        _report(self.flush(EXIT_SECONDS), "the process ended")
 
     def after_fork_in_child(self) -> None:
         """In a forked child: the parent's thread, connections and sessions are not this process's."""
@@ -355,12 +305,17 @@ class Recorder:
             session.lock = threading.RLock()
             session.abandoned = True
         self._sessions = weakref.WeakValueDictionary()
-        self._driven, self._watched = {}, {}
+        self._heartbeat = Heartbeat(self.backend, ttl_us=self.ttl_us, refresh=self.refresh)
         self.io = IOThread()
         self._opening = asyncio.Lock()
         self._opened = False
         self._writer = Writer(self.backend, patience=self._patience, on_busy=self._tick)
         self._linger = Linger(self.commit, self._writer.watch)
+
+
+def _report(left: int, end: str) -> None:
+    if left:
+        _log.error("%d events could not be written before %s.", left, end)
 
 
 def _run_now(coroutine: Coroutine[Any, Any, T]) -> T:

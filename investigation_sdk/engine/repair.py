@@ -18,7 +18,7 @@ from investigation_sdk.storage.commit import Kind, Query, StoredEvent, Where
 
 RowT = TypeVar("RowT", PhaseRow, ToolRow)
 
-_PAGE = 1000
+_PAGE = 256
 
 
 async def read_after(backend: Backend, investigation_id: str, after: int) -> list[StoredEvent]:
@@ -38,15 +38,22 @@ async def repair(session: Session, backend: Backend) -> Woken:
     Raises:
         BackendUnavailable: the store does not answer; nothing was changed.
     """
-    found = await read_after(backend, session.id, session.acked.version)
-    if found:
-        first = found[0]
-        if link(session.head, first.header, first.event_data) == first.hash:
-            return session.on_found(found, to_event)
-    else:
+    while True:
+        version = session.acked.version
+        found = await read_after(backend, session.id, version)
+        if found:
+            first = found[0]
+            if link(session.head, first.header, first.event_data) == first.hash:
+                return session.on_found(found, to_event)
+            break
         row = await backend.get("investigation", session.id)
-        if isinstance(row, InvestigationRow) and (row.version, row.head) == (session.acked.version, session.head):
-            return session.on_found((), to_event)
+        if not isinstance(row, InvestigationRow) or row.version < version:
+            break
+        if row.version == version:
+            if row.head == session.head:
+                return session.on_found((), to_event)
+            break
+        # somebody wrote between the two reads
     return session.on_gone(
         f"Investigation {session.id} in the store is not the one that was written here: event "
         f"{session.acked.version} is gone or another. It was deleted, or the store was set back to a backup."

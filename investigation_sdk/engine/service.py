@@ -17,6 +17,7 @@ from investigation_sdk.engine import opening, queries
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvestigationNotFound
 from investigation_sdk.ids import Id, canonical, uuid7
 from investigation_sdk.storage.codec import encode
@@ -71,13 +72,13 @@ class InvestigationStateService:
             parent=parent,
             limit=self._limit,
         )
-        id = await self._recorder.acall(self._create(data, actor, queue))
+        id = await self._recorder.acall(self._create(data, actor, queue=queue))
         return await self._get(id)
 
-    async def _create(self, data: dict[str, Any], actor: str | None, queue: bool) -> str:
+    async def _create(self, data: dict[str, Any], actor: str | None, *, queue: bool) -> str:
         try:
             session = await opening.create(self._recorder, data, tenant=self._tenant, actor=actor, queue=queue)
-        except opening.KeyTaken as taken:
+        except KeyTaken as taken:
             raise await opening.existing(self._recorder, taken, data) from None
         return session.id
 
@@ -133,10 +134,9 @@ class InvestigationStateService:
         closed: dict[str, Any] = {"call": started.id, "completed_at": ended_us}
         if completed_at is not None and started_at is not None:
             closed["duration_ms"] = (ended_us - started_us) / 1000
-        usage = {"tokens_used": tokens_used, "api_calls_made": api_calls_made}
-        usage = {name: value for name, value in usage.items() if value is not None}
-        if cost_estimate is not None:
-            usage = {**usage, "cost_estimate": format(cost_estimate, "f")}
+        cost = None if cost_estimate is None else format(cost_estimate, "f")
+        reported = {"tokens_used": tokens_used, "api_calls_made": api_calls_made, "cost_estimate": cost}
+        usage = {name: value for name, value in reported.items() if value is not None}
         if usage:
             closed["usage"] = usage
         if error is None:

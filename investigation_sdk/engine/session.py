@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from investigation_sdk.domain.commands import Fact, Fail, Finish, Release, Submission
 from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
-from investigation_sdk.domain.project import investigation_row, touched_rows
-from investigation_sdk.domain.rows import Row
 from investigation_sdk.domain.states import InvestigationState
+from investigation_sdk.engine.entries import Entry, InFlight, Woken
+from investigation_sdk.engine.sealing import make_commit
+from investigation_sdk.engine.texts import json_text, not_stored, without_payload
 from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.errors import (
     BackendUnavailable,
@@ -28,53 +29,15 @@ from investigation_sdk.errors import (
     LeaseLost,
     VersionConflict,
 )
-from investigation_sdk.ids import uuid7
-from investigation_sdk.storage.chain import seal
-from investigation_sdk.storage.codec import Json, encode, object_text
 from investigation_sdk.storage.commit import GENESIS, Commit, Lease, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_KEPT: Final = (Finish, Fail, Release)
-"""Commands that stay queued though the store does not answer: what they say has happened already."""
+__all__ = ["Entry", "InFlight", "Session", "Woken", "json_text"]
 
-
-def json_text(payload: Any) -> str:
-    """A payload's JSON text: as it is where it is text already, else encoded."""
-    return payload if type(payload) is Json else encode(payload).text
-
-
-class Entry:
-    """One submission on its way into the log.
-
-    Attributes:
-        events: What it was decided to; numbered.
-        acknowledged: They are durable.
-        error: Why it was refused, or None.
-    """
-
-    __slots__ = ("acknowledged", "error", "events", "submission", "waiters")
-
-    def __init__(self, submission: Submission, events: list[Event]) -> None:
-        self.submission = submission
-        self.events = events
-        self.waiters: list[Waiter] | None = None
-        self.acknowledged = not events
-        self.error: InvestigationError | None = None
-
-
-class InFlight:
-    """A commit that was handed to the store, and the entries that it consists of."""
-
-    __slots__ = ("commit", "entries")
-
-    def __init__(self, commit: Commit, entries: list[Entry]) -> None:
-        self.commit = commit
-        self.entries = entries
-
-
-Woken = list[tuple[Waiter, BaseException | None]]
+_HAPPENED: Final = (Fact, Finish, Fail, Release)
+"""What stays queued though the store does not answer: what it says has happened already."""
 
 
 class Session:
@@ -124,14 +87,20 @@ class Session:
         """
         with self.lock:
             if self.broken is not None:
-                raise self.broken
+                raise self.broken.with_traceback(None)
+            if self.down is not None and not isinstance(submission, _HAPPENED):
+                raise self.down.with_traceback(None)
             entry = Entry(submission, decide(self.decided, submission))
             if self.abandoned:
                 entry.acknowledged = True
             elif entry.events:
-                self._number(entry.events)
-                self.queue.append(entry)
-                self.queued_events += len(entry.events)
+                try:
+                    self._number(entry.events)
+                    self.queue.append(entry)
+                    self.queued_events += len(entry.events)
+                except BaseException:  # a signal's exception may arrive anywhere: never leave a gap
+                    self._refold(entry)
+                    raise
                 if type(submission) is not Fact:
                     self._look()
             return entry
@@ -141,9 +110,32 @@ class Session:
         for event in events:
             event.sequence = decided.version + 1
             event.at = event.time if event.time > decided.at else decided.at
-            decided.apply(event)
             if not event.attempt:
                 event.attempt = decided.attempt
+            decided.apply(event)
+
+    def _refold(self, dropped: Entry) -> None:
+        """Do as if `dropped`, the last submission, had not been made."""
+        if self.queue and self.queue[-1] is dropped:
+            self.queue.pop()
+        self.queued_events = sum(len(entry.events) for entry in self._unacknowledged())
+        self.decided = self._base()
+        for entry in self.queue:
+            for event in entry.events:
+                self.decided.apply(event)
+
+    def _unacknowledged(self) -> list[Entry]:
+        return [*(self.in_flight.entries if self.in_flight else ()), *self.queue]
+
+    def _base(self) -> Fold:
+        """A fold of all that is acknowledged and in flight."""
+        fold = self.acked.copy()
+        if self.in_flight is not None:
+            for entry in self.in_flight.entries:
+                for event in entry.events:
+                    fold.apply(event)
+        fold.touched = {}
+        return fold
 
     def _look(self) -> None:
         """Find out whether the owner in this process has to stop, and wake those who wait for a change."""
@@ -154,10 +146,8 @@ class Session:
             if fold.status is InvestigationState.CANCELLED:
                 self.stop = InvestigationCancelled(f"Investigation {self.id} was cancelled.", investigation_id=self.id)
             elif fold.token != self.token:
-                self.stop = LeaseLost(
-                    f"Investigation {self.id} is driven by {fold.owner or 'nobody'} now, no longer by this block.",
-                    investigation_id=self.id,
-                )
+                now = f"is driven by {fold.owner or 'nobody'} now, no longer by this block."
+                self.stop = LeaseLost(f"Investigation {self.id} {now}", investigation_id=self.id)
             elif fold.status is InvestigationState.PAUSED:
                 self.stop = InvestigationPaused(f"Investigation {self.id} is paused.", investigation_id=self.id)
         if before is not self.stop and self.changed:
@@ -176,7 +166,7 @@ class Session:
             if entry.acknowledged:
                 return None
             if self.down is not None:
-                raise self.down
+                raise self.down.with_traceback(None)
             waiter = Waiter(blocking=blocking)
             if entry.waiters is None:
                 entry.waiters = [waiter]
@@ -189,44 +179,35 @@ class Session:
     def seal(self) -> Commit | None:
         """The next commit: the one that is to be sent again, or all that is queued; None if there is nothing."""
         with self.lock:
+            if self.abandoned:
+                return None
             if self.in_flight is not None:
                 return self.in_flight.commit
-            if not self.queue or self.repairing or self.abandoned:
-                return None
-            if self.suspects:
-                entries = self.queue[: self.take]
-                del self.queue[: self.take]
-                fold = self.acked.copy()
-                fold.touched = {}
-                for entry in entries:
-                    for event in entry.events:
-                        fold.apply(event)
-            else:
-                entries, self.queue = self.queue, []
-                fold = self.decided
-            events = self._chain(entries)
-            last = events[-1]
-            rows: list[Row] = [investigation_row(fold, last.sequence, last.hash, json_text)]
-            rows += touched_rows(fold, json_text)
-            first = self.acked.version
-            lease = self.lease if first == 0 else None
-            commit = Commit(events[0].id, self.id, first, self.head, events, rows, None, lease)
-            self.in_flight = InFlight(commit, entries)
-            return commit
+            while self.queue and not self.repairing:
+                count = self.take if self.suspects else len(self.queue)
+                entries = self.queue[:count]
+                del self.queue[:count]
+                try:
+                    commit = self._commit(entries)
+                except Exception as error:  # e.g. text that is not Unicode
+                    refusal = InvestigationError(f"cannot be stored: {error}", investigation_id=self.id)
+                    refusal.__cause__ = error
+                    wake(self._poisoned(entries, refusal))
+                    continue
+                self.in_flight = InFlight(commit, entries)
+                return commit
+            return None
 
-    def _chain(self, entries: Iterable[Entry]) -> list[StoredEvent]:
-        sealed: list[StoredEvent] = []
-        head = self.head
-        tenant = self.acked.tenant
-        for entry in entries:
-            for event in entry.events:
-                text = event.text
-                if text is None:
-                    text = event.text = event_text(event)
-                stored = seal(self.id, tenant, event, text, head)
-                head = stored.hash
-                sealed.append(stored)
-        return sealed
+    def _commit(self, entries: Sequence[Entry]) -> Commit:
+        fold = self.decided
+        if self.suspects:
+            fold = self.acked.copy()
+            fold.touched = {}
+            for entry in entries:
+                for event in entry.events:
+                    fold.apply(event)
+        first = self.acked.version
+        return make_commit(entries, fold, first, self.head, None if first else self.lease)
 
     # ---- what became of it
 
@@ -256,29 +237,42 @@ class Session:
         return woken
 
     def on_poison(self, error: InvestigationError) -> Woken:
-        """The store cannot take something in the commit in flight, and took none of it.
-
-        Of many entries, the first half is tried next; one alone is the culprit. A culprit's payload gives way
-        to a note of what it was; where there is none, or the store refuses that too, it is refused.
-        """
+        """The store cannot take something in the commit in flight, and took none of it."""
         with self.lock:
             flight = self.in_flight
             assert flight is not None
             self.in_flight = None
-            count = len(flight.entries)
-            self.queue = flight.entries + self.queue
-            if count > 1:
-                self.suspects = max(self.suspects, count)
-                self.take = count // 2
-                return []
-            self.suspects = self.take = 0
-            culprit = flight.entries[0]
-            if type(culprit.submission) is Fact and without_payload(culprit.submission.event, str(error)):
-                self.queue.insert(1, Entry(_not_stored(culprit.submission, error), []))
-                return self._redecide()
+            woken = self._poisoned(flight.entries, error)
+            self._settle()
+            return woken
+
+    def _poisoned(self, entries: list[Entry], error: InvestigationError) -> Woken:
+        """Of many entries, the first half is tried next; one alone is the culprit.
+
+        A culprit's payload gives way to a note of what it was; where there is none, or the store refuses that
+        too, the culprit is refused. If it is a fact, a warning in the log says so.
+        """
+        count = len(entries)
+        self.queue = entries + self.queue
+        if count > 1:
+            self.suspects = max(self.suspects, count)
+            self.take = count // 2
+            return []
+        culprit = entries[0]
+        submission = culprit.submission
+        fact = submission if type(submission) is Fact else None
+        woken: Woken = []
+        warned = fact is not None and culprit.lightened
+        if not culprit.lightened and without_payload(submission, str(error)):
+            culprit.lightened = True
+        else:
             del self.queue[0]
             self.queued_events -= len(culprit.events)
-            return self._refuse(culprit, error) + self._redecide()
+            woken += self._refuse(culprit, error)
+        warning = None if fact is None or warned else not_stored(fact, error)
+        if warning is not None:
+            self.queue.insert(1 if culprit.lightened else 0, Entry(warning, []))
+        return woken + self._redecide()
 
     def on_found(self, found: Sequence[StoredEvent], to_event: Callable[[StoredEvent], Event]) -> Woken:
         """After a conflict, or when others may have written: the events behind the acknowledged version.
@@ -288,7 +282,6 @@ class Session:
         """
         with self.lock:
             woken: Woken = []
-            self.down = None
             flight = self.in_flight
             if flight is not None and found and found[0].id == flight.commit.id:
                 found = found[len(flight.commit.events) :]
@@ -301,13 +294,21 @@ class Session:
             for stored in found:
                 self.acked.apply(to_event(stored))
                 self.head = stored.hash
-            return woken + self._redecide()
+            woken += self._redecide()
+            if flight is not None:
+                self.down = None
+            self._settle()
+            return woken
+
+    def _settle(self) -> None:
+        """With nothing left to write, there is nothing that the store does not take."""
+        if not self.queue and self.in_flight is None:
+            self.down = None
 
     def _redecide(self) -> Woken:
-        """Decide all that is queued again, on what is acknowledged."""
+        """Decide all that is queued again, on what is acknowledged and in flight."""
         self.suspects = self.take = 0
-        self.decided = self.acked.copy()
-        self.decided.touched = {}
+        self.decided = self._base()
         woken: Woken = []
         queue, self.queue = self.queue, []
         for entry in queue:
@@ -333,41 +334,39 @@ class Session:
         entry.waiters = None
         return woken
 
-    def on_down(self, error: BackendUnavailable, *, unknown: bool) -> Woken:
-        """The store takes nothing. Everybody who waits is told; facts stay queued, commands whose effect is
-        still to come are withdrawn, unless nobody knows whether they were written."""
+    def on_unknown(self) -> None:
+        """Nobody can tell whether the commit in flight was written: it stays as it is until that is known."""
+        with self.lock:
+            if self.in_flight is not None:
+                self.in_flight.unknown = True
+
+    def on_down(self, error: BackendUnavailable) -> Woken:
+        """The store takes nothing. Everybody who waits is told; what has happened stays queued, commands whose
+        effect is still to come are withdrawn, but for those of which nobody knows whether they were written."""
         with self.lock:
             self.down = error
             woken: Woken = []
-            if self.in_flight is not None and not unknown:
-                self.queue = self.in_flight.entries + self.queue
-                self.in_flight = None
-            entries = [*(self.in_flight.entries if self.in_flight else ()), *self.queue]
-            for entry in entries:
+            for entry in self._unacknowledged():
                 woken += [(waiter, error) for waiter in entry.waiters or ()]
                 entry.waiters = None
-            if self.in_flight is None:
-                self._withdraw(error)
-                woken += self._redecide()
-                if not self.queue:
-                    self.down = None
+            flight = self.in_flight
+            if flight is not None and not flight.unknown:
+                self.queue = flight.entries + self.queue
+                self.in_flight = None
+            for entry in self.queue:
+                if not isinstance(entry.submission, _HAPPENED):
+                    entry.error = error
+                    self.queued_events -= len(entry.events)
+            self.queue = [entry for entry in self.queue if entry.error is None]
+            woken += self._redecide()
+            self._settle()
             return woken
-
-    def _withdraw(self, error: InvestigationError) -> None:
-        stay: list[Entry] = []
-        for entry in self.queue:
-            if type(entry.submission) is Fact or isinstance(entry.submission, _KEPT):
-                stay.append(entry)
-            else:
-                entry.error = error
-                self.queued_events -= len(entry.events)
-        self.queue = stay
 
     def on_gone(self, message: str) -> Woken:
         """The store no longer has what it had acknowledged (deleted, or set back to a backup)."""
         with self.lock:
             self.broken = VersionConflict(message, investigation_id=self.id)
-            entries = [*(self.in_flight.entries if self.in_flight else ()), *self.queue]
+            entries = self._unacknowledged()
             self.in_flight, self.queue, self.queued_events = None, [], 0
             woken: Woken = []
             for entry in entries:
@@ -386,12 +385,7 @@ class Session:
                 woken += self._refuse(entry, error)
             return woken
 
-    # ---- whether there is something to do
-
-    @property
-    def pending(self) -> int:
-        """Events that are not durable yet."""
-        return self.queued_events
+    # ---- driving
 
     def own(self, token: str) -> None:
         """From now on this process drives it, under `token`."""
@@ -404,34 +398,3 @@ class Session:
         with self.lock:
             self.token = None
             self.stop = None
-
-
-def event_text(event: Event) -> str:
-    """The JSON text of an event's data; lone surrogates, which are not text, become escapes."""
-    text = object_text(event.data)
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode()
-    return text
-
-
-def _not_stored(fact: Fact, error: InvestigationError) -> Fact:
-    event = fact.event
-    data = {"kind": "not_stored", "event": event.id, "event_type": event.type, "message": str(error)[:1000]}
-    return Fact(Event(uuid7(), "recorder.warning", data, event.time, parent_call=event.parent_call), fact.token)
-
-
-_PAYLOADS: Final = ("input", "output", "data", "result", "summary", "error")
-
-
-def without_payload(event: Event, reason: str) -> bool:
-    """Put a note in the place of an event's payloads; whether there were any."""
-    found = False
-    for name in _PAYLOADS:
-        value = event.data.get(name)
-        if value is not None and not (isinstance(value, dict) and value.get("$type") == "unstorable"):
-            text = json_text(value)
-            note = {"$type": "unstorable", "characters": len(text), "reason": reason[:200]}
-            event.data[name] = {"type": "Unstorable", "message": reason[:200]} if name == "error" else note
-            event.text = None
-            found = True
-    return found

@@ -28,6 +28,7 @@ MAX_EVENTS: Final = 5000
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
+_UNREADABLE: Final = (BackendUnavailable, CommitNotApplied, StoreFailure)
 
 
 class KeyTaken(InvestigationError):
@@ -59,6 +60,7 @@ class Writer:
         self._sessions: list[Session] = []
         self._failing_since: float | None = None
         self._commit_since: float | None = None
+        self._pause = _FIRST_PAUSE
 
     async def start(self) -> None:
         """Begin to work on the running loop."""
@@ -103,7 +105,11 @@ class Writer:
             error = BackendUnavailable(f"The store has not answered a commit for {self._patience:g} seconds.")
             for session in self._sessions:
                 if session.down is None:
-                    wake(session.on_down(error, unknown=True))
+                    session.on_unknown()
+                    wake(session.on_down(error))
+            for session in list(self._ready):  # those behind it
+                if session.down is None:
+                    wake(session.on_down(error))
         return since is not None
 
     async def _run(self) -> None:
@@ -145,14 +151,18 @@ class Writer:
         try:
             results = await self._backend.commit(commits)
         except asyncio.CancelledError:
+            for session in sessions:
+                session.on_unknown()
             raise
         except BaseException as error:
             await self._failed(sessions, error)
             return
         finally:
             self._commit_since = None
+            self._sessions = []
         self._failing_since = None
         self._answered(sessions, results)
+        await asyncio.sleep(0)  # a backend may answer without ever suspending: others on this loop want to live
 
     def _answered(self, sessions: Sequence[Session], results: Sequence[CommitResult]) -> None:
         woken: Woken = []
@@ -178,27 +188,65 @@ class Writer:
         task.add_done_callback(self._repairs.discard)
 
     async def _repaired(self, session: Session) -> None:
+        """After a conflict: read until that works, and tell who waits if it lasts."""
         pause = _FIRST_PAUSE
+        until = time.monotonic() + self._patience
         while True:
             try:
-                woken = await repair(session, self._backend)
-                break
-            except (BackendUnavailable, CommitNotApplied, StoreFailure) as error:
+                await self._read(session)
+                return
+            except _UNREADABLE as error:
+                session.repairing = True
                 _log.warning("Investigation %s: reading after a conflict failed, trying again: %s", session.id, error)
+                if time.monotonic() > until:
+                    session.on_unknown()
+                    wake(session.on_down(_down(error)))
                 await asyncio.sleep(pause)
                 pause = min(_LONGEST_PAUSE, 2 * pause)
-        session.repairing = False
-        wake(woken)
-        if session.queue or session.in_flight is not None:
-            self.kick(session)
+
+    async def _read(self, session: Session) -> None:
+        """Bring a session up to date; what was queued meanwhile goes out then."""
+        woken: Woken = []
+        try:
+            woken = await repair(session, self._backend)
+        except _UNREADABLE:
+            raise
+        except Exception as error:
+            _log.exception("Investigation %s cannot be read.", session.id)
+            woken = session.on_gone(f"Investigation {session.id} in the store cannot be read: {error}")
+        finally:
+            session.repairing = False
+            wake(woken)
+            if session.queue or session.in_flight is not None:
+                self.kick(session)
 
     async def refresh(self, session: Session) -> None:
-        """Read what others have written, if nothing of ours is on its way."""
-        with session.lock:
-            if session.in_flight is not None or session.repairing:
-                return
-            session.repairing = True
-        await self._repaired(session)
+        """Read what others have written. A commit of ours that is on its way does that too.
+
+        Raises:
+            BackendUnavailable: it cannot be read.
+        """
+        while True:
+            with session.lock:
+                flight = session.in_flight
+                if flight is None and not session.repairing:
+                    session.repairing = True
+                    break
+                waiter = None if flight is None else session.waiter(flight.entries[-1], blocking=False)
+            if waiter is None:
+                await asyncio.sleep(_FIRST_PAUSE)
+                continue
+            try:
+                await waiter.wait_async()
+            except BackendUnavailable:
+                raise
+            except InvestigationError:
+                pass  # refused, on what was found
+            return
+        try:
+            await self._read(session)
+        except (CommitNotApplied, StoreFailure) as error:
+            raise _down(error) from error
 
     async def _failed(self, sessions: Sequence[Session], error: BaseException) -> None:
         """Nothing of the batch is known to be written: tell who waits if it lasts, and try again."""
@@ -206,31 +254,39 @@ class Writer:
         if self._failing_since is None:
             self._failing_since = now
             self._pause = _FIRST_PAUSE
-        unknown = not isinstance(error, CommitNotApplied | StoreFailure)
-        if unknown and not isinstance(error, CommitUnknown):
-            _log.error("The backend raised what its contract does not allow; taken as unknown.", exc_info=error)
-        for_good = isinstance(error, StoreFailure) or now - self._failing_since > self._patience
-        if for_good:
-            down = BackendUnavailable(f"The store does not take the record: {error}")
-            down.__cause__ = error
+        if not isinstance(error, CommitNotApplied | StoreFailure):
+            if not isinstance(error, CommitUnknown):
+                _log.error("The backend raised what its contract does not allow; taken as unknown.", exc_info=error)
             for session in sessions:
-                wake(session.on_down(down, unknown=unknown))
+                session.on_unknown()
+        if isinstance(error, StoreFailure) or now - self._failing_since > self._patience:
+            for session in sessions:
+                wake(session.on_down(_down(error)))
         await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
         for session in sessions:
             if session.queue or session.in_flight is not None:
                 self.kick(session)
 
-    _pause = _FIRST_PAUSE
+
+def _down(error: BaseException) -> BackendUnavailable:
+    down = BackendUnavailable(f"The store does not take the record: {error}")
+    down.__cause__ = error
+    return down
 
 
 def refused(session: Session, result: CommitResult) -> Woken:
     """What follows from an answer that is the commit's own fault."""
-    if result.status is CommitStatus.CONSTRAINT and session.acked.version == 0:
-        if result.existing_id is not None:
-            taken = KeyTaken(result.message, existing_id=result.existing_id, investigation_id=session.id)
-            return session.on_rejected(taken)
-        return session.on_rejected(InvestigationNotFound(result.message, investigation_id=session.id))
+    id = session.id
+    error: InvestigationError
     if result.status is CommitStatus.SIZE:
-        return session.on_poison(PayloadTooLarge(result.message, investigation_id=session.id))
-    return session.on_poison(InvestigationError(result.message or "refused by the store", investigation_id=session.id))
+        error = PayloadTooLarge(result.message, investigation_id=id)
+    else:
+        error = InvestigationError(result.message or "refused by the store", investigation_id=id)
+    if session.acked.version:
+        return session.on_poison(error)
+    if result.existing_id is not None:
+        error = KeyTaken(result.message, existing_id=result.existing_id, investigation_id=id)
+    elif result.status is CommitStatus.CONSTRAINT:
+        error = InvestigationNotFound(result.message, investigation_id=id)
+    return session.on_rejected(error)

@@ -1,0 +1,1 @@
+"""Recording: what users put around their agents."""

@@ -6,11 +6,18 @@ import inspect
 import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.errors import PayloadTooLarge
-from investigation_sdk.storage.codec import Encoded, Json, digest, encode
+from investigation_sdk.storage.codec import Encoded, Json, digest, encode, object_text
+
+if TYPE_CHECKING:
+    from investigation_sdk.recording.context import AgentScope
+
+DEFAULT_AGENT: Final = "main"
+"""The agent of a tool for which none is named."""
+
 
 _MASKED: Final = Json('{"$type":"masked"}')
 _SELF: Final = ("self", "cls")
@@ -21,7 +28,7 @@ class ToolSpec:
     """One decorated function: its name, what was said of it, and how its arguments bind."""
 
     __slots__ = (
-        "agent", "defaults", "effect", "effect_value", "identity", "ignore", "masked", "name", "names",
+        "_described", "_ordinary", "agent", "defaults", "effect", "identity", "ignore", "masked", "name", "names",
         "positional", "sensitive", "signature", "summary", "version", "waits_to_start",
     )  # fmt: skip
 
@@ -42,12 +49,13 @@ class ToolSpec:
         self.agent = agent
         self.version = version
         self.effect = effect
-        self.effect_value = None if effect is None else effect.value
         self.waits_to_start = effect in (Effect.IDEMPOTENT, Effect.UNSAFE)
         self.identity = identity
         self.summary = summary
         self.sensitive = sensitive is True
         self.masked = frozenset() if isinstance(sensitive, bool) else frozenset(sensitive)
+        self._described: tuple[AgentScope | None, tuple[dict[str, Any], str]] | None = None
+        self._ordinary = identity is None and not sensitive
         self._read_signature(fn, ignore)
         self._check_names("ignore", ignore)
         if isinstance(identity, Sequence):
@@ -84,6 +92,29 @@ class ToolSpec:
                     f"{', '.join(known) or 'it has none'}"
                 )
 
+    def described(self, scope: AgentScope | None) -> tuple[dict[str, Any], str]:
+        """The members of ``tool.started`` that are the same for every call under one agent, and their JSON text
+        without braces."""
+        known = self._described
+        if known is None or known[0] is not scope:
+            data = self._describe(scope)
+            known = self._described = scope, (data, object_text(data)[1:-1])
+        return known[1]
+
+    def _describe(self, scope: AgentScope | None) -> dict[str, Any]:
+        data: dict[str, Any] = {"tool": self.name, "agent": self.agent or DEFAULT_AGENT}
+        if self.agent is None and scope is not None:
+            data["agent"] = scope.name
+            if scope.model is not None:
+                data["model"] = scope.model
+            if scope.version is not None:
+                data["agent_version"] = scope.version
+        if self.version is not None:
+            data["version"] = self.version
+        if self.effect is not None:
+            data["effect"] = self.effect.value
+        return data
+
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by name, defaults included, without ``self`` and what is ignored.
 
@@ -110,11 +141,13 @@ class ToolSpec:
     def input(self, arguments: dict[str, Any], limit: int) -> tuple[Json, str | None, Sequence[str]]:
         """What is recorded of the arguments: their JSON, their digest, and warnings.
 
-        The digest is over what makes two calls the same act, before masking; keyed where an argument is
-        sensitive, and left out where there is no key (``INVESTIGATION_DIGEST_KEY``): a plain hash of a secret
-        could be guessed.
+        The digest is over what makes two calls the same act, before masking. It is left out where it follows
+        from what is recorded (:func:`~investigation_sdk.storage.codec.digest_of`), and where an argument is
+        sensitive and there is no key (``INVESTIGATION_DIGEST_KEY``): a plain hash of a secret could be guessed.
         """
         encoded, warnings = encode_within(arguments, limit)
+        if self._ordinary and encoded.rebuildable:
+            return encoded.text, None, warnings
         identity = self._identity(arguments, encoded)
         if not (self.masked or self.sensitive):
             return encoded.text, identity if identity is None else digest(identity), warnings
@@ -137,6 +170,10 @@ class ToolSpec:
         if callable(self.identity):
             return self.identity(**arguments)
         return {name: arguments.get(name) for name in self.identity}
+
+    def mask(self, output: Json) -> Json:
+        """What is recorded of an encoded result."""
+        return _MASKED if self.sensitive or "return" in self.masked else output
 
     def output(self, value: Any, limit: int) -> tuple[Json, Sequence[str]]:
         """What is recorded of the result: its JSON, and warnings."""

@@ -11,7 +11,7 @@ from investigation_sdk.domain.commands import Append, Fact
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.engine import probes
-from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.recorder import MAX_QUEUED, Recorder
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.errors import (
     BackendUnavailable,
@@ -28,13 +28,11 @@ from investigation_sdk.recording.capture import ToolSpec, describe_error, is_int
 from investigation_sdk.recording.context import Frame, ToolCall, current_agent
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.settings import Durability
+from investigation_sdk.storage.codec import Json
 
 
 if TYPE_CHECKING:
     from investigation_sdk.recording.run import InvestigationContext
-
-DEFAULT_AGENT: Final = "main"
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -94,10 +92,26 @@ class Driver:
         yield lambda blocking: self.session.waiter(entry, blocking=blocking)
 
     @property
-    def must_stop(self) -> bool:
-        """Whether the next boundary has to look closer."""
+    def must_wait(self) -> bool:
+        """Whether a call may not just begin: something stops it, or too much is queued."""
         session = self.session
-        return session.stop is not None or session.down is not None or self.finished
+        return (
+            session.stop is not None
+            or session.down is not None
+            or self.finished
+            or session.queued_events > MAX_QUEUED
+        )
+
+    def ready(self) -> Step[None]:
+        """Wait until a call may begin.
+
+        Raises:
+            InvestigationInterrupt: it must not.
+        """
+        yield from self.boundary()
+        crowd = self.recorder.crowded(self.session)
+        if crowd is not None:
+            yield from self.wait_for(crowd)
 
     def boundary(self) -> Step[None]:
         """Where no body has started yet: wait while paused, or stop.
@@ -106,10 +120,10 @@ class Driver:
             InvestigationInterrupt: it must not go on.
         """
         session = self.session
-        while self.must_stop and not self.closed:
+        if self.finished:
+            raise InvestigationInterrupt(self._is_finished())
+        while not self.closed:
             stop = session.stop
-            if self.finished:
-                raise InvestigationInterrupt(self._is_finished())
             if stop is None:
                 down = session.down
                 if down is not None:
@@ -169,34 +183,17 @@ class Driver:
     def begin(self, frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Capture a call and make its ``tool.started`` event; not submitted yet."""
         arguments = spec.arguments(args, kwargs)
-        text, digest, warnings = spec.input(arguments, self.options.max_inline_bytes)
+        input, digest, warnings = spec.input(arguments, self.options.max_inline_bytes)
         time = now_us()
-        agent = spec.agent
-        data: dict[str, Any] = {"tool": spec.name}
-        if agent is None:
-            scope = current_agent.get()
-            if scope is None:
-                agent = DEFAULT_AGENT
-            else:
-                agent = scope.name
-                if scope.model is not None:
-                    data["model"] = scope.model
-                if scope.version is not None:
-                    data["agent_version"] = scope.version
-        data["agent"] = agent
-        if frame.phase_id is not None:
-            data["phase"] = frame.phase_id
-        if spec.version is not None:
-            data["version"] = spec.version
-        if spec.effect_value is not None:
-            data["effect"] = spec.effect_value
-        data["started_at"] = time
-        data["input"] = text
-        if digest is not None:
-            data["digest"] = digest
+        same, same_text = spec.described(current_agent.get())
+        phase = frame.phase_id
+        data = {**same, "phase": phase, "started_at": time, "input": input}
+        rest = "" if digest is None else f',"digest":"{digest}"'
+        where = "" if phase is None else f',"phase":"{phase}"'
+        text = f'{{{same_text}{where},"started_at":{time},"input":{input}{rest}}}'
         outer = frame.call
         id = uuid7()
-        started = Event(id, "tool.started", data, time, parent_call=None if outer is None else outer.id)
+        started = Event(id, "tool.started", data, time, text=text, parent_call=None if outer is None else outer.id)
         started.attempt = self.attempt
         tool = ToolCall(id, self.attempt)
         if probes.probe is not None:
@@ -205,10 +202,6 @@ class Driver:
         if warnings:
             self.warn("input", warnings, call=id, tool=spec.name)
         return call
-
-    def waits_to_start(self, spec: ToolSpec) -> bool:
-        """Whether a call's body must wait until its start is durable."""
-        return (spec.waits_to_start or self.strict) and not (self.closed and not spec.waits_to_start)
 
     def start(self, call: Call) -> None:
         """Submit the start of a call whose body does not wait for it: a fact."""
@@ -221,17 +214,31 @@ class Driver:
         yield from self.command(append)
         call.begun = monotonic_ns()
 
-    def complete(self, call: Call, value: Any, *, output: Any = None) -> Entry | None:
+    def complete(self, call: Call, value: Any) -> Entry | None:
         """The body returned `value`; what to wait for before the caller gets it."""
         data, time = self._ended(call)
         spec = call.spec
-        text, warnings = spec.output(value, self.options.max_inline_bytes) if output is None else (output, ())
-        data["output"] = text
+        output, warnings = spec.output(value, self.options.max_inline_bytes)
+        data["output"] = output
         summary = call.tool.summary or spec.summarise(value)
         if summary is not None:
             data["summary"] = summary
+        text = None
+        if len(data) == _ALWAYS:  # the usual case, without the detour over object_text
+            text = (
+                f'{{"call":"{call.started.id}","completed_at":{time},"duration_ms":{data["duration_ms"]},'
+                f'"output":{output}}}'
+            )
         if warnings:
             self.warn("output", warnings, call=call.started.id, tool=spec.name)
+        return self._close(call, "tool.completed", data, time, text)
+
+    def complete_items(self, call: Call, items: Json) -> Entry | None:
+        """The body was a generator that gave `items`; what to wait for."""
+        data, time = self._ended(call)
+        data["output"] = call.spec.mask(items)
+        if call.tool.summary is not None:
+            data["summary"] = call.tool.summary
         return self._close(call, "tool.completed", data, time)
 
     def fail(self, call: Call, error: BaseException) -> Entry | None:
@@ -259,9 +266,11 @@ class Driver:
             data["progress"] = tool.progress
         return data, time
 
-    def _close(self, call: Call, event_type: str, data: dict[str, Any], time: int) -> Entry | None:
+    def _close(
+        self, call: Call, event_type: str, data: dict[str, Any], time: int, text: str | None = None
+    ) -> Entry | None:
         started = call.started
-        event = Event(uuid7(), event_type, data, time, parent_call=started.parent_call, started=started)
+        event = Event(uuid7(), event_type, data, time, text=text, parent_call=started.parent_call, started=started)
         event.attempt = self.attempt
         if probes.probe is not None:
             probes.probe(self, event)
@@ -291,6 +300,9 @@ class Driver:
         assert status is not None
         return status
 
+
+_ALWAYS: Final = 4
+"""Members that every ``tool.completed`` has: call, completed_at, duration_ms, output."""
 
 _CANCELLED: Final = frozenset({"CancelledError", "Cancelled"})
 

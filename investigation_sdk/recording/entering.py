@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.engine import opening, queries
-from investigation_sdk.engine.opening import KeyTaken
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.recording.driver import Driver, Options
 from investigation_sdk.recording.steps import Step
 

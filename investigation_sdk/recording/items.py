@@ -33,9 +33,9 @@ class Items:
         else:
             self._room = 0
 
-    def text(self, exhausted: bool, value: Any) -> Json:
-        """``{"$type": "items", "count", "exhausted", "items"}``, with ``value`` where the generator returned one."""
+    def text(self, value: Any, *, exhausted: bool) -> Json:
+        """``{"count", "exhausted", "items"}``, with ``value`` where the generator returned one."""
         more = "" if value is None else f',"value":{encode(value).text}'
         items = ",".join(self._kept)
         end = "true" if exhausted else "false"
-        return Json(f'{{"$type":"items","count":{self.count},"exhausted":{end},"items":[{items}]{more}}}')
+        return Json(f'{{"count":{self.count},"exhausted":{end},"items":[{items}]{more}}}')

@@ -1,0 +1,1 @@
+"""Storage: the contract that a backend author reads."""

@@ -1,7 +1,7 @@
 """The hash chain: how an event becomes bytes, and how anyone checks them.
 
-The *header* is canonical JSON (RFC 8785: members sorted, no white space; only text, integers and objects of
-such occur in it) with these members; a member whose value is null is left out:
+The *header* is canonical JSON (RFC 8785: members sorted, no white space; only text, integers, booleans
+and objects of such occur in it) with these members; a member whose value is null is left out:
 
 ``actor, at (µs), attempt, id, investigation, metadata, new_state, parent_call, previous_state, schema (version of
 the type's data), sequence, tenant, type, v (version of this format)``
@@ -17,14 +17,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from investigation_sdk.domain.events import FORMAT_VERSION, Event
 from investigation_sdk.storage.commit import GENESIS, StoredEvent
 
 _length = Struct(">Q").pack
 _sha256 = hashlib.sha256
-_new: Any = tuple.__new__  # a third faster than calling a named tuple
+_new: Any = cast("Any", tuple).__new__  # a third faster than calling a named tuple
 _quote = json.encoder.encode_basestring  # RFC 8785 keeps non-ASCII characters as they are
 
 
@@ -105,7 +105,8 @@ class ChainProblem(NamedTuple):
 class Checker:
     """Checks one investigation's events as they are read, in the order of their sequence.
 
-    After a problem with the chain it goes on from the hash that is stored, so that each place is named once.
+    After a problem with the chain it goes on from what is stored, so that each place is named once. Nothing that
+    can stand in a store makes it raise.
     """
 
     def __init__(self, investigation_id: str) -> None:
@@ -115,6 +116,8 @@ class Checker:
         self.sequence = 0
         self.checked = 0
         self._at = 0
+        self._before: tuple[bytes, ...] = (GENESIS,)
+        """What the next event may follow: one hash, or several where it is not known which is the true one."""
 
     def _problem(self, sequence: int | None, kind: str, message: str) -> None:
         self.problems.append(ChainProblem(sequence, kind, message))
@@ -127,49 +130,64 @@ class Checker:
     def _one(self, event: StoredEvent) -> None:
         self.checked += 1
         expected = self.sequence + 1
-        if event.sequence > expected:
-            last = event.sequence - 1
-            gone = f"event {expected} is" if last == expected else f"events {expected} to {last} are"
-            self._problem(expected, "missing", f"{gone} missing before event {event.sequence} ({event.event_type})")
-        elif event.sequence < expected:
-            self._problem(event.sequence, "inserted", f"a second event {event.sequence} ({event.event_type}) is there")
-        computed = link(self.head, event.header, event.event_data)
-        if computed != event.hash:
-            if event.sequence == expected:
-                self._problem(
-                    event.sequence,
-                    "changed",
-                    f"event {event.sequence} ({event.event_type}) or the one before it was changed, inserted or moved: "
-                    "its hash does not follow from its content and the hash before it",
-                )
-        self._columns(event)
-        self.head = event.hash
-        self.sequence = event.sequence
-
-    def _columns(self, event: StoredEvent) -> None:
+        sequence: Any = event.sequence
+        if type(sequence) is not int:
+            self._problem(expected, "column", f"column sequence of event {expected} is no number: {sequence!r}")
+            sequence = expected
         try:
-            header = json.loads(event.header)
-            members = header.get
-        except (ValueError, AttributeError):
-            self._problem(event.sequence, "header", f"the header of event {event.sequence} is not a JSON object")
+            computed = [link(before, event.header, event.event_data) for before in self._before]
+        except (AttributeError, UnicodeError):  # no text any more
+            computed = []
+        if sequence == expected:
+            self._follow(event, computed)
+        elif sequence > expected:
+            last = sequence - 1
+            gone = f"event {expected} is" if last == expected else f"events {expected} to {last} are"
+            self._problem(expected, "missing", f"{gone} missing before event {sequence} ({event.event_type})")
+            self._before = _hashes(event.hash)
+        elif sequence == self.sequence:
+            self._problem(sequence, "inserted", f"a second event {sequence} ({event.event_type}) is there")
+            self._before = _hashes(*self._before, event.hash)
+        else:
+            self._problem(sequence, "order", f"event {sequence} ({event.event_type}) is behind event {expected - 1}")
+        if sequence >= expected:
+            self.head = next(iter(_hashes(event.hash)), self.head)
+            self.sequence = sequence
+        self._columns(event, sequence)
+
+    def _follow(self, event: StoredEvent, computed: list[bytes]) -> None:
+        if event.hash in computed:
+            self._before = (event.hash,)
+            return
+        self._problem(
+            event.sequence,
+            "changed",
+            f"event {event.sequence} ({event.event_type}) or the one before it was changed, inserted or moved: "
+            "its hash does not follow from its content and the hash before it",
+        )
+        self._before = _hashes(event.hash, *computed)
+
+    def _columns(self, event: StoredEvent, sequence: int) -> None:
+        header = _object(event.header)
+        if header is None:
+            self._problem(sequence, "header", f"the header of event {sequence} is not a JSON object")
             return
         for column, member in _COLUMNS:
-            stored = getattr(event, column)
-            if stored != members(member):
+            stored, stated = getattr(event, column), header.get(member)
+            if stored != stated:
                 self._problem(
-                    event.sequence,
+                    sequence,
                     "order" if column == "sequence" else "column",
-                    f"column {column} of event {event.sequence} says {stored!r}, its header says {members(member)!r}",
+                    f"column {column} of event {sequence} says {stored!r}, its header says {stated!r}",
                 )
-        metadata = members("metadata")
-        if (None if metadata is None else canonical_object(metadata)) != event.metadata:
-            self._problem(
-                event.sequence, "column", f"column metadata of event {event.sequence} disagrees with its header"
-            )
-        at = members("at", 0)
-        if isinstance(at, int):
+        if event.metadata != _metadata(header):
+            self._problem(sequence, "column", f"column metadata of event {sequence} disagrees with its header")
+        if event.investigation_id != self.investigation_id:
+            self._problem(sequence, "inserted", f"event {sequence} is of investigation {event.investigation_id!r}")
+        at = header.get("at")
+        if type(at) is int:
             if at < self._at:
-                self._problem(event.sequence, "order", f"event {event.sequence} is earlier than the event before it")
+                self._problem(sequence, "order", f"event {sequence} is earlier than the event before it")
             self._at = max(self._at, at)
 
     def finish(self, version: int, head: bytes) -> list[ChainProblem]:
@@ -186,6 +204,26 @@ class Checker:
                 "inserted",
                 f"the log has {self.sequence} events, the investigation's row says that there are {version}",
             )
-        elif self.head != head:
+        elif head not in (self.head, *self._before):
             self._problem(None, "head", "the hash of the last event is not the one that the investigation's row states")
         return sorted(self.problems, key=lambda p: (p.sequence is None, p.sequence or 0))
+
+
+def _hashes(*hashes: Any) -> tuple[bytes, ...]:
+    return tuple(h for h in hashes if type(h) is bytes)[:8]
+
+
+def _object(header: Any) -> dict[str, Any] | None:
+    try:
+        value: Any = json.loads(header)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return cast("dict[str, Any]", value) if type(value) is dict else None
+
+
+def _metadata(header: dict[str, Any]) -> str | None:
+    metadata = header.get("metadata")
+    try:
+        return None if metadata is None else canonical_object(metadata)
+    except (ValueError, RecursionError):
+        return ""

@@ -6,18 +6,23 @@ Everything else is tagged: an object whose member ``"$type"`` says what it is. S
 become. The text is valid JSON in UTF-8 with no NUL in any form, so that every store takes it.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
+# Values of any type: what pyright narrows from Any it calls unknown.
+
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Mapping
-from json.encoder import encode_basestring
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from investigation_sdk.storage.tagging import MAX_DEPTH, MAX_INT, MAX_NODES, Tagger, too_large
+from investigation_sdk.storage.tagging import MAX_DEPTH, MAX_NODES, Tagger, too_large
 from investigation_sdk.storage.tags import Tagged, canonical, restore
 
 __all__ = ["Encoded", "Json", "Tagged", "decode", "digest", "encode", "object_text", "plain"]
@@ -81,7 +86,8 @@ def decode(text: str) -> Any:
     Stored text is data: no tag, known, unknown or malformed, makes this import or execute anything.
 
     Raises:
-        ValueError: the text is not JSON, repeats a key in an object, or is nested deeper than 200 levels.
+        ValueError: the text is not JSON, repeats a key in an object, has a number beyond floats, or is nested
+            deeper than about 200 levels.
     """
     try:
         tree = from_json(text, allow_inf_nan=False)
@@ -103,8 +109,12 @@ def _check(text: str) -> None:
         if len({key for key, _ in pairs}) != len(pairs):
             raise ValueError("a key is repeated in one object")
 
+    def finite(number: str) -> None:
+        if not math.isfinite(float(number)):
+            raise ValueError("a number is too large")
+
     try:
-        json.loads(text, object_pairs_hook=unique)
+        json.loads(text, object_pairs_hook=unique, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not the text of a stored value: {error}") from None
 
@@ -122,6 +132,15 @@ def digest(value: Any, *, key: bytes | None = None) -> str:
     return hmac.digest(key, data, "sha256")[:16].hex()
 
 
+def digest_of(text: str) -> str:
+    """The :func:`digest` of the value that `text` was encoded from, if it is rebuildable.
+
+    Raises:
+        ValueError: the text is not JSON.
+    """
+    return hashlib.sha256(canonical(from_json(text))).hexdigest()[:32]
+
+
 def _canonical_bytes(value: Any) -> bytes:
     shape = _shape(value, _NO_LIMIT)
     if shape >= 0:
@@ -132,10 +151,14 @@ def _canonical_bytes(value: Any) -> bytes:
                 data = to_json(_sorted(value))
         except Exception:  # as in `encode`, or the caller's stack is nearly used up
             return canonical(Tagger().run(value))
-        text = data.decode()
-        if "\\u0000" not in text and '"$type"' not in text:
+        if _tagless(data):
             return data
     return canonical(Tagger().run(value))
+
+
+def _tagless(data: bytes) -> bool:
+    text = data.decode()
+    return "\\u0000" not in text and '"$type"' not in text
 
 
 def _sorted(value: Any) -> Any:
@@ -150,6 +173,13 @@ def _sorted(value: Any) -> Any:
 
 def plain(value: Any) -> bool:
     """Whether `value` is plain JSON: stored as itself, without a tag."""
+    if _shape(value, _NO_LIMIT) >= 0:
+        try:
+            tagless = _tagless(to_json(value))
+        except Exception:  # as in `encode`
+            tagless = False
+        if tagless:
+            return True
     tagger = Tagger()
     tagger.run(value)
     return not tagger.tagged
@@ -161,22 +191,31 @@ def object_text(members: Mapping[str, Any]) -> str:
     Args:
         members: by name, an ASCII identifier. A :class:`Json` stands as it is; any other value is encoded.
     """
+    if not members:
+        return "{}"
     parts: list[str] = []
     for name, value in members.items():
         kind = type(value)
-        if kind is Json:
-            parts.append(f'"{name}":{value}')
-        elif kind is str and value.isascii() and "\0" not in value:
-            parts.append(f'"{name}":{encode_basestring(value)}')
-        elif kind is int and -MAX_INT <= value <= MAX_INT:
-            parts.append(f'"{name}":{value}')
+        if kind is str:
+            text = encode_basestring_ascii(value)
+            if "\\u" in text:  # not ASCII, or a control character
+                text = encode(value).text
+        elif kind is Json:
+            text = value
         elif value is None:
-            parts.append(f'"{name}":null')
-        elif kind is bool:
-            parts.append(f'"{name}":true' if value else f'"{name}":false')
+            text = "null"
+        elif kind is int and -9007199254740992 <= value <= 9007199254740992:
+            text = int.__repr__(value)
+        elif value is True:
+            text = "true"
+        elif value is False:
+            text = "false"
         else:
-            parts.append(f'"{name}":{encode(value).text}')
-    return "{" + ",".join(parts) + "}"
+            text = encode(value).text
+        parts += ',"', name, '":', text
+    parts[0] = '{"'
+    parts.append("}")
+    return "".join(parts)
 
 
 def _shape(value: Any, limit: int) -> int:
@@ -184,12 +223,13 @@ def _shape(value: Any, limit: int) -> int:
     kind = type(value)
     deeper: list[Any] = []
     try:
-        size = _scan(value if kind is dict or kind is list else (value,), deeper)
-        if size < 0 or size > limit:
+        container = value if kind is dict or kind is list else (value,)
+        size = _scan(container, deeper)
+        if size < 0 or size > limit or len(container) > MAX_NODES:
             return -1
         if not deeper:
             return 0
-        return 1 if _scan_levels(deeper, limit - size) else -1
+        return 1 if _scan_levels(deeper, limit - size, len(container)) else -1
     except RuntimeError:  # a dict that another thread is changing
         return -1
 
@@ -223,12 +263,11 @@ def _scan(container: Any, deeper: list[Any]) -> int:
     return size
 
 
-def _scan_levels(level: list[Any], limit: int) -> bool:
+def _scan_levels(level: list[Any], limit: int, nodes: int) -> bool:
     """Whether all that is inside these containers is plain, within the limits of depth, number and size.
 
     Level by level rather than by recursion: containers that are shared, or contain themselves, end at a limit.
     """
-    nodes = 0
     for _ in range(MAX_DEPTH - 1):
         deeper: list[Any] = []
         for container in level:

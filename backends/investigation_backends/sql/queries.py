@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import Boolean, ColumnElement, Select, false, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, false, func, or_, select, text
 
 from investigation_backends.checks import MONEY, check_aggregate, check_query
 from investigation_sdk.storage.commit import Aggregate, Measure, Query, Where
@@ -81,7 +81,7 @@ def conditions(kind: str, where: Sequence[Where]) -> list[ColumnElement[bool]]:
     if kind == "tool":
         for name, op, value in where:
             if name == "status" and _excludes_completed(op, value):
-                found.append(literal_column(NOT_COMPLETED, Boolean))
+                found.append(cast("ColumnElement[bool]", text(NOT_COMPLETED)))
             elif name == "phase_id" and op == "=" and value is not None:
                 of = select(phases.c.investigation_id).where(phases.c.id == value).scalar_subquery()
                 found.append(table.c.investigation_id == of)

@@ -19,7 +19,9 @@ from .sqlite_errors import passes
 T = TypeVar("T")
 
 _FIRST_PAUSE = 0.0002
-_LONGEST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.005
+FORK_PATIENCE = 5.0
+"""How long a fork waits for a statement that is running, in seconds."""
 
 
 class Link:
@@ -60,6 +62,7 @@ class Link:
         try:
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
             connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA journal_size_limit=67108864")
         except BaseException:
             connection.close()
             raise
@@ -145,9 +148,9 @@ class Link:
 
     def before_fork(self) -> bool:
         """Close the connection, for SQLite's locks do not survive a fork; it is made again when needed."""
-        if not self._lock.acquire(timeout=5.0):
+        if not self._lock.acquire(timeout=FORK_PATIENCE):
             return False
-        if not self.reading.acquire(timeout=5.0):
+        if not self.reading.acquire(timeout=FORK_PATIENCE):
             self._lock.release()
             return False
         if self.close_reading is not None:

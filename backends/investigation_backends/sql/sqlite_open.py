@@ -11,10 +11,10 @@ from typing import Final
 
 from investigation_sdk.errors import BackendUnavailable, SchemaMismatch
 
-from .names import ALL_TABLES, REVISIONS, VERSION_TABLE
+from .names import ALL_TABLES, LEASES, REVISIONS, VERSION_TABLE
 from .reader import ReaderThread
 from .sqlite_errors import passes, unavailable
-from .sqlite_link import Link
+from .sqlite_link import Link, immediately
 
 _NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "fuse.sshfs"})
 
@@ -92,10 +92,14 @@ def _check_place(path: str) -> None:
             f"{path} is on a network file system ({kind}), where SQLite cannot share a file safely; "
             "name a file on a local disk"
         )
-    if not os.access(folder, os.W_OK):
+    if not _may(folder, os.W_OK):
         raise BackendUnavailable(f"{path}: the folder {folder} cannot be written; SQLite keeps its log beside the file")
-    if file.exists() and not os.access(path, os.R_OK | os.W_OK):
+    if file.exists() and not _may(file, os.R_OK | os.W_OK):
         raise BackendUnavailable(f"{path} cannot be written (or read); change its permissions")
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def network_file_system(path: str, mounts: str = "/proc/self/mounts") -> str | None:
@@ -133,8 +137,8 @@ def _look(connection: sqlite3.Connection) -> str | Found:
     found = _read_revision(connection)
     if found in REVISIONS:
         _set_wal(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
+        # BEGIN IMMEDIATE alone is content with a file that cannot be written
+        immediately(connection, lambda c: c.execute(f"DELETE FROM {LEASES} WHERE 0"))
     return found
 
 

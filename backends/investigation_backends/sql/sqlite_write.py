@@ -6,7 +6,7 @@ import functools
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow, ToolRow
 from investigation_sdk.storage.commit import (
@@ -235,10 +235,19 @@ _RESTORE_TOOL: Final = _restore("tool")
 
 
 def put_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Write rows made again, inside a transaction, each only over one that is not newer."""
-    heads: list[tuple[Any, ...]] = [
-        (*row[1:], row.id, row.version) for row in rows if isinstance(row, InvestigationRow)
-    ]
+    """Write rows made again, in one transaction, each only over one that is not newer.
+
+    Raises:
+        ValueError: a value cannot be stored, or a call names a phase that is not there.
+    """
+    try:
+        immediately(connection, functools.partial(_put_rows, rows=rows))
+    except DATA_ERRORS as error:
+        raise ValueError(f"rows cannot be stored: {error}") from error
+
+
+def _put_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    heads = [(*row[1:], row.id, row.version) for row in rows if isinstance(row, InvestigationRow)]
     connection.executemany(_RESTORE_HEAD, heads)
     phases = [(*row, row.investigation_id) for row in rows if isinstance(row, PhaseRow)]
     connection.executemany(_RESTORE_PHASE, phases)

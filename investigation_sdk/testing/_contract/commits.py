@@ -95,6 +95,14 @@ class CommitTests(ContractBase):
         commit.expected_head = bytes(31) + b"\1"
         await _is_refused(store, commit, _CONFLICT)
 
+    async def test_another_version_conflicts_though_the_head_is_right(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a)
+        for version in (2, 3):
+            commit = case.commit(rows=[case.tool()])
+            commit.expected_version = version
+            await _is_refused(store, commit, _CONFLICT)
+
     async def test_a_future_version_conflicts(self, store: OpenStore) -> None:
         case = Case()
         await case.apply(store.a)

@@ -30,6 +30,9 @@ async def _main(url: str, what: str, *arguments: str) -> None:
     backend = create_backend(url)
     await backend.open()
     try:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        sys.stdin.readline()  # the loop has nothing else to do
         told = await {"append": _append, "claim": _claim}[what](backend, *arguments)
     finally:
         await backend.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import sys
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -25,7 +27,7 @@ async def append_with_retries(backend: Backend, id: str, times: int, note: str) 
         while True:
             row = await backend.get("investigation", id)
             assert isinstance(row, InvestigationRow)
-            await asyncio.sleep(0)  # between looking and writing, others write
+            await asyncio.sleep(random.uniform(0, 0.002))  # noqa: S311 - for others to write meanwhile
             commit = Case.of(row).commit(note)
             try:
                 (result,) = await backend.commit([commit])
@@ -33,6 +35,7 @@ async def append_with_retries(backend: Backend, id: str, times: int, note: str) 
                 continue
             if result.status == CommitStatus.APPLIED:
                 break
+            assert result.status == CommitStatus.CONFLICT, f"a late commit was answered {result}"
             conflicts += 1
             await asyncio.sleep(random.uniform(0, 0.001 * min(conflicts, 20)))  # noqa: S311
     return conflicts
@@ -122,12 +125,15 @@ class ProcessTests(ContractBase):
     async def test_processes_lose_no_update(self, store: OpenStore) -> None:
         case = Case()
         await case.apply(store.a)
-        await asyncio.gather(
-            _in_another_process(store, "append", case.id, "15"),
-            _in_another_process(store, "append", case.id, "15"),
-            append_with_retries(store.a, case.id, 15, "here"),
-        )
-        assert await store.version(case) == 46
+        mine = 0
+        async with _another_process(store, "append", case.id, "25") as one:
+            async with _another_process(store, "append", case.id, "25") as two:
+                async with asyncio.TaskGroup() as tasks:
+                    answers = [tasks.create_task(_answer(process)) for process in (one, two)]
+                    while not all(answer.done() for answer in answers):
+                        await append_with_retries(store.a, case.id, 1, "here")
+                        mine += 1
+        assert await store.version(case) == 1 + 50 + mine
 
 
 async def _patient(backend: Backend, batch: list[Any]) -> Any:
@@ -138,12 +144,31 @@ async def _patient(backend: Backend, batch: list[Any]) -> Any:
             await asyncio.sleep(0.01)
 
 
-async def _in_another_process(store: OpenStore, *arguments: str) -> Any:
+@contextlib.asynccontextmanager
+async def _another_process(store: OpenStore, *arguments: str) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """A process that has opened the store, and does what the arguments say when it is asked."""
     if store.url is None:
         pytest.skip("this store has no URL that another process could open")
     command = [sys.executable, "-m", "investigation_sdk.testing._contract.other_process", store.url, *arguments]
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
-    out, err = await process.communicate()
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    try:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def _answer(process: asyncio.subprocess.Process) -> Any:
+    """Ask it, and wait for what it tells."""
+    out, err = await process.communicate(b"go\n")
     assert process.returncode == 0, err.decode()
     return json.loads(out)
+
+
+async def _in_another_process(store: OpenStore, *arguments: str) -> Any:
+    async with _another_process(store, *arguments) as process:
+        return await _answer(process)

@@ -105,14 +105,14 @@ def upgrade() -> None:
         sa.Column("header", sa.Text(), nullable=False),
         sa.Column("event_data", sa.Text(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.UniqueConstraint(
+            "investigation_id", "sequence", name=op.f("uq_investigation_events_investigation_id_sequence")
+        ),
         sa.ForeignKeyConstraint(
             ["investigation_id"],
             ["investigations.id"],
             name=op.f("fk_investigation_events_investigation_id_investigations"),
             ondelete="CASCADE",
-        ),
-        sa.UniqueConstraint(
-            "investigation_id", "sequence", name=op.f("uq_investigation_events_investigation_id_sequence")
         ),
     )
     op.create_table(
@@ -135,6 +135,7 @@ def upgrade() -> None:
         sa.Column("input_sequence", sa.BigInteger(), nullable=True),
         sa.Column("output_sequence", sa.BigInteger(), nullable=True),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.UniqueConstraint("investigation_id", "id", name=op.f("uq_investigation_phases_investigation_id_id")),
         sa.ForeignKeyConstraint(
             ["investigation_id"],
             ["investigations.id"],
@@ -142,7 +143,6 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_investigation_phases")),
-        sa.UniqueConstraint("investigation_id", "id", name=op.f("uq_investigation_phases_investigation_id_id")),
     )
     op.create_table(
         "investigation_snapshots",

@@ -1,0 +1,50 @@
+"""What waits in a session, and what it has handed over."""
+
+from __future__ import annotations
+
+from investigation_sdk.domain.commands import Submission
+from investigation_sdk.domain.events import Event
+from investigation_sdk.engine.waiting import Waiter
+from investigation_sdk.errors import InvestigationError
+from investigation_sdk.storage.commit import Commit
+
+
+class Entry:
+    """One submission on its way into the log.
+
+    Attributes:
+        events: What it was decided to; numbered.
+        acknowledged: They are durable.
+        error: Why it was refused, or None.
+        lightened: The store did not take its payload, and gets a note instead.
+    """
+
+    __slots__ = ("acknowledged", "error", "events", "lightened", "submission", "waiters")
+
+    def __init__(self, submission: Submission, events: list[Event]) -> None:
+        self.submission = submission
+        self.events = events
+        self.waiters: list[Waiter] | None = None
+        self.acknowledged = not events
+        self.error: InvestigationError | None = None
+        self.lightened = False
+
+
+class InFlight:
+    """A commit that was handed to the store, and the entries that it consists of.
+
+    Attributes:
+        unknown: One of the times that it was handed over, no answer came: it may be written, whatever later
+            answers say, so it is sent again as it is until it is acknowledged or in conflict.
+    """
+
+    __slots__ = ("commit", "entries", "unknown")
+
+    def __init__(self, commit: Commit, entries: list[Entry]) -> None:
+        self.commit = commit
+        self.entries = entries
+        self.unknown = False
+
+
+Woken = list[tuple[Waiter, BaseException | None]]
+"""Whom to wake, and with what error."""

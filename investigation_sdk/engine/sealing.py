@@ -1,0 +1,38 @@
+"""Sealing: entries that were decided and numbered become one commit, chained, with the rows that they change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.project import investigation_row, touched_rows
+from investigation_sdk.domain.rows import Row
+from investigation_sdk.engine.entries import Entry
+from investigation_sdk.engine.texts import event_text, json_text
+from investigation_sdk.storage.chain import seal
+from investigation_sdk.storage.commit import Commit, Lease, StoredEvent
+
+
+def make_commit(entries: Iterable[Entry], fold: Fold, expected: int, head: bytes, lease: Lease | None) -> Commit:
+    """The commit of `entries` onto version `expected` with that `head`.
+
+    Args:
+        fold: With all of `entries` and nothing behind them; what it says was touched becomes rows.
+        lease: To be taken with it.
+
+    Raises:
+        UnicodeEncodeError: a text in it is not Unicode.
+    """
+    events: list[StoredEvent] = []
+    last = head
+    for entry in entries:
+        for event in entry.events:
+            text = event.text
+            if text is None:
+                text = event.text = event_text(event)
+            sealed = seal(fold.id, fold.tenant, event, text, last)
+            last = sealed.hash
+            events.append(sealed)
+    rows: list[Row] = [investigation_row(fold, events[-1].sequence, last, json_text)]
+    rows += touched_rows(fold, json_text)
+    return Commit(events[0].id, fold.id, expected, head, events, rows, None, lease)

@@ -1,0 +1,206 @@
+"""The four kinds of callable, each recorded by a wrapper of its own kind.
+
+The context is set around each piece of the body that runs, and put back to what it was: no token of a context
+variable lives across a ``yield``, where another task may go on.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from typing import Any, Final
+
+from investigation_sdk.engine.session import Entry
+from investigation_sdk.errors import InvestigationError
+from investigation_sdk.recording.capture import ToolSpec
+from investigation_sdk.recording.context import Frame, current_frame
+from investigation_sdk.recording.driver import Call, Driver
+from investigation_sdk.recording.items import Items
+from investigation_sdk.recording.steps import Step, block, go
+from investigation_sdk.recording.wrapping import Kind
+
+Close = Callable[[Call, Any], Entry | None]
+"""Records the end of a call; what to wait for."""
+
+
+def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Call]:
+    """Everything before a body runs."""
+    driver = frame.driver
+    if driver.must_wait:
+        yield from driver.ready()
+    call = driver.begin(frame, spec, args, kwargs)
+    if spec.waits_to_start or driver.strict:
+        yield from driver.start_and_wait(call)
+    else:
+        driver.start(call)
+    return call
+
+
+def _close(driver: Driver, call: Call, close: Close, end: Any, value: Any = None) -> None:
+    """Everything after a body ran, blocking: record its end, and wait until that is durable where it has to be."""
+    try:
+        entry = close(call, end)
+        waiter = None if entry is None else driver.session.waiter(entry, blocking=True)
+        if waiter is not None:
+            waiter.wait()
+    except InvestigationError as error:
+        raise driver.not_recorded(call, error, value) from error
+
+
+async def _aclose(driver: Driver, call: Call, close: Close, end: Any, value: Any = None) -> None:
+    """As :func:`_close`, suspending."""
+    try:
+        entry = close(call, end)
+        waiter = None if entry is None else driver.session.waiter(entry, blocking=False)
+        if waiter is not None:
+            await waiter.wait_async()
+    except InvestigationError as error:
+        raise driver.not_recorded(call, error, value) from error
+
+
+def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        frame = current_frame.get()
+        if frame is None:
+            return fn(*args, **kwargs)
+        driver = frame.driver
+        if driver.must_wait or spec.waits_to_start or driver.strict:
+            recorded = block(_open(frame, spec, args, kwargs), driver.recorder.io)
+        else:
+            recorded = driver.begin(frame, spec, args, kwargs)
+            driver.start(recorded)
+        current_frame.set(recorded.frame)
+        try:
+            value = fn(*args, **kwargs)
+        except BaseException as error:
+            current_frame.set(frame)
+            _close(driver, recorded, driver.fail, error)
+            raise
+        current_frame.set(frame)
+        _close(driver, recorded, driver.complete, value, value)
+        return value
+
+    return call
+
+
+def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        frame = current_frame.get()
+        if frame is None:
+            return await fn(*args, **kwargs)
+        driver = frame.driver
+        if driver.must_wait or spec.waits_to_start or driver.strict:
+            recorded = await go(_open(frame, spec, args, kwargs), driver.recorder.io)
+        else:
+            recorded = driver.begin(frame, spec, args, kwargs)
+            driver.start(recorded)
+        current_frame.set(recorded.frame)
+        try:
+            value = await fn(*args, **kwargs)
+        except BaseException as error:
+            current_frame.set(frame)
+            await _aclose(driver, recorded, driver.fail, error)
+            raise
+        current_frame.set(frame)
+        await _aclose(driver, recorded, driver.complete, value, value)
+        return value
+
+    return call
+
+
+def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        frame = current_frame.get()
+        if frame is None:
+            return (yield from fn(*args, **kwargs))
+        driver = frame.driver
+        recorded = block(_open(frame, spec, args, kwargs), driver.recorder.io)
+        items = Items(driver.options.max_inline_bytes)
+        body = fn(*args, **kwargs)
+        step: Callable[[], Any] = functools.partial(next, body)
+        try:
+            while True:
+                item = _inside(recorded, step)
+                items.add(item)
+                try:
+                    step = functools.partial(body.send, (yield item))
+                except GeneratorExit:
+                    _inside(recorded, body.close)
+                    raise
+                except BaseException as thrown:
+                    step = functools.partial(body.throw, thrown)
+        except StopIteration as end:
+            _close(driver, recorded, driver.complete_items, items.text(end.value, exhausted=True))
+            return end.value
+        except GeneratorExit:
+            _close(driver, recorded, driver.complete_items, items.text(None, exhausted=False))
+            raise
+        except BaseException as error:
+            _close(driver, recorded, driver.fail, error)
+            raise
+
+    return call
+
+
+def _inside(call: Call, step: Callable[[], Any]) -> Any:
+    """Run one step of a body with the call as its context."""
+    before = current_frame.get()
+    current_frame.set(call.frame)
+    try:
+        return step()
+    finally:
+        current_frame.set(before)
+
+
+def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        frame = current_frame.get()
+        recorded = None if frame is None else await go(_open(frame, spec, args, kwargs), frame.driver.recorder.io)
+        items = Items(0 if frame is None else frame.driver.options.max_inline_bytes)
+        body = fn(*args, **kwargs)
+        step: Callable[[], Awaitable[Any]] = body.__anext__
+        try:
+            while True:
+                item = await _ainside(recorded, step)
+                items.add(item)
+                try:
+                    step = functools.partial(body.asend, (yield item))
+                except GeneratorExit:
+                    await _ainside(recorded, body.aclose)
+                    raise
+                except BaseException as thrown:
+                    step = functools.partial(body.athrow, thrown)
+        except StopAsyncIteration:
+            if recorded is not None:
+                driver = recorded.frame.driver
+                await _aclose(driver, recorded, driver.complete_items, items.text(None, exhausted=True))
+        except GeneratorExit:
+            if recorded is not None:  # aclose() may come from another task or the garbage collector: do not wait
+                recorded.frame.driver.complete_items(recorded, items.text(None, exhausted=False))
+            raise
+        except BaseException as error:
+            if recorded is not None:
+                await _aclose(recorded.frame.driver, recorded, recorded.frame.driver.fail, error)
+            raise
+
+    return call
+
+
+async def _ainside(call: Call | None, step: Callable[[], Awaitable[Any]]) -> Any:
+    if call is None:
+        return await step()
+    before = current_frame.get()
+    current_frame.set(call.frame)
+    try:
+        return await step()
+    finally:
+        current_frame.set(before)
+
+
+WRAPPERS: Final[dict[Kind, Callable[[Any, ToolSpec], Callable[..., Any]]]] = {
+    "sync": _sync,
+    "async": _async,
+    "generator": _generator,
+    "async_generator": _async_generator,
+}
+"""By kind: from a function and what was said of it, its recorded form."""

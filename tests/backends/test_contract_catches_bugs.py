@@ -1,0 +1,406 @@
+"""The contract suite, tested: bugs are planted in backends that pass, and it must notice each."""
+
+import asyncio
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.outcomes import Skipped
+
+from investigation_backends import memory, memory_queries
+from investigation_backends.checks import check_batch
+from investigation_backends.memory import MemoryBackend, MemoryStore
+from investigation_backends.sql import sqlite_link, sqlite_write
+from investigation_backends.sql.sqlite_errors import DATA_ERRORS, answer
+from investigation_backends.sqlite import SQLiteBackend
+from investigation_sdk.storage.commit import APPLIED, CONFLICT, Commit, CommitResult, CommitStatus, Lease
+from investigation_sdk.testing.contract import BackendContract, StoreUnderTest, opened
+
+Patch = pytest.MonkeyPatch
+
+
+class Memory(BackendContract):
+    backend: type[MemoryBackend] = MemoryBackend
+
+    def new_store(self, folder: Path) -> StoreUnderTest:
+        store = MemoryStore()
+        return StoreUnderTest(lambda: self.backend(store=store))
+
+
+class SQLite(BackendContract):
+    backend: type[SQLiteBackend] = SQLiteBackend
+
+    def new_store(self, folder: Path) -> StoreUnderTest:
+        path = folder / "cases.db"
+        return StoreUnderTest(lambda: self.backend(path, synchronous="NORMAL"), url=f"sqlite:///{path}")
+
+
+def passes(contract: BackendContract, name: str, folder: Path) -> bool:
+    """Whether one test of the contract passes (or has nothing to test here)."""
+    try:
+        asyncio.run(_one(contract, name, folder))
+    except Skipped:
+        return True
+    except Exception:
+        return False
+    return True
+
+
+async def _one(contract: BackendContract, name: str, folder: Path) -> None:
+    async with opened(contract.new_store(folder)) as store, asyncio.timeout(60):
+        await getattr(contract, name)(store)
+
+
+def test_without_a_bug_all_of_these_pass(tmp_path: Path) -> None:
+    for contract, bugs in ((Memory(), IN_MEMORY), (SQLite(), IN_SQLITE)):
+        for _, name in bugs:
+            folder = Path(tempfile.mkdtemp(dir=tmp_path))
+            assert passes(contract, name, folder), name
+
+
+# ---------------------------------------------------------------- bugs in memory
+
+
+def _commit_comparing(
+    versions: Callable[[int, int], bool], *, heads: bool
+) -> Callable[[MemoryStore, Commit], CommitResult]:
+    def commit(store: MemoryStore, commit: Commit) -> CommitResult:
+        file = store.files.get(commit.investigation_id)
+        if file is None:
+            return memory._create(store, commit)
+        same_head = not heads or file.row.head == commit.expected_head
+        if not versions(file.row.version, commit.expected_version) or not same_head:
+            return CONFLICT
+        memory._apply(store, file, commit)
+        return APPLIED
+
+    return commit
+
+
+def no_head_check(patch: Patch) -> None:
+    patch.setattr(memory, "_commit", _commit_comparing(lambda mine, theirs: mine == theirs, heads=False))
+
+
+def no_version_check(patch: Patch) -> None:
+    patch.setattr(memory, "_commit", _commit_comparing(lambda *_: True, heads=True))
+
+
+def future_versions_pass(patch: Patch) -> None:
+    patch.setattr(memory, "_commit", _commit_comparing(lambda mine, theirs: theirs >= mine, heads=False))
+
+
+def refused_commits_write_rows(patch: Patch) -> None:
+    commit = memory._commit
+
+    def leaking(store: MemoryStore, c: Commit) -> CommitResult:
+        result = commit(store, c)
+        if result is CONFLICT and (file := store.files.get(c.investigation_id)) is not None:
+            for row in c.rows[1:]:
+                memory._put(store, file, row)
+        return result
+
+    patch.setattr(memory, "_commit", leaking)
+
+
+def answers_in_another_order(patch: Patch) -> None:
+    async def commit(self: MemoryBackend, commits: Sequence[Commit]) -> Sequence[CommitResult]:
+        check_batch(commits)
+        results = [memory._commit(self.store, commit) for commit in commits]
+        return sorted(results, key=lambda result: result.status)
+
+    patch.setattr(MemoryBackend, "commit", commit)
+
+
+def twice_in_a_batch_passes(patch: Patch) -> None:
+    patch.setattr(memory, "check_batch", lambda _: None)
+
+
+def a_taken_key_is_not_named(patch: Patch) -> None:
+    create = memory._create
+
+    def nameless(store: MemoryStore, commit: Commit) -> CommitResult:
+        result = create(store, commit)
+        return result._replace(existing_id=None) if result.status == CommitStatus.CONSTRAINT else result
+
+    patch.setattr(memory, "_create", nameless)
+
+
+def generations_share_a_key(patch: Patch) -> None:
+    patch.setattr(
+        memory, "_key", lambda row: None if row.key is None else (row.tenant_id, row.investigation_type, row.key)
+    )
+
+
+def deleted_ids_come_back(patch: Patch) -> None:
+    delete = memory._delete
+
+    def forgetful(store: MemoryStore, id: str, version: int) -> bool:
+        done = delete(store, id, version)
+        store.tombstones.clear()
+        return done
+
+    patch.setattr(memory, "_delete", forgetful)
+
+
+def deletes_at_any_version(patch: Patch) -> None:
+    delete = memory._delete
+
+    def hasty(store: MemoryStore, id: str, version: int) -> bool:
+        file = store.files.get(id)
+        return file is not None and delete(store, id, file.row.version)
+
+    patch.setattr(memory, "_delete", hasty)
+
+
+def put_rows_goes_backwards(patch: Patch) -> None:
+    def put(store: MemoryStore, file: Any, row: Any) -> None:
+        if hasattr(row, "tool_name"):
+            store.tools[row.id] = file.tools[row.id] = row
+        elif hasattr(row, "phase_name"):
+            store.phases[row.id] = file.phases[row.id] = row
+        else:
+            memory._put_head(store, file, row)
+
+    patch.setattr(memory, "_put", put)
+
+
+def claim_ignores_the_holder(patch: Patch) -> None:
+    async def claim(self: MemoryBackend, resource: str, owner: str, *, ttl: int) -> Lease | None:
+        return memory._take(self.store, resource, owner, memory._now() + ttl)
+
+    patch.setattr(MemoryBackend, "claim", claim)
+
+
+def claim_waits_between_looking_and_taking(patch: Patch) -> None:
+    claim = MemoryBackend.claim
+
+    async def slow(self: MemoryBackend, resource: str, owner: str, *, ttl: int) -> Lease | None:
+        held = self.store.leases.get(resource)
+        await asyncio.sleep(0)
+        if held is None or held.expires_at <= memory._now():
+            return memory._take(self.store, resource, owner, memory._now() + ttl)
+        return await claim(self, resource, owner, ttl=ttl)
+
+    patch.setattr(MemoryBackend, "claim", slow)
+
+
+def lost_leases_are_renewed(patch: Patch) -> None:
+    patch.setattr(memory, "_holds", lambda store, lease: lease.resource in store.leases)
+
+
+def expired_leases_are_not_renewed(patch: Patch) -> None:
+    holds = memory._holds
+    patch.setattr(
+        memory,
+        "_holds",
+        lambda store, lease: holds(store, lease) and store.leases[lease.resource].expires_at > memory._now(),
+    )
+
+
+def commits_end_leases(patch: Patch) -> None:
+    put_head = memory._put_head
+
+    def ending(store: MemoryStore, file: Any, row: Any) -> None:
+        put_head(store, file, row)
+        store.leases.pop(row.id, None)
+
+    patch.setattr(memory, "_put_head", ending)
+
+
+def pages_skip_ties(patch: Patch) -> None:
+    page = memory_queries.page
+
+    def skipping(query: Any, rows: list[Any]) -> list[Any]:
+        if query.after is not None and query.sort != "id":
+            value = query.after[0]
+            rows = [row for row in rows if getattr(row, query.sort) != value]
+        return page(query, rows)
+
+    patch.setattr(memory_queries, "page", skipping)
+
+
+def null_equals_null(patch: Patch) -> None:
+    test = memory_queries._test
+
+    def lax(kind: str, condition: Any) -> Callable[[Any], bool]:
+        if condition.op == "=" and condition.value is None:
+            return lambda row: getattr(row, condition.field) is None
+        return test(kind, condition)
+
+    patch.setattr(memory_queries, "_test", lax)
+
+
+def any_name_is_a_column(patch: Patch) -> None:
+    patch.setattr(memory, "check_query", lambda _: None)
+    patch.setattr(memory, "check_aggregate", lambda _: None)
+
+
+def money_is_a_float(patch: Patch) -> None:
+    def money(function: str, values: list[Any]) -> Any:
+        numbers = [float(value) for value in values]
+        if function == "sum":
+            return str(sum(numbers)) if numbers else "0"
+        return str({"min": min, "max": max}[function](numbers)) if numbers else None
+
+    patch.setattr(memory_queries, "_money", money)
+
+
+def handles_remember_rows(patch: Patch) -> None:
+    get = MemoryBackend.get
+
+    async def remembering(self: Any, kind: Any, id: str) -> Any:
+        known = self.__dict__.setdefault("known", {})
+        if (row := known.get((kind, id))) is None:
+            row = known[kind, id] = await get(self, kind, id)
+        return row
+
+    patch.setattr(MemoryBackend, "get", remembering)
+
+
+def text_is_made_tidy(patch: Patch) -> None:
+    apply = memory._apply
+
+    def tidy(store: MemoryStore, file: Any, commit: Commit) -> None:
+        apply(store, file, commit)
+        file.events[:] = [event._replace(event_data=event.event_data.strip()) for event in file.events]
+
+    patch.setattr(memory, "_apply", tidy)
+
+
+IN_MEMORY = [
+    (no_head_check, "test_another_head_conflicts"),
+    (no_version_check, "test_another_version_conflicts_though_the_head_is_right"),
+    (future_versions_pass, "test_a_future_version_conflicts"),
+    (refused_commits_write_rows, "test_another_version_conflicts"),
+    (answers_in_another_order, "test_many_are_answered_in_order"),
+    (twice_in_a_batch_passes, "test_two_commits_of_one_investigation_are_refused"),
+    (a_taken_key_is_not_named, "test_a_key_is_taken_once"),
+    (generations_share_a_key, "test_a_key_is_one_with_tenant_type_and_generation"),
+    (deleted_ids_come_back, "test_a_deleted_id_never_comes_back"),
+    (deletes_at_any_version, "test_only_at_the_given_version"),
+    (put_rows_goes_backwards, "test_older_rows_are_not_written"),
+    (claim_ignores_the_holder, "test_one_owner_at_a_time"),
+    (claim_waits_between_looking_and_taking, "test_of_many_that_try_one_wins"),
+    (lost_leases_are_renewed, "test_a_lost_lease_is_not_renewed"),
+    (expired_leases_are_not_renewed, "test_an_expired_lease_that_nobody_took_is_renewed"),
+    (commits_end_leases, "test_commits_leave_leases_alone"),
+    (pages_skip_ties, "test_pages_are_complete_without_duplicates"),
+    (null_equals_null, "test_none_matches_nothing"),
+    (any_name_is_a_column, "test_unknown_names_are_refused"),
+    (money_is_a_float, "test_sums_of_money_are_exact"),
+    (handles_remember_rows, "test_another_handle_sees_at_once"),
+    (text_is_made_tidy, "test_text_is_kept_byte_for_byte"),
+]
+
+
+@pytest.mark.parametrize(("bug", "by"), IN_MEMORY)
+def test_a_bug_in_memory_is_noticed(bug: Callable[[Patch], None], by: str, tmp_path: Path, monkeypatch: Patch) -> None:
+    bug(monkeypatch)
+    assert not passes(Memory(), by, tmp_path), f"the contract's {by} does not notice"
+
+
+# ---------------------------------------------------------------- bugs in SQLite
+
+
+def a_poison_fails_the_batch(patch: Patch) -> None:
+    def apply_each(connection: sqlite3.Connection, commits: Sequence[Commit]) -> list[CommitResult]:
+        return [CommitResult(CommitStatus.DATA) for _ in commits]
+
+    patch.setattr(sqlite_write, "apply_each", apply_each)
+
+
+def a_poison_is_half_applied(patch: Patch) -> None:
+    def apply_each(connection: sqlite3.Connection, commits: Sequence[Commit]) -> list[CommitResult]:
+        results = []
+        for commit in commits:
+            try:
+                results += sqlite_write.apply(connection, (commit,))
+            except DATA_ERRORS as error:
+                results.append(answer(error))
+        return results
+
+    patch.setattr(sqlite_write, "apply_each", apply_each)
+
+
+def looks_before_it_locks(patch: Patch) -> None:
+    """What a transaction that begins with a read does: between look and write, another process writes."""
+    commit = SQLiteBackend.commit
+
+    async def looking(self: SQLiteBackend, commits: Sequence[Commit]) -> Sequence[CommitResult]:
+        seen: list[Any] = [await self.get("investigation", commit.investigation_id) for commit in commits]
+        time.sleep(0.002)  # noqa: ASYNC251 - the other process is to write now
+        for commit_, row in zip(commits, seen, strict=True):
+            now: Any = await self.get("investigation", commit_.investigation_id)
+            if row is not None and (row.version, row.head) == (commit_.expected_version, commit_.expected_head):
+                commit_.expected_version, commit_.expected_head = now.version, now.head
+        return await commit(self, commits)
+
+    patch.setattr(SQLiteBackend, "commit", looking)
+
+
+def commits_without_the_end(patch: Patch) -> None:
+    """The transaction stays open: this handle sees it, no other does, and it is gone after closing."""
+
+    def endless(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        if not connection.in_transaction:
+            connection.execute("BEGIN IMMEDIATE")
+        return work(connection)
+
+    patch.setattr(sqlite_link, "immediately", endless)
+
+
+def foreign_keys_are_off(patch: Patch) -> None:
+    connect = sqlite_link.Link.connect
+
+    def lax(self: sqlite_link.Link, **options: float) -> sqlite3.Connection:
+        connection = connect(self, **options)
+        connection.execute("PRAGMA foreign_keys=OFF")
+        return connection
+
+    patch.setattr(sqlite_link.Link, "connect", lax)
+
+
+def the_guard_has_no_head(patch: Patch) -> None:
+    for name in ("_ADVANCE", "_ADVANCE_STATUS"):
+        patch.setattr(
+            sqlite_write,
+            name,
+            getattr(sqlite_write, name).replace("head=? AND", "?<>'' AND", 1)
+            if "head=? AND" in getattr(sqlite_write, name)
+            else getattr(sqlite_write, name)[: -len("head=?")] + "?<>''",
+        )
+
+
+def the_first_commit_replaces(patch: Patch) -> None:
+    patch.setattr(
+        sqlite_write,
+        "_CREATE",
+        sqlite_write._CREATE.replace("INSERT INTO", "INSERT OR REPLACE INTO").replace(" ON CONFLICT DO NOTHING", ""),
+    )
+
+
+def newer_rows_are_overwritten(patch: Patch) -> None:
+    for name in ("_RESTORE_PHASE", "_RESTORE_TOOL"):
+        patch.setattr(sqlite_write, name, getattr(sqlite_write, name).partition(" WHERE excluded")[0])
+
+
+IN_SQLITE = [
+    (a_poison_fails_the_batch, "test_one_poison_among_fifty_that_append"),
+    (a_poison_is_half_applied, "test_one_poison_among_fifty_that_create"),
+    (looks_before_it_locks, "test_processes_lose_no_update"),
+    (commits_without_the_end, "test_what_was_applied_is_there_after_reopening"),
+    (foreign_keys_are_off, "test_everything_goes"),
+    (the_guard_has_no_head, "test_another_head_conflicts"),
+    (the_first_commit_replaces, "test_creating_twice_conflicts"),
+    (newer_rows_are_overwritten, "test_older_rows_are_not_written"),
+]
+
+
+@pytest.mark.parametrize(("bug", "by"), IN_SQLITE)
+def test_a_bug_in_sqlite_is_noticed(bug: Callable[[Patch], None], by: str, tmp_path: Path, monkeypatch: Patch) -> None:
+    bug(monkeypatch)
+    assert not passes(SQLite(), by, tmp_path), f"the contract's {by} does not notice"

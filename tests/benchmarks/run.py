@@ -1,0 +1,149 @@
+"""Measures what recording costs, beside a floor and public tools, interleaved in one run.
+
+Usage: run.py [--rounds N] [--only NAME …]. Prints medians of at least 7 interleaved rounds with their spread, and the
+median of the ratios within each round: only those are worth comparing between machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import contestants as c  # noqa: E402
+import storage_cost  # noqa: E402
+import importing  # noqa: E402
+
+Make = Callable[[], AbstractAsyncContextManager[c.Runner]]
+
+
+class Work(NamedTuple):
+    """One comparison: ours first; the others' names say what the ratio is to."""
+
+    name: str
+    calls: int
+    make: dict[str, Make]
+    goals: dict[str, float]
+
+
+def works(folder: Path) -> list[Work]:
+    """All comparisons."""
+    sqlite = f"sqlite:///{folder}/ours.db"
+    many = f"sqlite:///{folder}/many.db"
+    return [
+        Work("outside an investigation", 20_000, {"ours": c.outside, "bare function": c.bare}, {}),
+        Work(
+            "in memory",
+            500,
+            {
+                "ours": lambda: c.ours("memory://"),
+                "OpenTelemetry span, batch, 5 attributes": c.otel_batch,
+                "eventsourcing, in memory": c.eventsourcing_memory,
+            },
+            {"OpenTelemetry span, batch, 5 attributes": 1.25, "eventsourcing, in memory": 0.35},
+        ),
+        Work(
+            "SQLite (FULL), sequential",
+            300,
+            {"ours": lambda: c.ours(sqlite), "floor": lambda: c.floor(folder)},
+            {"floor": 2.25},
+        ),
+        Work(
+            "SQLite (FULL), 100 x 20",
+            2000,
+            {"ours": lambda: c.ours_many(many), "floor": lambda: c.floor_many(folder)},
+            {"floor": 2.5},
+        ),
+    ]
+
+
+async def measure(work: Work, rounds: int) -> dict[str, list[float]]:
+    """µs per call of each contestant, one figure a round, taking turns."""
+    times: dict[str, list[float]] = {name: [] for name in work.make}
+    async with AsyncExitStack() as stack:
+        runners = {}
+        for name, make in work.make.items():
+            try:
+                runners[name] = await stack.enter_async_context(make())
+            except ImportError as missing:
+                print(f"  {name}: left out, {missing.name} is not installed")
+                del times[name]
+        for name in runners:
+            await runners[name](max(100, work.calls // 5))
+        names = list(runners)
+        for round in range(rounds):
+            for name in names if round % 2 == 0 else reversed(names):
+                gc.collect()
+                started = time.perf_counter()
+                await runners[name](work.calls)
+                times[name].append((time.perf_counter() - started) / work.calls * 1e6)
+    return times
+
+
+def report(work: Work, times: dict[str, list[float]]) -> bool:
+    """Print one comparison; whether all goals are met."""
+    met = True
+    print(f"\n{work.name}: µs per call, median (spread) of {len(times['ours'])} interleaved rounds")
+    for name, values in times.items():
+        line = f"  {name:42} {statistics.median(values):9.2f}  ({min(values):.2f} to {max(values):.2f})"
+        if name != "ours":
+            ratios = [mine / theirs for mine, theirs in zip(times["ours"], values, strict=True)]
+            ratio = statistics.median(ratios)
+            line += f"   ours is {ratio:.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+            goal = work.goals.get(name)
+            if goal is not None:
+                met &= ratio <= goal
+                line += f", goal {goal}x: {'met' if ratio <= goal else 'MISSED'}"
+        elif work.name.startswith("outside"):
+            met &= statistics.median(values) < 1
+            line += f"   goal 1 µs: {'met' if statistics.median(values) < 1 else 'MISSED'}"
+        print(line, flush=True)
+    return met
+
+
+def machine() -> str:
+    """What this was measured on."""
+    names = ("pydantic", "sqlalchemy", "opentelemetry-sdk", "eventsourcing", "msgspec")
+    found: list[str] = []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores; {', '.join(found)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds, at least 7 (default 9)")
+    parser.add_argument("--only", nargs="*", help="parts of the names of what to measure")
+    options = parser.parse_args(arguments)
+    print(machine())
+    with tempfile.TemporaryDirectory() as folder:
+        for work in works(Path(folder)):
+            if options.only and not any(part in work.name for part in options.only):
+                continue
+            report(work, asyncio.run(measure(work, max(7, options.rounds))))
+        if not options.only or "storage" in options.only:
+            storage_cost.report(Path(folder))
+    if not options.only or "import" in options.only:
+        importing.report(max(7, options.rounds))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
