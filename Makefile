@@ -5,6 +5,7 @@ PYTHON ?=
 
 VENV := .venv
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 BIN := $(VENV)/bin
 # pyright: no look at the registry for a newer release of itself
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -33,8 +34,8 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest
 
-bench: $(STAMP)  ## measure, beside the physical floor
-	$(BIN)/python tests/benchmarks/run.py
+bench: $(BENCH_STAMP)  ## measure, interleaved with a floor and with public tools
+	$(BIN)/python -m tests.benchmarks.run
 
 docs: $(STAMP)  ## where the documentation is, and whether its links hold
 	@echo "The documentation is Markdown, to be read where it is. Start at docs/index.md."
@@ -65,4 +66,8 @@ $(STAMP): pyproject.toml
 	fi
 	@echo "installing into .venv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@

@@ -29,11 +29,8 @@ from investigation_sdk.recording.steps import iterate
 
 def imports(tree: ast.Module) -> list[str]:
     """The import statements of a module, those for type checkers only included."""
-    return [
-        ast.unparse(node)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module and "sync" not in node.module and "future" not in node.module
-    ]
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return [ast.unparse(node) for node in found if node.module not in ("investigation_sdk.sync", "__future__", None)]
 
 
 def call(method: ast.AsyncFunctionDef) -> str:
@@ -51,7 +48,8 @@ def blocking(method: ast.AsyncFunctionDef) -> ast.FunctionDef:
     name = "close" if method.name == "aclose" else method.name
     if name == "close":
         body = "self._recorder.close()"
-    source = f"def {name}({ast.unparse(method.args)}) -> {returns.replace('AsyncIterator', 'Iterator')}:\n    return {body}"
+    returned = returns.replace("AsyncIterator", "Iterator")
+    source = f"def {name}({ast.unparse(method.args)}) -> {returned}:\n    return {body}"
     made = ast.parse(source).body[0]
     assert isinstance(made, ast.FunctionDef)
     docstring = method.body[0]
@@ -97,9 +95,11 @@ def generate() -> str:
         needed += found
         classes.append(text)
     text = HEADER + "\n".join(dict.fromkeys(needed)) + "\n\n\n" + "\n\n\n".join(classes) + "\n"
-    for arguments in (["check", "--quiet", "--fix", "--fix-only", "--select", "F401,I001,RUF100,TC"], ["format", "--quiet"]):
+    fix = ["check", "--quiet", "--fix", "--fix-only", "--select", "F401,I001,RUF100,TC"]
+    for arguments in (fix, ["format", "--quiet"]):
         command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(TARGET), "-"]
-        text = subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+        text = done.stdout
     return text
 
 

@@ -150,9 +150,14 @@ class InvestigationSDK:
 
         Args:
             subject: What is investigated, in a line.
+            investigation_type: What kind it is; keys are unique within a type.
+            user_id: On whose behalf.
+            key: Your own name for it, such as a case number.
             phases: The plan, if it is known: names, or PhasePlan with weight and tools.
             configuration: What it runs with.
             metadata: What else is worth keeping.
+            parent: The investigation that it belongs to.
+            on_finished: What to do where the key names one that is completed.
             wait: How long to wait for another owner; one lease by default.
 
         Raises:
@@ -262,7 +267,15 @@ class InvestigationSDK:
 
         Args:
             investigation_id: None: across investigations; `since` is required then.
+            tool: Name of the tool.
+            agent: Name of the agent.
             phase: The name of a phase; needs `investigation_id`.
+            status: One state, or several.
+            effect: Declared effect.
+            since: Calls that began at or after it.
+            until: Calls that began before it.
+            after: ``next`` of the page before.
+            limit: Calls at most, 1 to 1000.
 
         Raises:
             ValueError: neither an id nor `since`; or `phase` without an id.

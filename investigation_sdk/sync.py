@@ -216,7 +216,15 @@ class SyncInvestigationSDK:
 
         Args:
             investigation_id: None: across investigations; `since` is required then.
+            tool: Name of the tool.
+            agent: Name of the agent.
             phase: The name of a phase; needs `investigation_id`.
+            status: One state, or several.
+            effect: Declared effect.
+            since: Calls that began at or after it.
+            until: Calls that began before it.
+            after: ``next`` of the page before.
+            limit: Calls at most, 1 to 1000.
 
         Raises:
             ValueError: neither an id nor `since`; or `phase` without an id.

@@ -22,11 +22,13 @@ Encode = Callable[[Any], str]
 """Gives a payload's JSON text: as it is where it is text already, else encoded."""
 
 
-def shorten(text: str | None, limit: int = TEXT_LIMIT) -> str | None:
+def shorten(text: str, limit: int = TEXT_LIMIT) -> str:
     """Text cut to `limit` characters, visibly."""
-    if text is None or len(text) <= limit:
-        return text
-    return f"{text[: limit - 40]}… ({len(text)} characters in the event)"
+    return text if len(text) <= limit else f"{text[: limit - 30]}… (of {len(text)} characters)"
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else shorten(text)
 
 
 def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> InvestigationRow:
@@ -58,7 +60,7 @@ def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> 
         fold.failed_at,
         fold.at,
         fold.retry_count,
-        shorten(fold.error_message),
+        _short(fold.error_message),
         fold.failure_kind,
         None if fold.result is None else encode(fold.result),
         None if fold.last_checkpoint is None else encode(fold.last_checkpoint),
@@ -148,7 +150,7 @@ def tool_row(investigation_id: str, started: Event, closing: Event | None, encod
         None if output is None else _inline(output, encode),
         None if output is None else closing.sequence,
         None if error is None else shorten(error_message(error)),
-        shorten(end.get("summary")),
+        _short(end.get("summary")),
         usage.get("tokens_used"),
         usage.get("api_calls_made"),
         usage.get("cost_estimate"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from investigation_sdk.domain.project import shorten
 from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.ids import Id, canonical, uuid7
 from investigation_sdk.storage.codec import encode
@@ -31,7 +32,7 @@ def creation_data(
     for name, value in (("subject", subject), ("investigation_type", investigation_type), ("key", key)):
         if value is not None and not _is_text(value):
             raise ValueError(f"{name} must be text with something in it, not {value!r}")
-    data: dict[str, Any] = {"subject": subject, "investigation_type": investigation_type}
+    data: dict[str, Any] = {"subject": shorten(subject), "investigation_type": investigation_type}
     if user_id is not None:
         data["user_id"] = user_id
     if key is not None:

@@ -28,8 +28,7 @@ def to_event(stored: StoredEvent) -> Event:
     tagged = '"$type"' in stored.event_data
     for name, value in data.items():
         if name in _PAYLOADS:
-            if value is not None:
-                data[name] = Json(to_json(value).decode())  # as `codec.encode` had written it
+            data[name] = Json(to_json(value).decode())  # as `codec.encode` had written it
         elif tagged and isinstance(value, dict | list):
             data[name] = decode(to_json(value).decode())  # e.g. a name with a NUL in it
     event = Event(

@@ -27,7 +27,7 @@ from investigation_sdk.engine.repair import load, repair
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.engine.writer import Writer, refused
-from investigation_sdk.errors import InvestigationError
+from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.storage.backend import Backend, InlineBackend
 from investigation_sdk.storage.commit import CommitStatus, StoredEvent
 
@@ -77,6 +77,8 @@ class Recorder:
                 await self._writer.start()
             await self._heartbeat.start()
             self._opened = True
+            for session in self._behind():
+                self.commit(session)
 
     async def _close(self) -> None:
         if not self._opened:
@@ -129,12 +131,10 @@ class Recorder:
             InvestigationError: the submission is refused.
         """
         entry = session.submit(submission)
-        if lazy:
+        if lazy and self._opened:
             self._linger.add(session, self.loop)
-        elif self._inline is not None:
-            self._commit_inline(session)
         else:
-            self._writer.kick(session)
+            self.commit(session)
         return entry
 
     @property
@@ -151,8 +151,17 @@ class Recorder:
         """See to it that what is queued is committed."""
         if self._inline is not None:
             self._commit_inline(session)
-        else:
+        elif self._opened:
             self._writer.kick(session)
+        else:  # closed: something ran on after that
+            self.io.submit(self._open_for(session))
+
+    async def _open_for(self, session: Session) -> None:
+        try:
+            await self.opened()
+        except InvestigationError as error:
+            down = error if isinstance(error, BackendUnavailable) else BackendUnavailable(str(error))
+            wake(session.on_down(down))
 
     def _commit_inline(self, session: Session) -> None:
         backend = self._inline

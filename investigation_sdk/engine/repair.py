@@ -38,22 +38,17 @@ async def repair(session: Session, backend: Backend) -> Woken:
     Raises:
         BackendUnavailable: the store does not answer; nothing was changed.
     """
-    while True:
-        version = session.acked.version
-        found = await read_after(backend, session.id, version)
-        if found:
-            first = found[0]
-            if link(session.head, first.header, first.event_data) == first.hash:
-                return session.on_found(found, to_event)
-            break
+    version = session.acked.version
+    found = await read_after(backend, session.id, version)
+    if not found:
         row = await backend.get("investigation", session.id)
-        if not isinstance(row, InvestigationRow) or row.version < version:
-            break
-        if row.version == version:
-            if row.head == session.head:
+        if isinstance(row, InvestigationRow):
+            if (row.version, row.head) == (version, session.head):
                 return session.on_found((), to_event)
-            break
-        # somebody wrote between the two reads
+            if row.version > version:  # somebody wrote between the two reads
+                found = await read_after(backend, session.id, version)
+    if found and link(session.head, found[0].header, found[0].event_data) == found[0].hash:
+        return session.on_found(found, to_event)
     return session.on_gone(
         f"Investigation {session.id} in the store is not the one that was written here: event "
         f"{session.acked.version} is gone or another. It was deleted, or the store was set back to a backup."

@@ -83,7 +83,12 @@ class InvestigationStateService:
         return session.id
 
     async def transition_state(
-        self, investigation_id: Id, new_state: InvestigationState, reason: str | None = None, *, actor: str | None = None
+        self,
+        investigation_id: Id,
+        new_state: InvestigationState,
+        reason: str | None = None,
+        *,
+        actor: str | None = None,
     ) -> bool:
         """Change the state by hand, by one legal step. Whoever drives a running one loses it by that, but for a pause.
 
@@ -124,7 +129,12 @@ class InvestigationStateService:
         time = now_us()
         started_us = time if started_at is None else from_datetime(started_at)
         ended_us = time if completed_at is None else from_datetime(completed_at)
-        opened: dict[str, Any] = {"tool": tool_name, "agent": agent_name, "started_at": started_us, "source": "reported"}
+        opened: dict[str, Any] = {
+            "tool": tool_name,
+            "agent": agent_name,
+            "started_at": started_us,
+            "source": "reported",
+        }
         if phase_id is not None:
             opened["phase"] = canonical(phase_id)
         if tool_version is not None:

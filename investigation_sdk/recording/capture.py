@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 DEFAULT_AGENT: Final = "main"
 """The agent of a tool for which none is named."""
 
+MASKED: Final = Json('{"$type":"masked"}')
+"""What is recorded of what is sensitive."""
 
-_MASKED: Final = Json('{"$type":"masked"}')
 _SELF: Final = ("self", "cls")
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -28,8 +29,8 @@ class ToolSpec:
     """One decorated function: its name, what was said of it, and how its arguments bind."""
 
     __slots__ = (
-        "_described", "_ordinary", "agent", "defaults", "effect", "identity", "ignore", "masked", "name", "names",
-        "positional", "sensitive", "signature", "summary", "version", "waits_to_start",
+        "_described", "_ordinary", "agent", "defaults", "effect", "identity", "ignore", "keywords", "masked", "name",
+        "names", "positional", "sensitive", "signature", "summary", "version", "waits_to_start",
     )  # fmt: skip
 
     def __init__(
@@ -53,14 +54,15 @@ class ToolSpec:
         self.identity = identity
         self.summary = summary
         self.sensitive = sensitive is True
-        self.masked = frozenset() if isinstance(sensitive, bool) else frozenset(sensitive)
+        self.masked: frozenset[str] = frozenset(() if isinstance(sensitive, bool) else sensitive)
         self._described: tuple[AgentScope | None, tuple[dict[str, Any], str]] | None = None
         self._ordinary = identity is None and not sensitive
         self._read_signature(fn, ignore)
         self._check_names("ignore", ignore)
-        if isinstance(identity, Sequence):
-            self._check_names("identity", identity)
-        self._check_names("sensitive", self.masked)
+        if not callable(identity):
+            self._check_names("identity", identity or ())
+        if not isinstance(sensitive, bool):
+            self._check_names("sensitive", sensitive, "return")
 
     def _read_signature(self, fn: Callable[..., Any], ignore: Sequence[str]) -> None:
         try:
@@ -76,17 +78,22 @@ class ToolSpec:
         parameters = list(signature.parameters.values())
         first = parameters[0].name if parameters else ""
         self.ignore = frozenset(ignore) | ({first} if first in _SELF else frozenset[str]())
+        self.keywords = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
         simple = not any(p.kind in _VARIADIC for p in parameters)
         self.names = tuple(p.name for p in parameters) if simple else ()
         self.positional = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters) if simple else -1
         self.defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
-    def _check_names(self, option: str, names: Sequence[str] | frozenset[str]) -> None:
+    def _check_names(self, option: str, names: Sequence[str], *more: str) -> None:
+        if isinstance(names, str):
+            raise ValueError(
+                f"@tool({option}={names!r}) of {self.name!r} is one text, not a list of names: {option}=[{names!r}]"
+            )
         known = self.signature.parameters
-        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
+        if self.keywords is not None:
             return
         for name in names:
-            if name not in known and name != "return":
+            if name not in known and name not in more:
                 raise ValueError(
                     f"@tool({option}=...) of {self.name!r} names {name!r}, which is not one of its parameters: "
                     f"{', '.join(known) or 'it has none'}"
@@ -128,14 +135,27 @@ class ToolSpec:
                 for name, default in self.defaults.items():
                     bound.setdefault(name, default)
         else:
-            try:
-                arguments = self.signature.bind(*args, **kwargs)
-                arguments.apply_defaults()
-                bound = arguments.arguments
-            except TypeError:
-                bound = {"args": list(args), "kwargs": dict(kwargs)}
+            bound = self._bind(args, kwargs)
         for name in self.ignore:
             bound.pop(name, None)
+        return bound
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """For functions that take any number of arguments, and for calls that do not fit.
+
+        Each keyword is under its own name, so that it is found where one is ignored or sensitive.
+        """
+        try:
+            arguments = self.signature.bind(*args, **kwargs)
+        except TypeError:
+            rest: Any = list(args[len(self.names) :])
+            named = dict(zip(self.names, args, strict=False))
+            return {**named, "args": f"({len(rest)} not recorded)" if self.masked else rest, **kwargs}
+        arguments.apply_defaults()
+        bound = arguments.arguments
+        more: dict[str, Any] = bound.pop(self.keywords, {}) if self.keywords is not None else {}
+        for name, value in more.items():
+            bound[f"**{name}" if name in bound else name] = value
         return bound
 
     def input(self, arguments: dict[str, Any], limit: int) -> tuple[Json, str | None, Sequence[str]]:
@@ -148,17 +168,23 @@ class ToolSpec:
         encoded, warnings = encode_within(arguments, limit)
         if self._ordinary and encoded.rebuildable:
             return encoded.text, None, warnings
-        identity = self._identity(arguments, encoded)
+        try:
+            identity = self._identity(arguments, encoded)
+        except Exception as error:  # of the user's function
+            warnings = (*warnings, f"identity= of {self.name} failed with {type(error).__name__}; the call has no digest")
+            identity = None
         if not (self.masked or self.sensitive):
             return encoded.text, identity if identity is None else digest(identity), warnings
         key = os.environ.get("INVESTIGATION_DIGEST_KEY")
         signed = digest(identity, key=key.encode()) if key and identity is not None else None
         if self.sensitive:
-            return _MASKED, signed, ()
+            return MASKED, signed, ()
         shown = {name: value for name, value in arguments.items() if name not in self.masked}
+        failed = warnings[len(encoded.warnings) :] if identity is None else ()
         text, warnings = encode_within(shown, limit)
+        warnings = (*warnings, *failed)
         if not text.text.startswith('{"$type"'):
-            masked = {name: _MASKED if name in self.masked else encode(value).text for name, value in arguments.items()}
+            masked = {name: MASKED if name in self.masked else encode(value).text for name, value in arguments.items()}
             return Json("{" + ",".join(f"{encode(k).text}:{v}" for k, v in masked.items()) + "}"), signed, warnings
         return text.text, signed, warnings
 
@@ -171,14 +197,15 @@ class ToolSpec:
             return self.identity(**arguments)
         return {name: arguments.get(name) for name in self.identity}
 
-    def mask(self, output: Json) -> Json:
-        """What is recorded of an encoded result."""
-        return _MASKED if self.sensitive or "return" in self.masked else output
+    @property
+    def masks_result(self) -> bool:
+        """Whether only a mask is recorded of the result."""
+        return self.sensitive or "return" in self.masked
 
     def output(self, value: Any, limit: int) -> tuple[Json, Sequence[str]]:
         """What is recorded of the result: its JSON, and warnings."""
-        if self.sensitive or "return" in self.masked:
-            return _MASKED, ()
+        if self.masks_result:
+            return MASKED, ()
         encoded, warnings = encode_within(value, limit)
         return encoded.text, warnings
 
@@ -236,7 +263,15 @@ def _text(text: str) -> str:
 
 
 _CONTROL_FLOW: Final = frozenset(
-    {"GraphInterrupt", "GraphBubbleUp", "NodeInterrupt", "ParentCommand", "ModelRetry", "CallDeferred", "ApprovalRequired"}
+    {
+        "ApprovalRequired",
+        "CallDeferred",
+        "GraphBubbleUp",
+        "GraphInterrupt",
+        "ModelRetry",
+        "NodeInterrupt",
+        "ParentCommand",
+    }
 )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import functools
+import inspect
 import os
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
     from investigation_sdk.recording.driver import Driver
@@ -40,6 +43,9 @@ def _start_clean() -> None:
 
 
 os.register_at_fork(after_in_child=_start_clean)
+
+
+_adding = threading.Lock()
 
 
 class ToolCall:
@@ -86,7 +92,8 @@ class ToolCall:
         """
         if not self.recording:
             return
-        self.usage = add_usage(self.usage, tokens_used, api_calls_made, cost_estimate)
+        with _adding:
+            self.usage = add_usage(self.usage, tokens_used, api_calls_made, cost_estimate)
         if progress is not None:
             self.progress = min(1.0, max(0.0, progress))
         if summary is not None:
@@ -114,20 +121,27 @@ _INERT: Final = ToolCall()
 class AgentScope:
     """Names the agent of the tools inside; for ``with``, ``async with`` and as a decorator."""
 
-    __slots__ = ("_before", "model", "name", "version")
+    __slots__ = ("_before", "_entered", "model", "name", "version")
 
     def __init__(self, name: str, version: str | None, model: str | None) -> None:
         self.name = name
         self.version = version
         self.model = model
-        self._before: list[AgentScope | None] = []
+        self._before: AgentScope | None = None
+        self._entered: AgentScope = self
 
     def __enter__(self) -> None:
-        self._before.append(current_agent.get())
-        current_agent.set(self)
+        inside = AgentScope(self.name, self.version, self.model)  # many tasks may be inside of one scope
+        inside._before = current_agent.get()
+        inside._entered = self
+        current_agent.set(inside)
 
     def __exit__(self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /) -> None:
-        current_agent.set(self._before.pop())
+        inside = current_agent.get()
+        while inside is not None and inside._entered is not self:
+            inside = inside._before
+        if inside is not None:
+            current_agent.set(inside._before)
 
     async def __aenter__(self) -> None:
         self.__enter__()
@@ -138,13 +152,20 @@ class AgentScope:
         self.__exit__(et, e, tb)
 
     def __call__(self, fn: F, /) -> F:
+        """As a decorator on ``def`` or ``async def``."""
         from investigation_sdk.recording.wrapping import in_scope
 
         return in_scope(fn, lambda: AgentScope(self.name, self.version, self.model))
 
 
 def agent(name: str, *, version: str | None = None, model: str | None = None) -> AgentScope:
-    """Name the agent of the tools inside that name none themselves: ``with agent("triage", model="x"):``."""
+    """Name the agent of the tools inside that name none themselves.
+
+    Args:
+        name: Of the agent, recorded with each call: ``with agent("triage", model="x"):``.
+        version: Of the agent.
+        model: That it asks.
+    """
     return AgentScope(name, version, model)
 
 
@@ -164,9 +185,17 @@ def propagate(fn: Callable[P, R], /) -> Callable[P, R]:
     """Bind `fn` to the context of now, for threads and executors, which do not inherit it.
 
     The context is captured here, at this call, and copied for each call of the result, so that many threads may
-    run it at the same time.
+    run it at the same time. What an ``async def`` awaits runs in that context too.
     """
     captured = contextvars.copy_context()
+    if inspect.iscoroutinefunction(fn):
+        coroutine_function: Any = fn
+
+        @functools.wraps(fn)
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            return await asyncio.create_task(coroutine_function(*args, **kwargs), context=captured.copy())
+
+        return cast("Callable[P, R]", run)
 
     @functools.wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -24,15 +24,14 @@ from investigation_sdk.errors import (
     NotRecorded,
 )
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.capture import ToolSpec, describe_error, is_interrupt
-from investigation_sdk.recording.context import Frame, ToolCall, current_agent
+from investigation_sdk.recording.capture import MASKED, ToolSpec, describe_error, is_interrupt
+from investigation_sdk.recording.context import Frame, ToolCall, current_agent, current_frame
+from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.settings import Durability
-from investigation_sdk.storage.codec import Json
-
-
 if TYPE_CHECKING:
     from investigation_sdk.recording.run import InvestigationContext
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -69,8 +68,17 @@ class Driver:
     """
 
     __slots__ = (
-        "attempt", "closed", "context", "finished", "options", "owner_token", "recorder", "session", "synchronous",
-        "token", "strict",
+        "attempt",
+        "closed",
+        "context",
+        "finished",
+        "options",
+        "owner_token",
+        "recorder",
+        "session",
+        "strict",
+        "synchronous",
+        "token",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, session: Session, options: Options, *, finished: bool = False) -> None:
@@ -96,10 +104,7 @@ class Driver:
         """Whether a call may not just begin: something stops it, or too much is queued."""
         session = self.session
         return (
-            session.stop is not None
-            or session.down is not None
-            or self.finished
-            or session.queued_events > MAX_QUEUED
+            session.stop is not None or session.down is not None or self.finished or session.queued_events > MAX_QUEUED
         )
 
     def ready(self) -> Step[None]:
@@ -151,8 +156,6 @@ class Driver:
                 entry = self.recorder.submit(self.session, command)
                 yield from self.wait_for(entry)
             except InvestigationPaused:
-                if self.session.stop is None:
-                    raise
                 continue
             except (InvestigationCancelled, LeaseLost, BackendUnavailable) as error:
                 raise self.interrupt(error) from error
@@ -171,11 +174,11 @@ class Driver:
 
     def append(self, event_type: str, data: dict[str, Any]) -> Entry:
         """Append an event that says something, without waiting."""
-        return self.fact(Event(uuid7(), event_type, data, now_us(), parent_call=_inside()), lazy=True)
+        return self.fact(Event(uuid7(), event_type, data, now_us(), parent_call=inside()), lazy=True)
 
     def warn(self, kind: str, messages: Sequence[str], **more: Any) -> None:
         """Record that something could not be recorded as it was."""
-        for message in messages[:5]:
+        for message in messages:
             self.append("recorder.warning", {"kind": kind, "message": message, **more})
 
     # ---- calls
@@ -183,14 +186,14 @@ class Driver:
     def begin(self, frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Capture a call and make its ``tool.started`` event; not submitted yet."""
         arguments = spec.arguments(args, kwargs)
-        input, digest, warnings = spec.input(arguments, self.options.max_inline_bytes)
+        given, digest, warnings = spec.input(arguments, self.options.max_inline_bytes)
         time = now_us()
         same, same_text = spec.described(current_agent.get())
         phase = frame.phase_id
-        data = {**same, "phase": phase, "started_at": time, "input": input}
+        data = {**same, "phase": phase, "started_at": time, "input": given}
         rest = "" if digest is None else f',"digest":"{digest}"'
         where = "" if phase is None else f',"phase":"{phase}"'
-        text = f'{{{same_text}{where},"started_at":{time},"input":{input}{rest}}}'
+        text = f'{{{same_text}{where},"started_at":{time},"input":{given}{rest}}}'
         outer = frame.call
         id = uuid7()
         started = Event(id, "tool.started", data, time, text=text, parent_call=None if outer is None else outer.id)
@@ -233,12 +236,15 @@ class Driver:
             self.warn("output", warnings, call=call.started.id, tool=spec.name)
         return self._close(call, "tool.completed", data, time, text)
 
-    def complete_items(self, call: Call, items: Json) -> Entry | None:
+    def complete_items(self, call: Call, items: Items) -> Entry | None:
         """The body was a generator that gave `items`; what to wait for."""
         data, time = self._ended(call)
-        data["output"] = call.spec.mask(items)
+        masked = call.spec.masks_result
+        data["output"] = MASKED if masked else items.text()
         if call.tool.summary is not None:
             data["summary"] = call.tool.summary
+        if items.warnings and not masked:
+            self.warn("output", tuple(items.warnings), call=call.started.id, tool=call.spec.name)
         return self._close(call, "tool.completed", data, time)
 
     def fail(self, call: Call, error: BaseException) -> Entry | None:
@@ -307,9 +313,8 @@ _ALWAYS: Final = 4
 _CANCELLED: Final = frozenset({"CancelledError", "Cancelled"})
 
 
-def _inside() -> str | None:
-    from investigation_sdk.recording.context import current_frame
-
+def inside() -> str | None:
+    """The id of the call that this code runs inside of."""
     frame = current_frame.get()
     return None if frame is None or frame.call is None else frame.call.id
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
+from investigation_sdk.recording.capture import encode_within
 from investigation_sdk.storage.codec import Json, encode
 
 
@@ -12,30 +13,47 @@ class Items:
 
     Args:
         limit: Bytes of JSON up to which items are kept.
+
+    Attributes:
+        count: Of all items.
+        warnings: What could not be recorded as it was, each kind once.
     """
 
-    __slots__ = ("_kept", "_room", "count")
+    __slots__ = ("_exhausted", "_kept", "_limit", "_room", "_value", "count", "warnings")
 
     def __init__(self, limit: int) -> None:
-        self._room = limit
+        self._limit = self._room = limit
         self._kept: list[str] = []
+        self._exhausted = False
+        self._value: Json | None = None
         self.count = 0
+        self.warnings: dict[str, None] = {}
 
     def add(self, item: Any) -> None:
         """One more item."""
         self.count += 1
         if self._room <= 0:
             return
-        text = encode(item).text
-        self._room -= len(text)
+        encoded = encode(item)
+        self._room -= len(encoded.text.encode())
         if self._room > 0:
-            self._kept.append(text)
+            self._kept.append(encoded.text)
+            self.warnings.update(dict.fromkeys(encoded.warnings))
         else:
             self._room = 0
 
-    def text(self, value: Any, *, exhausted: bool) -> Json:
+    def end(self, value: Any = None, *, exhausted: bool) -> Self:
+        """It gives no more: because it has no more, and returned `value`, or because nobody wants more."""
+        self._exhausted = exhausted
+        if value is not None:
+            encoded, warnings = encode_within(value, self._limit)
+            self._value = encoded.text
+            self.warnings.update(dict.fromkeys(warnings))
+        return self
+
+    def text(self) -> Json:
         """``{"count", "exhausted", "items"}``, with ``value`` where the generator returned one."""
-        more = "" if value is None else f',"value":{encode(value).text}'
+        more = "" if self._value is None else f',"value":{self._value}'
         items = ",".join(self._kept)
-        end = "true" if exhausted else "false"
+        end = "true" if self._exhausted else "false"
         return Json(f'{{"count":{self.count},"exhausted":{end},"items":[{items}]{more}}}')

@@ -6,6 +6,7 @@ variable lives across a ``yield``, where another task may go on.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Final
@@ -116,9 +117,9 @@ def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> C
         driver = frame.driver
         recorded = block(_open(frame, spec, args, kwargs), driver.recorder.io)
         items = Items(driver.options.max_inline_bytes)
-        body = fn(*args, **kwargs)
-        step: Callable[[], Any] = functools.partial(next, body)
         try:
+            body = fn(*args, **kwargs)
+            step: Callable[[], Any] = functools.partial(next, body)
             while True:
                 item = _inside(recorded, step)
                 items.add(item)
@@ -130,10 +131,10 @@ def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> C
                 except BaseException as thrown:
                     step = functools.partial(body.throw, thrown)
         except StopIteration as end:
-            _close(driver, recorded, driver.complete_items, items.text(end.value, exhausted=True))
+            _close(driver, recorded, driver.complete_items, items.end(end.value, exhausted=True))
             return end.value
         except GeneratorExit:
-            _close(driver, recorded, driver.complete_items, items.text(None, exhausted=False))
+            _given_up(recorded, items)
             raise
         except BaseException as error:
             _close(driver, recorded, driver.fail, error)
@@ -152,14 +153,30 @@ def _inside(call: Call, step: Callable[[], Any]) -> Any:
         current_frame.set(before)
 
 
+def _given_up(call: Call, items: Items) -> None:
+    """Record that a generator was closed before its end, without waiting.
+
+    The garbage collector may be who closes it: on any thread, the store's own included, and while that thread
+    holds the session's lock, in the middle of numbering another event.
+    """
+    driver = call.frame.driver
+    lock: Any = driver.session.lock
+    items.end(exhausted=False)
+    with contextlib.suppress(InvestigationError):
+        if lock._is_owned():
+            driver.recorder.loop.call_soon_threadsafe(driver.complete_items, call, items)
+        else:
+            driver.complete_items(call, items)
+
+
 def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         frame = current_frame.get()
         recorded = None if frame is None else await go(_open(frame, spec, args, kwargs), frame.driver.recorder.io)
         items = Items(0 if frame is None else frame.driver.options.max_inline_bytes)
-        body = fn(*args, **kwargs)
-        step: Callable[[], Awaitable[Any]] = body.__anext__
         try:
+            body = fn(*args, **kwargs)
+            step: Callable[[], Awaitable[Any]] = body.__anext__
             while True:
                 item = await _ainside(recorded, step)
                 items.add(item)
@@ -173,10 +190,10 @@ def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec
         except StopAsyncIteration:
             if recorded is not None:
                 driver = recorded.frame.driver
-                await _aclose(driver, recorded, driver.complete_items, items.text(None, exhausted=True))
+                await _aclose(driver, recorded, driver.complete_items, items.end(exhausted=True))
         except GeneratorExit:
-            if recorded is not None:  # aclose() may come from another task or the garbage collector: do not wait
-                recorded.frame.driver.complete_items(recorded, items.text(None, exhausted=False))
+            if recorded is not None:
+                _given_up(recorded, items)
             raise
         except BaseException as error:
             if recorded is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-
 import functools
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -13,7 +12,7 @@ from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import StartPhase
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import PhaseState
-from investigation_sdk.engine.session import Entry, json_text
+from investigation_sdk.engine.session import json_text
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, PayloadTooLarge
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.capture import describe_error
@@ -259,9 +258,8 @@ def _decorated(fn: F, make: Callable[[], _Phase | None], name: str) -> F:
                 return call(*args, **kwargs)
 
         return cast("F", dress(run, fn))
-    raise TypeError(
-        f"phase({name!r}) cannot decorate {name_of(fn)!r}, a {kind.replace('_', ' ')}; use `with phase({name!r}):` inside it"
-    )
+    what = f"{name_of(fn)!r}, a {kind.replace('_', ' ')}"
+    raise TypeError(f"phase({name!r}) cannot decorate {what}; use `with phase({name!r}):` inside it")
 
 
 def phase_of(
@@ -288,5 +286,3 @@ def phase(
         return None if frame is None else _Phase(frame.driver, name, weight, tools, input_data)
 
     return AnyPhaseScope(make, name)
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Append, Ask
@@ -94,9 +94,7 @@ class InvestigationContext:
     def usage(self) -> Usage:
         """Sums of what was reported, by tools and directly."""
         fold = self._driver.session.decided
-        return Usage(
-            tokens_used=fold.tokens_used, api_calls_made=fold.api_calls_made, cost_estimate=fold.cost_estimate
-        )
+        return Usage(tokens_used=fold.tokens_used, api_calls_made=fold.api_calls_made, cost_estimate=fold.cost_estimate)
 
     def record(self, event_type: str, data: Mapping[str, Any] | None = None) -> None:
         """Append an event of your own: ``record("fraud.hypothesis", {"text": "SIM swap"})``.
@@ -120,9 +118,7 @@ class InvestigationContext:
         """Declare phases that became known only now."""
         self._command(Event(uuid7(), "phase.planned", {"phases": plan_data(phases)}, now_us()))
 
-    def report(
-        self, *, tokens_used: int = 0, api_calls_made: int = 0, cost_estimate: Decimal | float = 0
-    ) -> None:
+    def report(self, *, tokens_used: int = 0, api_calls_made: int = 0, cost_estimate: Decimal | float = 0) -> None:
         """Usage outside any tool: the agent's own model calls. Adds to what was reported."""
         usage = add_usage(None, tokens_used, api_calls_made, cost_estimate)
         if usage:
@@ -217,4 +213,4 @@ class AsyncInvestigationRun(InvestigationContext):
 
 def _mapping(stored: Any) -> Mapping[str, Any]:
     value = None if stored is None else decode(json_text(stored))
-    return value if isinstance(value, dict) else {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Fail, Finish, Release
@@ -29,9 +29,9 @@ Open = Callable[[], Step[Driver]]
 class InvestigationScope:
     """An investigation for ``with`` and ``async with``; enter it once."""
 
-    def __init__(self, recorder: Recorder, open: Open) -> None:
+    def __init__(self, recorder: Recorder, opening: Open) -> None:
         self._recorder = recorder
-        self._open = open
+        self._open = opening
         self._driver: Driver | None = None
         self._before: Frame | None = None
 
@@ -129,7 +129,8 @@ def find_interrupt(error: BaseException | None) -> InvestigationInterrupt | None
     if isinstance(error, InvestigationInterrupt):
         return error
     if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        for inner in group.exceptions:
             found = find_interrupt(inner)
             if found is not None:
                 return found

@@ -10,35 +10,41 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-_lock = threading.Lock()
-_open = 0
-_ours = False
-
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def entered() -> None:
-    """One more block is open."""
-    global _open, _ours
-    with _lock:
-        _open += 1
-        if (
-            not _ours
-            and threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        ):
-            signal.signal(signal.SIGTERM, _terminate)
-            _ours = True
+class _Handler:
+    """Counts the blocks that are open, and whether the handler in place is ours."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = 0
+        self._ours = False
+
+    def entered(self) -> None:
+        """One more block is open."""
+        with self._lock:
+            self._open += 1
+            if not self._ours and _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                signal.signal(signal.SIGTERM, _terminate)
+                self._ours = True
+
+    def left(self) -> None:
+        """One block fewer is open."""
+        with self._lock:
+            self._open -= 1
+            if self._ours and self._open <= 0 and _in_main_thread():
+                if signal.getsignal(signal.SIGTERM) is _terminate:
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                self._ours = False
 
 
-def left() -> None:
-    """One block fewer is open."""
-    global _open, _ours
-    with _lock:
-        _open -= 1
-        if _ours and _open <= 0 and threading.current_thread() is threading.main_thread():
-            if signal.getsignal(signal.SIGTERM) is _terminate:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            _ours = False
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+_handler = _Handler()
+entered = _handler.entered
+left = _handler.left

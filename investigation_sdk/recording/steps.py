@@ -7,7 +7,7 @@ A *step* is a generator that yields what it has to wait for. :func:`block` runs 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 from investigation_sdk.engine.io_thread import IOThread
 from investigation_sdk.engine.waiting import Waiter
@@ -23,6 +23,10 @@ MakeWaiter: TypeAlias = "Callable[[bool], Waiter | None]"
 Step: TypeAlias = Generator["OnIO | MakeWaiter", Any, T]
 
 
+def _is_on_io(asked: OnIO | MakeWaiter) -> TypeGuard[OnIO]:
+    return isinstance(asked, Coroutine)
+
+
 def block(step: Step[T], io: IOThread) -> T:
     """Run a step, blocking this thread where it waits."""
     sent: Any = None
@@ -35,9 +39,9 @@ def block(step: Step[T], io: IOThread) -> T:
             return result
         sent = error = None
         try:
-            if isinstance(asked, Coroutine):
+            if _is_on_io(asked):
                 sent = io.call(asked)
-            elif (waiter := asked(True)) is not None:
+            elif (waiter := cast("MakeWaiter", asked)(True)) is not None:
                 waiter.wait()
         except BaseException as raised:
             error = raised
@@ -55,9 +59,9 @@ async def go(step: Step[T], io: IOThread) -> T:
             return result
         sent = error = None
         try:
-            if isinstance(asked, Coroutine):
+            if _is_on_io(asked):
                 sent = await io.acall(asked)
-            elif (waiter := asked(False)) is not None:
+            elif (waiter := cast("MakeWaiter", asked)(False)) is not None:
                 await waiter.wait_async()
         except BaseException as raised:
             error = raised

@@ -113,10 +113,14 @@ def _effect(effect: EffectName | None) -> Effect | None:
 
 _FRAMEWORKS: Final = (
     "langchain",
-    "agents",
+    "langchain_core",
+    "langchain_community",
+    "langgraph",
+    "llama_index",
+    "agents.tool",  # of OpenAI; many applications have a package `agents` of their own
     "pydantic_ai",
     "fastmcp",
-    "mcp",
+    "mcp.server",
     "crewai",
     "smolagents",
     "google.adk",
@@ -126,11 +130,11 @@ _FRAMEWORKS: Final = (
 
 def _refuse_tool_objects(f: Any) -> None:
     cls: type[Any] = type(f)
-    module = cls.__module__
-    foreign = any(module == m or module.startswith((m + ".", m + "_")) for m in _FRAMEWORKS)
+    bases = [base.__module__ for base in cls.__mro__]
+    foreign = any(module == m or module.startswith(m + ".") for module in bases for m in _FRAMEWORKS)
     if callable(f) and not (foreign and not inspect.isroutine(f)):
         return
-    what = f"a {module}.{cls.__qualname__}"
+    what = f"a {cls.__module__}.{cls.__qualname__}"
     if not foreign:
         raise TypeError(f"@tool goes on a function or another callable, not on {what}.")
     raise TypeError(

@@ -240,6 +240,8 @@ def _moment(value: datetime | time) -> dict[str, Any]:
     if value.tzinfo is not None:
         if value.utcoffset() is None:
             raise ValueError("a zone without an offset: would come back naive")
+        if type(value).fromisoformat(node["value"]).utcoffset() != value.utcoffset():
+            raise ValueError("an offset below a second: Python's own parser misreads it")
         zone = getattr(value.tzinfo, "key", None)
         if type(zone) is str:
             node["zone"] = shown(zone)

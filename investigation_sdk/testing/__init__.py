@@ -23,7 +23,7 @@ _HOMES = {
     "use_backend": "simulation",
 }
 
-__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["SimulatedCrash", "assert_state_path", "assert_tools_called", "crash_at", "use_backend"]
 
 
 def __getattr__(name: str) -> Any:

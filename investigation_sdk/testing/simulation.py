@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from investigation_sdk.domain.events import Event
@@ -18,13 +18,14 @@ class SimulatedCrash(BaseException):
 
 
 @contextlib.contextmanager
-def crash_at(point: str, *, nth: int = 1) -> Iterator[None]:
+def crash_at(point: str, *, nth: int = 1) -> Generator[None]:
     """Crash at the n-th event of a type, just before it is recorded: ``crash_at("tool.completed", nth=3)``.
 
     That investigation's block ends with SimulatedCrash. Nothing more of it is written, what was queued is lost,
     its lease is not given up, and its owner counts as dead, as after ``kill -9``.
 
     Args:
+        nth: Which of them, counted from 1.
         point: ``tool.started``, ``tool.completed``, ``tool.failed`` or ``tool.interrupted``.
 
     Raises:
@@ -55,7 +56,7 @@ def crash_at(point: str, *, nth: int = 1) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def use_backend(sdk: InvestigationSDK, url: str, **options: Any) -> Iterator[InvestigationSDK]:
+def use_backend(sdk: InvestigationSDK, url: str, **options: Any) -> Generator[InvestigationSDK]:
     """Point an application's module-level SDK at another store for a while: ``use_backend(sdk, "memory://")``.
 
     The other store is closed at the end; the SDK is as before.

@@ -383,11 +383,6 @@ def the_first_commit_replaces(patch: Patch) -> None:
     )
 
 
-def newer_rows_are_overwritten(patch: Patch) -> None:
-    for name in ("_RESTORE_PHASE", "_RESTORE_TOOL"):
-        patch.setattr(sqlite_write, name, getattr(sqlite_write, name).partition(" WHERE excluded")[0])
-
-
 IN_SQLITE = [
     (a_poison_fails_the_batch, "test_one_poison_among_fifty_that_append"),
     (a_poison_is_half_applied, "test_one_poison_among_fifty_that_create"),
@@ -396,7 +391,6 @@ IN_SQLITE = [
     (foreign_keys_are_off, "test_everything_goes"),
     (the_guard_has_no_head, "test_another_head_conflicts"),
     (the_first_commit_replaces, "test_creating_twice_conflicts"),
-    (newer_rows_are_overwritten, "test_older_rows_are_not_written"),
 ]
 
 

@@ -185,8 +185,10 @@ class Floor:
         self.connection = connect(path, isolation_level=None, check_same_thread=False)
         self.connection.executescript(
             """pragma journal_mode=wal; pragma synchronous=full;
-            create table events(inv blob, seq int, type text, payload text, hash blob, primary key(inv, seq)) without rowid;
-            create table calls(id blob primary key, inv blob, tool text, status text, input text, output text) without rowid"""
+            create table events(inv blob, seq int, type text, payload text, hash blob, primary key(inv, seq))
+                without rowid;
+            create table calls(id blob primary key, inv blob, tool text, status text, input text, output text)
+                without rowid"""
         )
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -222,9 +224,8 @@ class Floor:
         def event(call: str, kind: str, payload: Any) -> tuple[Any, ...]:
             nonlocal sequence, head
             sequence += 1
-            raw = self.encode(
-                {"id": call, "inv": inv.hex(), "seq": sequence, "type": kind, "tool": "noop", "payload": payload, "at": time_ns()}
-            )
+            head_of = {"id": call, "inv": inv.hex(), "seq": sequence, "type": kind, "tool": "noop", "at": time_ns()}
+            raw = self.encode({**head_of, "payload": payload})
             head = sha256(head + raw).digest()
             return inv, sequence, kind, raw.decode(), head
 

@@ -1,7 +1,9 @@
 """Measures what recording costs, beside a floor and public tools, interleaved in one run.
 
-Usage: run.py [--rounds N] [--only NAME …]. Prints medians of at least 7 interleaved rounds with their spread, and the
-median of the ratios within each round: only those are worth comparing between machines.
+Usage: python -m tests.benchmarks.run [--rounds N] [--only NAME …]
+
+Prints medians of at least 7 interleaved rounds with their spread, and the median of the ratios within each round:
+only those are worth comparing between machines.
 """
 
 from __future__ import annotations
@@ -21,11 +23,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import contestants as c  # noqa: E402
-import storage_cost  # noqa: E402
-import importing  # noqa: E402
+from tests.benchmarks import contestants as c
+from tests.benchmarks import importing, storage_cost
 
 Make = Callable[[], AbstractAsyncContextManager[c.Runner]]
 
@@ -81,11 +80,11 @@ async def measure(work: Work, rounds: int) -> dict[str, list[float]]:
             except ImportError as missing:
                 print(f"  {name}: left out, {missing.name} is not installed")
                 del times[name]
-        for name in runners:
-            await runners[name](max(100, work.calls // 5))
+        for runner in runners.values():
+            await runner(max(100, work.calls // 5))
         names = list(runners)
-        for round in range(rounds):
-            for name in names if round % 2 == 0 else reversed(names):
+        for turn in range(rounds):
+            for name in names if turn % 2 == 0 else reversed(names):
                 gc.collect()
                 started = time.perf_counter()
                 await runners[name](work.calls)
@@ -123,7 +122,8 @@ def machine() -> str:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores; {', '.join(found)}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{python}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores; {', '.join(found)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

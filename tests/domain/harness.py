@@ -175,7 +175,7 @@ def plain(fold: Fold, *, from_rows: bool = False) -> dict[str, Any]:
     values = {name: _value(name, getattr(fold, name)) for name in Fold.__slots__ if name not in _NOT_COMPARED}
     values["phases"] = [_phase(phase, from_rows) for phase in fold.phases.values()]
     if from_rows:
-        values["error_message"] = shorten(fold.error_message)
+        values["error_message"] = None if fold.error_message is None else shorten(fold.error_message)
         values["calls"] = {id: tool_row(fold.id, call, None, json_text) for id, call in fold.calls.items()}
     else:
         values["calls"] = {id: _event(call) for id, call in fold.calls.items()}

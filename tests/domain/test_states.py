@@ -83,7 +83,7 @@ def cells() -> list[tuple[S, Verb, Way]]:
 
 
 def test_states_are_the_seeds():
-    assert [s.value for s in InvestigationState] == list(LEGAL)
+    assert {s.value for s in InvestigationState} == set(LEGAL)
     assert [s.value for s in PhaseState] == ["pending", "running", "completed", "failed", "skipped"]
     assert [s.value for s in ToolState] == ["running", "completed", "failed", "interrupted", "unknown"]
 
@@ -104,7 +104,7 @@ def test_tables_cannot_be_changed():
 def test_the_designs_table_is_whole():
     verbs = ["open", "pause", "cancel", "retry", "resume", "end_well", "end_with_error"]
     assert [verb.value for verb in Verb] == verbs
-    assert [(state, verb) for state, verb, _ in cells()] == list(itertools.product(S, Verb))
+    assert [(state, verb) for state, verb, _ in cells()] == list(itertools.product(LEGAL, Verb))
     assert set(WAYS) == set(S)
     assert all(set(ways) == set(Verb) for ways in WAYS.values())
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from investigation_backends.memory import MemoryStore
-from investigation_sdk.domain.commands import Append, Fact, Fail, Finish, Release, StartPhase, Submission
+from investigation_sdk.domain.commands import Append, Claim, Fact, Fail, Finish, Release, StartPhase, Submission
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold, Phase
 from investigation_sdk.domain.project import investigation_row, phase_row, tool_row
@@ -94,6 +94,8 @@ class Log:
             late = isinstance(submission, Finish) and before.status is InvestigationState.CANCELLED
             driving = before.token == submission.token and before.owner == owner
             require(late or driving, f"a stale owner's {submission} was carried out")
+        elif isinstance(submission, Claim):
+            require(submission.id in self.positions, f"{submission} is not in the log as itself")
         elif isinstance(submission, Finish | Fail | Release):
             require(self.fold.token != submission.token, f"{submission} did not end the ownership")
         return after

@@ -141,8 +141,6 @@ class World:
 
     def _transport(self, hand: Hand) -> None:
         if hand.conflict:
-            if self.pick(4) == 0:
-                self.backend.intruder = lambda: self._intrude(hand)
             self.mend(hand)
         elif hand.commit is None:
             hand.commit = hand.session.seal()
@@ -216,7 +214,6 @@ class World:
 
     def drain(self) -> None:
         """Until nothing is on its way any more."""
-        self.backend.intruder = None
         for hand in self.all_hands():
             self.arrive(hand)
         for hand in self.all_hands():
@@ -343,7 +340,10 @@ class World:
         now = self._now(hand)
         action = self.pick(10)
         if action < 2:
+            if self.pick(2):
+                self.backend.intruder = lambda: self._intrude(hand)
             self.refresh(hand)
+            self.backend.intruder = None
         elif action < 5:
             verb = self.choose(_VERBS)
             self.submit(hand, Ask(time=now, actor=self._mark(), verb=verb, reason="because"))

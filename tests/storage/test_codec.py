@@ -121,7 +121,7 @@ any_text = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(
         "\x7f",
     ]
 )
-offsets = st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone)
+offsets = st.integers(-86_399, 86_399).map(lambda seconds: timezone(timedelta(seconds=seconds)))
 zones = st.none() | offsets | st.just(UTC)
 scalars = (
     st.none()
@@ -277,6 +277,15 @@ def test_a_zone_is_stored_as_its_offset_with_its_name_for_people():
 
 def test_a_time_in_a_zone_without_an_offset_does_not_come_back_naive():
     assert decode(lost(time(1, tzinfo=ZoneInfo("Europe/Berlin"))).text).type == "repr"
+
+
+@pytest.mark.parametrize("microseconds", [1, 999_999, 1_000_001, -1, -1_000_001])
+def test_an_offset_below_a_second_comes_back_exactly_or_is_said_to_be_lost(microseconds):
+    zone = timezone(timedelta(microseconds=microseconds))
+    for value in (datetime(2026, 1, 1, tzinfo=zone), time(1, tzinfo=zone)):
+        encoded = encode(value)
+        back = decode(encoded.text)
+        assert same(back, value) if encoded.rebuildable else back.type == "repr"
 
 
 def test_a_zone_that_raises_ends_in_a_repr():

@@ -126,13 +126,15 @@ class ProcessTests(ContractBase):
         case = Case()
         await case.apply(store.a)
         mine = 0
-        async with _another_process(store, "append", case.id, "25") as one:
-            async with _another_process(store, "append", case.id, "25") as two:
-                async with asyncio.TaskGroup() as tasks:
-                    answers = [tasks.create_task(_answer(process)) for process in (one, two)]
-                    while not all(answer.done() for answer in answers):
-                        await append_with_retries(store.a, case.id, 1, "here")
-                        mine += 1
+        async with (
+            _another_process(store, "append", case.id, "25") as one,
+            _another_process(store, "append", case.id, "25") as two,
+            asyncio.TaskGroup() as tasks,
+        ):
+            answers = [tasks.create_task(_answer(process)) for process in (one, two)]
+            while not all(answer.done() for answer in answers):
+                await append_with_retries(store.a, case.id, 1, "here")
+                mine += 1
         assert await store.version(case) == 1 + 50 + mine
 
 
