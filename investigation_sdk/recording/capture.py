@@ -86,8 +86,8 @@ class ToolSpec:
 
     def _check_names(self, option: str, names: Sequence[str], *more: str) -> None:
         if isinstance(names, str):
-            raise ValueError(
-                f"@tool({option}={names!r}) of {self.name!r} is one text, not a list of names: {option}=[{names!r}]"
+            raise ValueError(  # noqa: TRY004 - as for any other mistyped option
+                f"@tool({option}={names!r}) of {self.name!r} must be a list of names: {option}=[{names!r}]"
             )
         known = self.signature.parameters
         if self.keywords is not None:
@@ -171,7 +171,7 @@ class ToolSpec:
         try:
             identity = self._identity(arguments, encoded)
         except Exception as error:  # of the user's function
-            warnings = (*warnings, f"identity= of {self.name} failed with {type(error).__name__}; the call has no digest")
+            warnings = (*warnings, f"identity= of {self.name} failed with {type(error).__name__}; there is no digest")
             identity = None
         if not (self.masked or self.sensitive):
             return encoded.text, identity if identity is None else digest(identity), warnings

@@ -29,6 +29,7 @@ from investigation_sdk.recording.context import Frame, ToolCall, current_agent, 
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.settings import Durability
+
 if TYPE_CHECKING:
     from investigation_sdk.recording.run import InvestigationContext
 
@@ -125,8 +126,7 @@ class Driver:
             InvestigationInterrupt: it must not go on.
         """
         session = self.session
-        if self.finished:
-            raise InvestigationInterrupt(self._is_finished())
+        self.check_not_finished()
         while not self.closed:
             stop = session.stop
             if stop is None:
@@ -138,14 +138,21 @@ class Driver:
                 raise InvestigationInterrupt(stop)
             yield lambda blocking: self.recorder.watch(session, blocking=blocking)
 
-    def _is_finished(self) -> InvestigationFinished:
-        context = self.context
-        return InvestigationFinished(
+    def check_not_finished(self) -> None:
+        """Nothing new runs in an investigation that was finished when its block was entered.
+
+        Raises:
+            InvestigationInterrupt: it was.
+        """
+        if not self.finished:
+            return
+        finished = InvestigationFinished(
             f"Investigation {self.session.id} is finished; nothing new can run in it. Look at `.finished` and "
             "return `.result`, or open a new one with on_finished='new'.",
-            result=context.result,
+            result=self.context.result,
             investigation_id=self.session.id,
         )
+        raise InvestigationInterrupt(finished)
 
     def command(self, command: Any) -> Step[Entry]:
         """Submit a command of the owner's and wait until it is durable; where it is refused because of a pause,
@@ -172,9 +179,14 @@ class Driver:
         event.attempt = self.attempt
         return self.recorder.submit(self.session, Fact(event, self.token), lazy=lazy)
 
+    def inside(self) -> str | None:
+        """The id of the call of this investigation that this code runs inside of."""
+        frame = current_frame.get()
+        return None if frame is None or frame.call is None or frame.driver is not self else frame.call.id
+
     def append(self, event_type: str, data: dict[str, Any]) -> Entry:
         """Append an event that says something, without waiting."""
-        return self.fact(Event(uuid7(), event_type, data, now_us(), parent_call=inside()), lazy=True)
+        return self.fact(Event(uuid7(), event_type, data, now_us(), parent_call=self.inside()), lazy=True)
 
     def warn(self, kind: str, messages: Sequence[str], **more: Any) -> None:
         """Record that something could not be recorded as it was."""
@@ -311,12 +323,6 @@ _ALWAYS: Final = 4
 """Members that every ``tool.completed`` has: call, completed_at, duration_ms, output."""
 
 _CANCELLED: Final = frozenset({"CancelledError", "Cancelled"})
-
-
-def inside() -> str | None:
-    """The id of the call that this code runs inside of."""
-    frame = current_frame.get()
-    return None if frame is None or frame.call is None else frame.call.id
 
 
 def _refused_while_down(investigation_id: str, down: BackendUnavailable) -> NotRecorded:

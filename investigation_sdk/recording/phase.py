@@ -13,9 +13,9 @@ from investigation_sdk.domain.commands import StartPhase
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import PhaseState
 from investigation_sdk.engine.session import json_text
-from investigation_sdk.errors import BackendUnavailable, InvestigationError, PayloadTooLarge
+from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.capture import describe_error
+from investigation_sdk.recording.capture import describe_error, encode_within
 from investigation_sdk.recording.context import Frame, current_frame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.steps import Step, block, go
@@ -72,6 +72,8 @@ class _Phase:
     def __init__(self, driver: Driver, name: str, weight: float, tools: Sequence[Any], input_data: Any) -> None:
         if not name:
             raise ValueError("a phase needs a name")
+        if not weight > 0:
+            raise ValueError(f"the weight of phase {name!r} is {weight}; it must be greater than 0")
         self.driver = driver
         self.name = name
         self.weight = weight
@@ -86,32 +88,46 @@ class _Phase:
             run.completed_before = True
             if known.output is not None:
                 run.previous_output = decode(json_text(known.output))
-        yield from driver.command(self._start_command())
+        command, warnings = self._start_command()
+        yield from driver.command(command)
+        driver.warn("input", warnings, phase=self.name)
+        self._warn_of_nesting()
         phase = driver.session.decided.phases[self.name]
         run.id = phase.id
         run._begun = monotonic_ns()  # pyright: ignore[reportPrivateUsage]
         self._enter_frame(phase.id)
         return run
 
-    def _start_command(self) -> StartPhase:
+    def _start_command(self) -> tuple[StartPhase, Sequence[str]]:
         time = now_us()
         data: dict[str, Any] = {"id": uuid7(), "name": self.name, "started_at": time}
         if self.weight != 1:
             data["weight"] = self.weight
         if self.tools:
             data["tools"] = self.tools
+        warnings: Sequence[str] = ()
         if self.input_data is not None:
-            data["input"] = encode(self.input_data, max_bytes=self.driver.options.max_inline_bytes).text
-        around = current_frame.get()
-        if around is not None and around.driver is self.driver and around.phase_name is not None:
-            data["inside"] = around.phase_name
+            encoded = encode(self.input_data, max_bytes=self.driver.options.max_inline_bytes)
+            data["input"], warnings = encoded.text, encoded.warnings
+        around = self._around()
+        if around is not None:
+            data["inside"] = around
+        event = Event(uuid7(), "phase.started", data, time, parent_call=self.driver.inside())
+        return StartPhase(time=time, token=self.driver.token, event=event), warnings
+
+    def _around(self) -> str | None:
+        """The phase inside of which this one is entered."""
+        frame = current_frame.get()
+        return frame.phase_name if frame is not None and frame.driver is self.driver else None
+
+    def _warn_of_nesting(self) -> None:
+        around = self._around()
+        if around is not None:
             message = (
-                f"Phase {self.name!r} was entered inside phase {around.phase_name!r}. Phases are flat: both are "
+                f"Phase {self.name!r} was entered inside phase {around!r}. Phases are flat: both are "
                 "recorded side by side, and the inner one's time counts in the outer one's too."
             )
             self.driver.warn("nested_phase", (message,), phase=self.name)
-        event = Event(uuid7(), "phase.started", data, time, parent_call=_call_id(around))
-        return StartPhase(time=time, token=self.driver.token, event=event)
 
     def _enter_frame(self, phase_id: str) -> None:
         self.before = current_frame.get()
@@ -144,14 +160,12 @@ class _Phase:
             data = {"id": run.id, "name": self.name, "kind": type(error).__name__}
         if run._output is not _UNSET and event_type != "phase.interrupted":  # pyright: ignore[reportPrivateUsage]
             data["output"] = self._output(run)
-        return Event(uuid7(), event_type, data, time, parent_call=_call_id(self.before))
+        return Event(uuid7(), event_type, data, time, parent_call=self.driver.inside())
 
     def _output(self, run: PhaseRun) -> Json:
-        try:
-            return encode(run.output_data, max_bytes=self.driver.options.max_inline_bytes).text
-        except PayloadTooLarge as error:
-            self.driver.warn("output", (str(error),), phase=self.name)
-            return encode(None).text
+        encoded, warnings = encode_within(run.output_data, self.driver.options.max_inline_bytes)
+        self.driver.warn("output", warnings, phase=self.name)
+        return encoded.text
 
 
 def _unavailable(driver: Driver, name: str, error: InvestigationError) -> InvestigationError:
@@ -160,10 +174,6 @@ def _unavailable(driver: Driver, name: str, error: InvestigationError) -> Invest
             f"The end of phase {name!r} is queued, but not durable yet: {error}", investigation_id=driver.session.id
         )
     return error
-
-
-def _call_id(frame: Frame | None) -> str | None:
-    return None if frame is None or frame.call is None else frame.call.id
 
 
 def tool_name(fn: Any) -> str:

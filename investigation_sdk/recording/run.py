@@ -10,11 +10,12 @@ from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Append, Ask
 from investigation_sdk.domain.events import Event, check_custom_type
 from investigation_sdk.domain.records import PhasePlan, Usage
-from investigation_sdk.domain.states import InvestigationState, Verb
+from investigation_sdk.domain.states import InvestigationState, PhaseState, Verb
 from investigation_sdk.engine.creation import plan_data
 from investigation_sdk.engine.session import json_text
-from investigation_sdk.errors import InvestigationError, InvestigationInterrupt, PayloadTooLarge
+from investigation_sdk.errors import BackendUnavailable, InvestigationError, PhaseError
 from investigation_sdk.ids import uuid7
+from investigation_sdk.recording.capture import encode_within
 from investigation_sdk.recording.context import add_usage
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.phase import AsyncPhaseScope, PhaseScope, phase_of
@@ -105,12 +106,26 @@ class InvestigationContext:
         """
         check_custom_type(event_type)
         encoded = encode(dict(data or {}), max_bytes=self._driver.options.max_inline_bytes)
-        event = Event(uuid7(), event_type, {}, now_us(), text=encoded.text)
+        event = Event(uuid7(), event_type, {}, now_us(), text=encoded.text, parent_call=self._driver.inside())
         self._append(event)
         self._driver.warn("data", encoded.warnings, event=event.id, event_type=event_type)
 
     def skip_phase(self, name: str, reason: str | None = None) -> None:
-        """Say that a phase is not needed; it counts as done."""
+        """Say that a phase is not needed; it counts as done.
+
+        Raises:
+            PhaseError: it is open, or was completed in this attempt.
+        """
+        known = self._driver.session.decided.phases.get(name)
+        if known is not None and (
+            known.status is PhaseState.RUNNING
+            or (known.status is PhaseState.COMPLETED and known.attempt == self._driver.attempt)
+        ):
+            raise PhaseError(
+                f"Phase {name!r} of investigation {self.id} is {known.status.value} and cannot be skipped any more.",
+                phase_name=name,
+                investigation_id=self.id,
+            )
         data = {"id": uuid7(), "name": name, **({} if reason is None else {"reason": reason})}
         self._command(Event(uuid7(), "phase.skipped", data, now_us()))
 
@@ -122,15 +137,15 @@ class InvestigationContext:
         """Usage outside any tool: the agent's own model calls. Adds to what was reported."""
         usage = add_usage(None, tokens_used, api_calls_made, cost_estimate)
         if usage:
-            self._append(Event(uuid7(), "usage.reported", {"usage": usage}, now_us()))
+            self._append(Event(uuid7(), "usage.reported", {"usage": usage}, now_us(), parent_call=self._driver.inside()))
 
     def _append(self, event: Event) -> None:
-        if self._driver.finished:
-            raise InvestigationInterrupt(self._driver._is_finished())  # pyright: ignore[reportPrivateUsage]
+        self._driver.check_not_finished()
         self._driver.fact(event, lazy=True)
 
     def _command(self, event: Event) -> None:
         driver = self._driver
+        driver.check_not_finished()
         try:
             driver.recorder.submit(driver.session, Append(time=event.time, token=driver.token, event=event), lazy=True)
         except InvestigationError as error:
@@ -139,24 +154,27 @@ class InvestigationContext:
     # ---- steps of both faces
 
     def _checkpoint(self, data: Any) -> Step[None]:
-        text = encode(data, max_bytes=self._driver.options.max_inline_bytes).text
-        event = Event(uuid7(), "checkpoint.saved", {"data": text}, now_us())
+        encoded = encode(data, max_bytes=self._driver.options.max_inline_bytes)
+        event = Event(uuid7(), "checkpoint.saved", {"data": encoded.text}, now_us(), parent_call=self._driver.inside())
         yield from self._driver.command(Append(time=event.time, token=self._driver.token, event=event))
+        self._driver.warn("checkpoint", encoded.warnings)
 
     def _ask(self, verb: Verb, reason: str | None) -> Step[None]:
         driver = self._driver
-        entry = driver.recorder.submit(driver.session, Ask(time=now_us(), verb=verb, reason=reason))
-        yield from driver.wait_for(entry)
+        driver.check_not_finished()
+        try:
+            entry = driver.recorder.submit(driver.session, Ask(time=now_us(), verb=verb, reason=reason))
+            yield from driver.wait_for(entry)
+        except BackendUnavailable as down:
+            raise driver.interrupt(down) from down
         yield from driver.boundary()
 
     def _encoded_result(self) -> Any:
         if self._result is _UNSET:
             return None
-        try:
-            return encode(self._result, max_bytes=self._driver.options.max_inline_bytes).text
-        except PayloadTooLarge as error:
-            self._driver.warn("result", (str(error),))
-            return None
+        encoded, warnings = encode_within(self._result, self._driver.options.max_inline_bytes)
+        self._driver.warn("result", warnings)
+        return encoded.text
 
 
 class InvestigationRun(InvestigationContext):

@@ -74,27 +74,32 @@ class InvestigationScope:
     def _leave(self, driver: Driver, error: BaseException | None) -> Step[None]:
         self._driver = None
         current_frame.set(self._before)
-        signals.left()
-        session = driver.session
-        if session.abandoned:
-            return
         stopped = find_interrupt(error)
-        if driver.finished:
-            if stopped is not None:
-                raise stopped.error from error
-            return
-        failure = yield from self._end(driver, error, stopped)
-        driver.closed = True
-        cancelled = error is None and driver.state is InvestigationState.CANCELLED
-        yield self._recorder.let_go(session)
+        failure = None
+        try:
+            if not driver.finished and not driver.session.abandoned:
+                failure = yield from self._ended(driver, error, stopped)
+        finally:
+            signals.left()
         if stopped is not None:
             raise stopped.error from error
         if failure is not None and error is None:
             raise failure
-        if cancelled:
-            raise InvestigationCancelled(
-                f"Investigation {session.id} was cancelled while it ran.", investigation_id=session.id
-            )
+
+    def _ended(
+        self, driver: Driver, error: BaseException | None, stopped: InvestigationInterrupt | None
+    ) -> Step[InvestigationError | None]:
+        """Record the end and let go, even where the wait for it is broken off; what the block is to end with."""
+        session = driver.session
+        try:
+            failure = yield from self._end(driver, error, stopped)
+            if failure is None and driver.state is InvestigationState.CANCELLED:
+                message = f"Investigation {session.id} was cancelled while it ran."
+                failure = InvestigationCancelled(message, investigation_id=session.id)
+            return failure
+        finally:
+            driver.closed = True
+            yield self._recorder.let_go(session)
 
     def _end(
         self, driver: Driver, error: BaseException | None, stopped: InvestigationInterrupt | None

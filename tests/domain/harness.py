@@ -134,7 +134,9 @@ class World:
         return self.submit(Transition(time=self.time, new_state=state))
 
     def start_phase(self, name: str, token: str | None, **data: Any) -> list[Event]:
-        event = Event(uuid7(), "phase.started", {"id": uuid7(), "name": name, "started_at": self.time, **data}, self.time)
+        event = Event(
+            uuid7(), "phase.started", {"id": uuid7(), "name": name, "started_at": self.time, **data}, self.time
+        )
         return self.submit(StartPhase(time=self.time, token=token, event=event))
 
     def fact(self, type: str, data: dict[str, Any], token: str | None, started: Event | None = None) -> Event:
