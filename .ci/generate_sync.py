@@ -47,7 +47,7 @@ def blocking(method: ast.AsyncFunctionDef) -> ast.FunctionDef:
     body = f"iterate({call(method)}, self._recorder.io)" if streams else f"self._recorder.io.call({call(method)})"
     name = "close" if method.name == "aclose" else method.name
     if name == "close":
-        body = "self._recorder.close()"
+        body = "self._target.__exit__(None, None, None)"
     returned = returns.replace("AsyncIterator", "Iterator")
     source = f"def {name}({ast.unparse(method.args)}) -> {returned}:\n    return {body}"
     made = ast.parse(source).body[0]

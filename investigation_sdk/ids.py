@@ -8,10 +8,20 @@ import os
 import random
 import time
 import uuid
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 Id: TypeAlias = str | uuid.UUID
 """Ids as users may give them."""
+
+
+class HasId(Protocol):
+    """Whatever carries an id: a live investigation, a record."""
+
+    @property
+    def id(self) -> str:
+        """Canonical text."""
+        ...
+
 
 _random = random.Random()
 os.register_at_fork(after_in_child=_random.seed)

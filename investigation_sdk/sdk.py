@@ -21,15 +21,14 @@ from investigation_sdk.domain.records import (
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
 from investigation_sdk.engine import queries
 from investigation_sdk.engine.creation import creation_data
-from investigation_sdk.engine.queries import When, check_limit, created_between, equals
-from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.queries import When, check_limit, created_between, equals, in_states
+from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
 from investigation_sdk.errors import ConfigurationError
-from investigation_sdk.ids import Id, canonical
+from investigation_sdk.ids import HasId, Id, canonical
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.context import current_frame
 from investigation_sdk.recording.driver import Options
-from investigation_sdk.recording.run import InvestigationContext
 from investigation_sdk.recording.scope import InvestigationScope
 from investigation_sdk.settings import Durability
 from investigation_sdk.storage.backend import Backend
@@ -108,6 +107,8 @@ class InvestigationSDK:
         return self
 
     def __exit__(self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /) -> None:
+        self._recorder.flush(EXIT_SECONDS)
+        self.service._hooks.drain()  # pyright: ignore[reportPrivateUsage]
         self._recorder.close()
 
     async def __aenter__(self) -> Self:
@@ -138,9 +139,8 @@ class InvestigationSDK:
         phases: Sequence[str | PhasePlan] = (),
         configuration: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
-        parent: Id | InvestigationContext | None = None,
+        parent: Id | HasId | None = None,
         on_finished: Literal["return", "new", "error"] = "return",
-        wait: timedelta | None = None,
     ) -> InvestigationScope:
         """Create an investigation and drive it, for ``with`` and ``async with``.
 
@@ -158,7 +158,6 @@ class InvestigationSDK:
             metadata: What else is worth keeping.
             parent: The investigation that it belongs to.
             on_finished: What to do where the key names one that is completed.
-            wait: How long to wait for another owner; one lease by default.
 
         Raises:
             ValueError: on calling: an empty subject, type or key, or two phases of one name.
@@ -180,9 +179,7 @@ class InvestigationSDK:
         recorder, options = self._recorder, self._options
         return InvestigationScope(recorder, lambda: entering.create(recorder, options, data, on_finished))
 
-    def _parent(self, parent: Id | InvestigationContext | None) -> Id | None:
-        if isinstance(parent, InvestigationContext):
-            return parent.id
+    def _parent(self, parent: Id | HasId | None) -> Id | HasId | None:
         frame = current_frame.get()
         if parent is None and frame is not None and frame.driver.recorder is self._recorder:
             return frame.driver.session.id
@@ -236,7 +233,7 @@ class InvestigationSDK:
         wheres = [
             *created_between(since, until),
             *equals("investigation_type", investigation_type),
-            *equals("status", status),
+            *in_states("status", InvestigationState, status),
             *equals("user_id", user_id),
         ]
         if self._options.tenant:
@@ -290,8 +287,8 @@ class InvestigationSDK:
             *created_between(since, until),
             *equals("tool_name", tool),
             *equals("agent_name", agent),
-            *equals("status", status),
-            *equals("effect", effect),
+            *in_states("status", ToolState, status),
+            *in_states("effect", Effect, effect),
         ]
         return await self._recorder.acall(self._tools(id, phase, wheres, after, check_limit(limit)))
 
@@ -302,7 +299,10 @@ class InvestigationSDK:
         if id is not None:
             await queries.get_row(backend, id)
             if phase is not None:
-                wheres = [*wheres, Where("phase_id", "=", await queries.phase_named(backend, id, phase))]
+                phase_id = await queries.phase_named(backend, id, phase)
+                if phase_id is None:
+                    return Page([])
+                wheres = [*wheres, Where("phase_id", "=", phase_id)]
         return await queries.list_tools(backend, wheres, after, limit, newest_first=id is None)
 
     async def events(
@@ -350,6 +350,8 @@ class InvestigationSDK:
 
     async def aclose(self) -> None:
         """Flush and close the store; it opens again when it is used again."""
+        await self._recorder.aflush(EXIT_SECONDS)
+        await self.service._hooks.adrain()  # pyright: ignore[reportPrivateUsage]
         await self._recorder.aclose()
 
 

@@ -20,7 +20,7 @@ from investigation_sdk.domain.states import Effect, InvestigationState, ToolStat
 from investigation_sdk.engine.queries import When
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.service import InvestigationStateService
-from investigation_sdk.ids import Id
+from investigation_sdk.ids import HasId, Id
 from investigation_sdk.recording.steps import iterate
 from investigation_sdk.sdk import InvestigationSDK
 
@@ -45,7 +45,7 @@ class SyncInvestigationStateService:
         key: str | None = None,
         phases: Sequence[str | PhasePlan] = (),
         metadata: Mapping[str, Any] | None = None,
-        parent: Id | None = None,
+        parent: Id | HasId | None = None,
         queue: bool = True,
         actor: str | None = None,
     ) -> Investigation:
@@ -280,4 +280,4 @@ class SyncInvestigationSDK:
 
     def close(self) -> None:
         """Flush and close the store; it opens again when it is used again."""
-        self._recorder.close()
+        self._target.__exit__(None, None, None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from investigation_sdk.domain.project import shorten
 from investigation_sdk.domain.records import PhasePlan
-from investigation_sdk.ids import Id, canonical, uuid7
+from investigation_sdk.ids import HasId, Id, canonical, uuid7
 from investigation_sdk.storage.codec import encode
 
 
@@ -20,7 +21,7 @@ def creation_data(
     configuration: Mapping[str, Any] | None,
     metadata: Mapping[str, Any] | None,
     phases: Sequence[str | PhasePlan],
-    parent: Id | None,
+    parent: Id | HasId | None,
     limit: int,
 ) -> dict[str, Any]:
     """The data of ``investigation.created``.
@@ -38,7 +39,7 @@ def creation_data(
     if key is not None:
         data["key"] = key
     if parent is not None:
-        data["parent"] = canonical(parent)
+        data["parent"] = canonical(parent if isinstance(parent, str | UUID) else parent.id)
     data["configuration"] = encode(dict(configuration or {}), max_bytes=limit).text
     data["metadata"] = encode(dict(metadata or {}), max_bytes=limit).text
     planned = plan_data(phases)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -29,34 +31,42 @@ class StateHooks:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._observed: weakref.WeakSet[Recorder] = weakref.WeakSet()
         self._hooks: list[tuple[frozenset[InvestigationState], Hook]] = []
-        self._waiting: deque[tuple[str, StoredEvent]] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[tuple[Recorder, str, StoredEvent]] = deque(maxlen=MAX_WAITING)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._busy = False
 
     def add(self, states: Sequence[InvestigationState], hook: Hook) -> None:
-        """Call `hook` when an investigation enters one of `states` (none: any)."""
-        self._hooks.append((frozenset(states or InvestigationState), hook))
-        if self._thread is None:
-            self._recorder.observe(self._committed)
-            self._thread = threading.Thread(target=self._run, name="investigation-hooks", daemon=True)
-            self._thread.start()
+        """Call `hook` when an investigation enters one of `states` (none: any).
+
+        Raises:
+            ValueError: one of them is not a state.
+        """
+        self._hooks.append((frozenset(InvestigationState(s) for s in states or InvestigationState), hook))
+        self.use(self._recorder)
 
     def use(self, recorder: Recorder) -> None:
-        """Listen to another recorder from now on."""
+        """Listen to this recorder from now on."""
         self._recorder = recorder
-        if self._thread is not None:
-            recorder.observe(self._committed)
+        if self._hooks and recorder not in self._observed:
+            self._observed.add(recorder)
+            recorder.observe(functools.partial(self._committed, weakref.ref(recorder)))
 
-    def _committed(self, session: Session, events: Sequence[StoredEvent]) -> None:
-        changes = [(session.id, event) for event in events if event.new_state is not None]
-        if changes:
-            with self._wake:
-                if len(self._waiting) + len(changes) > MAX_WAITING:
-                    _log.warning("Hooks are slower than the changes of state; the oldest calls are dropped.")
-                self._waiting.extend(changes)
-                self._wake.notify_all()
+    def _committed(self, reference: weakref.ref[Recorder], session: Session, events: Sequence[StoredEvent]) -> None:
+        recorder = reference()
+        changes = [(recorder, session.id, e) for e in events if e.new_state is not None and recorder is not None]
+        if not changes:
+            return
+        with self._wake:
+            if len(self._waiting) + len(changes) > MAX_WAITING:
+                _log.warning("Hooks are slower than the changes of state; the oldest calls are dropped.")
+            self._waiting.extend(changes)
+            if self._thread is None or not self._thread.is_alive():  # not yet, or not in this forked process
+                self._thread = threading.Thread(target=self._run, name="investigation-hooks", daemon=True)
+                self._thread.start()
+            self._wake.notify_all()
 
     def _run(self) -> None:
         while True:
@@ -66,32 +76,40 @@ class StateHooks:
                 while not self._waiting:
                     self._wake.wait()
                 self._busy = True
-                investigation_id, stored = self._waiting.popleft()
+                recorder, investigation_id, stored = self._waiting.popleft()
             try:
-                self._call(investigation_id, stored)
+                self._call(recorder, investigation_id, stored)
             except Exception:
                 _log.exception("The hooks of investigation %s could not be called.", investigation_id)
+            del recorder
 
-    def _call(self, investigation_id: str, stored: StoredEvent) -> None:
+    def _call(self, recorder: Recorder, investigation_id: str, stored: StoredEvent) -> None:
         assert stored.new_state is not None
         state = InvestigationState(stored.new_state)
         hooks = [hook for states, hook in self._hooks if state in states]
         if not hooks:
             return
-        row = self._recorder.call(queries.get_row(self._recorder.backend, investigation_id))
+        row = recorder.call(queries.get_row(recorder.backend, investigation_id))
         record, event = queries.investigation(row), queries.event(stored)
         for hook in hooks:
             try:
                 answer = hook(record, event)
                 if inspect.isawaitable(answer):
                     asyncio.run(_await(answer))
-            except Exception:
+            except BaseException:  # SystemExit too: it would end this thread, and all later hooks with it
                 _log.exception("A hook on %s failed.", state.value)
 
     def drain(self, timeout: float = 5.0) -> bool:
-        """Wait until all hooks that are due have run; whether that is so."""
+        """Wait until all hooks that are due have run; whether that is so. For a hook itself there is no wait."""
+        if threading.current_thread() is self._thread:
+            return False
         with self._wake:
             return self._wake.wait_for(lambda: not self._waiting and not self._busy, timeout)
+
+    async def adrain(self) -> None:
+        """As :meth:`drain`, for tasks."""
+        if self._waiting or self._busy:
+            await asyncio.get_running_loop().run_in_executor(None, self.drain)
 
 
 async def _await(answer: Any) -> Any:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, Final, TypeAlias, cast
 
 from investigation_sdk.clock import from_datetime, to_datetime
@@ -68,6 +69,21 @@ def equals(field: str, value: Any) -> list[Where]:
     if isinstance(value, str):
         return [Where(field, "=", str(value))]
     return [Where(field, "in", tuple(str(v) for v in value))]
+
+
+def in_states(field: str, kind: type[StrEnum], value: str | Sequence[str] | None) -> list[Where]:
+    """A condition on a field whose values are those of an enumeration.
+
+    Raises:
+        ValueError: it has no such value.
+    """
+    if value is None:
+        return []
+    known = [member.value for member in kind]
+    for given in [value] if isinstance(value, str) else value:
+        if given not in known:
+            raise ValueError(f"{field}={given!r} is not one of {', '.join(map(repr, known))}")
+    return equals(field, value)
 
 
 async def get_row(backend: Backend, investigation_id: str) -> InvestigationRow:
@@ -150,7 +166,7 @@ async def tool(backend: Backend, row: ToolRow) -> ToolExecution:
         completed_at=_time(row.completed_at),
         duration_ms=row.duration_ms,
         status=ToolState(row.status),
-        input_parameters=parameters if isinstance(parameters, dict) else {"": parameters},
+        input_parameters=_object(parameters),
         output_result=await _payload(backend, id, row.output_result, row.output_sequence, "output"),
         error_message=row.error_message,
         tokens_used=row.tokens_used,
@@ -161,6 +177,11 @@ async def tool(backend: Backend, row: ToolRow) -> ToolExecution:
         attempt=row.attempt,
         result_summary=row.result_summary,
     )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """What stands where an object is expected, and may be a mask or a note of its size instead."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {"": value}
 
 
 async def _payload(backend: Backend, id: str, inline: str | None, sequence: int | None, member: str) -> Any:
@@ -191,7 +212,7 @@ def event(stored: StoredEvent) -> InvestigationEvent:
         actor=stored.actor,
         previous_state=None if stored.previous_state is None else InvestigationState(stored.previous_state),
         new_state=None if stored.new_state is None else InvestigationState(stored.new_state),
-        event_data=data if isinstance(data, dict) else {"": data},
+        event_data=_object(data),
         metadata=_value(stored.metadata) or {},
         hash=stored.hash.hex(),
     )

@@ -16,9 +16,8 @@ from investigation_sdk.storage.commit import Commit, Lease, StoredEvent
 def make_commit(entries: Iterable[Entry], fold: Fold, expected: int, head: bytes, lease: Lease | None) -> Commit:
     """The commit of `entries` onto version `expected` with that `head`.
 
-    Args:
-        fold: With all of `entries` and nothing behind them; what it says was touched becomes rows.
-        lease: To be taken with it.
+    `fold` is with all of the entries and nothing behind them; what it says was touched becomes rows. `lease` is to
+    be taken with it.
 
     Raises:
         UnicodeEncodeError: a text in it is not Unicode.

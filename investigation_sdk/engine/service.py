@@ -19,7 +19,7 @@ from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvestigationNotFound
-from investigation_sdk.ids import Id, canonical, uuid7
+from investigation_sdk.ids import HasId, Id, canonical, uuid7
 from investigation_sdk.storage.codec import encode
 
 S = TypeVar("S", bound=Callable[[Investigation, InvestigationEvent], Any])
@@ -52,7 +52,7 @@ class InvestigationStateService:
         key: str | None = None,
         phases: Sequence[str | PhasePlan] = (),
         metadata: Mapping[str, Any] | None = None,
-        parent: Id | None = None,
+        parent: Id | HasId | None = None,
         queue: bool = True,
         actor: str | None = None,
     ) -> Investigation:
@@ -139,25 +139,34 @@ class InvestigationStateService:
             opened["phase"] = canonical(phase_id)
         if tool_version is not None:
             opened["version"] = tool_version
-        opened["input"] = encode(dict(input_parameters), max_bytes=self._limit).text
+        given = encode(dict(input_parameters), max_bytes=self._limit)
+        opened["input"] = given.text
+        warnings = [("input", message) for message in given.warnings]
         started = Event(uuid7(), "tool.started", opened, time, actor=actor)
         closed: dict[str, Any] = {"call": started.id, "completed_at": ended_us}
         if completed_at is not None and started_at is not None:
             closed["duration_ms"] = (ended_us - started_us) / 1000
-        cost = None if cost_estimate is None else format(cost_estimate, "f")
+        cost = None if cost_estimate is None else format(Decimal(str(cost_estimate)), "f")
         reported = {"tokens_used": tokens_used, "api_calls_made": api_calls_made, "cost_estimate": cost}
         usage = {name: value for name, value in reported.items() if value is not None}
         if usage:
             closed["usage"] = usage
         if error is None:
-            closed["output"] = encode(result, max_bytes=self._limit).text
+            output = encode(result, max_bytes=self._limit)
+            closed["output"] = output.text
+            warnings += [("output", message) for message in output.warnings]
         else:
             closed["error"] = {"type": "reported", "message": error}
         kind = "tool.completed" if error is None else "tool.failed"
         ended = Event(uuid7(), kind, closed, time, actor=actor, started=started)
-        return await self._recorder.acall(self._report(canonical(investigation_id), started, ended))
+        events = [started, ended]
+        for which, message in warnings:
+            data = {"kind": which, "message": message, "call": started.id, "tool": tool_name}
+            events.append(Event(uuid7(), "recorder.warning", data, time, actor=actor))
+        return await self._recorder.acall(self._report(canonical(investigation_id), events))
 
-    async def _report(self, investigation_id: str, started: Event, ended: Event) -> ToolExecution:
+    async def _report(self, investigation_id: str, events: Sequence[Event]) -> ToolExecution:
+        started = events[0]
         session = await self._recorder.session(investigation_id)
         phase = started.data.get("phase")
         if phase is not None and session.decided.phase_by_id(phase) is None:
@@ -165,10 +174,9 @@ class InvestigationStateService:
                 f"Investigation {investigation_id} has no phase {phase}.", investigation_id=investigation_id
             )
         with session.lock:
-            session.submit(Fact(started, None))
-            entry = session.submit(Fact(ended, None))
+            entries = [session.submit(Fact(event, None)) for event in events]
         self._recorder.commit(session)
-        await opening.durable(session, entry)
+        await opening.durable(session, entries[-1])
         row = await self._recorder.backend.get("tool", started.id)
         assert isinstance(row, ToolRow)
         return await queries.tool(self._recorder.backend, row)

@@ -89,7 +89,8 @@ class Writer:
     def _wake(self) -> None:
         if not self._awake:
             self._awake = True
-            assert self._loop is not None and self._event is not None
+            assert self._loop is not None
+            assert self._event is not None
             self._loop.call_soon_threadsafe(self._event.set)
 
     # ---- on the loop

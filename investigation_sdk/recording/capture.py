@@ -6,6 +6,7 @@ import inspect
 import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from investigation_sdk.domain.states import Effect
@@ -29,8 +30,9 @@ class ToolSpec:
     """One decorated function: its name, what was said of it, and how its arguments bind."""
 
     __slots__ = (
-        "_described", "_ordinary", "agent", "defaults", "effect", "identity", "ignore", "keywords", "masked", "name",
-        "names", "positional", "sensitive", "signature", "summary", "version", "waits_to_start",
+        "_described", "_ordinary", "agent", "cache", "defaults", "effect", "identity", "ignore", "keywords", "masked",
+        "name", "names", "no_effect_on", "positional", "reconcile", "sensitive", "signature", "summary", "version",
+        "waits_to_start",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +57,10 @@ class ToolSpec:
         self.summary = summary
         self.sensitive = sensitive is True
         self.masked: frozenset[str] = frozenset(() if isinstance(sensitive, bool) else sensitive)
+        # Recorded nowhere: resume and the result cache will ask the live function for them.
+        self.reconcile: Callable[..., Any] | None = None
+        self.no_effect_on: tuple[type[BaseException], ...] = ()
+        self.cache: timedelta | None = None
         self._described: tuple[AgentScope | None, tuple[dict[str, Any], str]] | None = None
         self._ordinary = identity is None and not sensitive
         self._read_signature(fn, ignore)

@@ -137,7 +137,8 @@ class InvestigationContext:
         """Usage outside any tool: the agent's own model calls. Adds to what was reported."""
         usage = add_usage(None, tokens_used, api_calls_made, cost_estimate)
         if usage:
-            self._append(Event(uuid7(), "usage.reported", {"usage": usage}, now_us(), parent_call=self._driver.inside()))
+            inside = self._driver.inside()
+            self._append(Event(uuid7(), "usage.reported", {"usage": usage}, now_us(), parent_call=inside))
 
     def _append(self, event: Event) -> None:
         self._driver.check_not_finished()

@@ -91,6 +91,7 @@ def tool(
             sensitive=sensitive,
             summary=summary,
         )
+        spec.reconcile, spec.no_effect_on, spec.cache = reconcile, no_effect_on, cache
         wrapper = dress(WRAPPERS[kind_of(f)](f, spec), f)
         wrapper.__investigation_tool__ = spec
         return wrapper
@@ -128,8 +129,8 @@ _FRAMEWORKS: Final = (
 )
 
 
-def _refuse_tool_objects(f: Any) -> None:
-    cls: type[Any] = type(f)
+def _refuse_tool_objects(f: object) -> None:
+    cls = type(f)
     bases = [base.__module__ for base in cls.__mro__]
     foreign = any(module == m or module.startswith(m + ".") for module in bases for m in _FRAMEWORKS)
     if callable(f) and not (foreign and not inspect.isroutine(f)):

@@ -52,7 +52,7 @@ def dress(wrapper: Any, fn: Any) -> Any:
     target = innermost(fn)
     functools.update_wrapper(wrapper, target, assigned=("__module__", "__doc__"), updated=())
     wrapper.__name__ = wrapper.__qualname__ = name_of(fn)
-    signature = inspect.signature(fn)
+    signature = inspect.signature(cast("Any", fn))
     hints = _hints(target)
     parameters = [p.replace(annotation=hints.get(p.name, p.annotation)) for p in signature.parameters.values()]
     returns = hints.get("return", signature.return_annotation)

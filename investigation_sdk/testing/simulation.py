@@ -66,4 +66,5 @@ def use_backend(sdk: InvestigationSDK, url: str, **options: Any) -> Generator[In
     try:
         yield sdk
     finally:
-        mine._use(before).close()
+        sdk.sync.close()
+        mine._use(before)

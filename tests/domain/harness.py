@@ -51,11 +51,7 @@ class World:
         """Led there by hand, by the shortest way; never driven."""
         world = cls()
         world.create(queue=False)
-        ways: deque[tuple[InvestigationState, ...]] = deque([(InvestigationState.CREATED,)])
-        while ways[0][-1] is not state:
-            way = ways.popleft()
-            ways += [(*way, new) for new in ALLOWED_TRANSITIONS[way[-1]] if new not in way]
-        for new in ways[0][1:]:
+        for new in way_to(state):
             world.transition(new)
         return world
 
@@ -157,6 +153,15 @@ class World:
 
     def release(self, token: str | None) -> list[Event]:
         return self.submit(Release(time=self.time, token=token))
+
+
+def way_to(state: InvestigationState) -> list[InvestigationState]:
+    """The shortest way there from created."""
+    ways = deque([[InvestigationState.CREATED]])
+    while ways[0][-1] is not state:
+        way = ways.popleft()
+        ways += [[*way, new] for new in ALLOWED_TRANSITIONS[way[-1]] if new not in way]
+    return ways[0][1:]
 
 
 def states_passed(events: list[Event]) -> list[InvestigationState]:

@@ -13,7 +13,7 @@ from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import Verb
 from investigation_sdk.engine import opening
 from investigation_sdk.engine.recorder import Recorder
-from investigation_sdk.engine.repair import load, repair
+from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.backend import Backend
@@ -94,8 +94,5 @@ async def durable(session: Session, entry: Entry) -> None:
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that is about to happen; bounded."""
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - it comes true on another thread
             await asyncio.sleep(0.002)
-
-
-__all__ = ["DATA", "Picky", "Rig", "durable", "repair", "until"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -32,13 +33,16 @@ def scripts():
 
 def caught(world: type[World] = World) -> None:
     with pytest.raises(AssertionError):
-        for script in scripts():
-            world(script).run()
+        play(world, scripts())
+
+
+def play(world, among):
+    for script in among:
+        world(script).run()
 
 
 def test_nothing_is_caught_where_nothing_is_planted():
-    for script, _ in zip(scripts(), range(30), strict=False):
-        World(script).run()
+    play(World, itertools.islice(scripts(), 30))
 
 
 def wrap(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, planted: Any) -> None:
@@ -118,7 +122,7 @@ def test_facts_refused_after_the_end(monkeypatch):
 
 
 def test_released_not_written(monkeypatch):
-    monkeypatch.setitem(deciding._DECIDERS, Release, lambda fold, command: [])
+    monkeypatch.setitem(deciding._DECIDERS, Release, lambda _fold, _command: [])
     caught()
 
 
@@ -231,7 +235,7 @@ def test_commands_not_withdrawn(monkeypatch):
 
 
 def test_an_unknown_outcome_forgotten(monkeypatch):
-    monkeypatch.setattr(Session, "on_unknown", lambda session: None)
+    monkeypatch.setattr(Session, "on_unknown", lambda _session: None)
     caught()
 
 
@@ -245,7 +249,7 @@ def test_the_refused_not_told(monkeypatch):
 
 
 def test_late_facts_not_marked(monkeypatch):
-    monkeypatch.setattr(deciding, "_mark_late", lambda fold, fact, closes: None)
+    monkeypatch.setattr(deciding, "_mark_late", lambda *_: None)
     caught()
 
 

@@ -83,7 +83,7 @@ async def checked(url: str, id: str):
 def test_what_is_batched_is_flushed_at_exit(child, sqlite_url):
     process = child("""
         sdk = InvestigationSDK(URL, durability=Durability.BATCHED)
-        block = sdk.sync.investigation("batched")
+        block = sdk.investigation("batched")
         investigation = block.__enter__()
         say(investigation.id)
         for n in range(50):
@@ -109,7 +109,7 @@ async def test_sigterm_reaches_a_recorded_state(child, sqlite_url):
             say("begun")
             time.sleep(seconds)
 
-        with sdk.sync.investigation("terminated") as investigation:
+        with sdk.investigation("terminated") as investigation:
             say(investigation.id)
             with investigation.phase("work"):
                 long(60)
@@ -129,7 +129,7 @@ async def test_sigterm_reaches_a_recorded_state(child, sqlite_url):
 async def test_after_a_kill_everything_acknowledged_is_there_once(child, sqlite_url, make_sdk, durability):
     process = child(f"""
         sdk = InvestigationSDK(URL, durability=Durability.{durability})
-        with sdk.sync.investigation("killed") as investigation:
+        with sdk.investigation("killed") as investigation:
             say(investigation.id)
             for n in range(100_000):
                 step(n)
@@ -162,14 +162,14 @@ async def test_a_forked_child_starts_clean(sqlite_url, tmp_path, make_sdk):
 
     theirs = f"sqlite:///{tmp_path}/child.db"
     sdk, in_child = make_sdk(sqlite_url), InvestigationSDK(theirs)
-    with sdk.sync.investigation("parent") as investigation:
+    with sdk.investigation("parent") as investigation:
         step(1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12: forking with threads
             pid = os.fork()
         if pid == 0:
             _in_the_child(in_child, step)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert exit_code(pid) == 0
         step(2)
     log = await checked(sqlite_url, investigation.id)
     assert [e.data["output"] for e in log.events.values() if e.type == "tool.completed"] == ["1", "2"]
@@ -179,12 +179,16 @@ async def test_a_forked_child_starts_clean(sqlite_url, tmp_path, make_sdk):
     await checked(theirs, str(childs.id))
 
 
+def exit_code(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def _in_the_child(sdk, step) -> None:
     """Runs in the forked child, and never returns."""
     code = 1
     try:
         step(99)  # in the parent's block, of which nothing is written here
-        with sdk.sync.investigation("child"):
+        with sdk.investigation("child"):
             step(3)
         sdk.sync.close()
         code = 0

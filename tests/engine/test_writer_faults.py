@@ -376,9 +376,10 @@ async def test_a_store_can_be_closed_and_used_again(rig):
     await rig.recorder.aclose()
     assert lazy.acknowledged
     await rig.recorder.acall(rig.recorder.refresh(session))
-    for _ in range(3):
-        entry = rig.note(session, lazy=True)
-        await until(lambda entry=entry: entry.acknowledged)
+    entries = [rig.note(session, lazy=True)]
+    await until(lambda: entries[-1].acknowledged)
+    entries.append(rig.note(session, lazy=True))
+    await until(lambda: entries[-1].acknowledged)
 
 
 async def test_closing_in_the_middle_of_a_commit_loses_nothing_that_is_opened_again(rig, monkeypatch):

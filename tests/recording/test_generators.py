@@ -35,9 +35,8 @@ async def test_an_early_break_ends_the_call_with_what_was_given(sdk: Investigati
         async for i in anumbers(10):
             if i == 2:
                 break
-        await asyncio.sleep(0)  # the loop closes the abandoned generator
-        for _ in range(20):
-            if all(c.status is ToolState.COMPLETED for c in await sdk.tools(investigation.id)):
+        for _ in range(200):  # the loop closes the abandoned one, in a task of its own
+            if len([c for c in await sdk.tools(investigation.id) if c.status is ToolState.COMPLETED]) == 2:
                 break
             await asyncio.sleep(0.01)
     for call in await sdk.tools(investigation.id):
@@ -288,8 +287,8 @@ async def test_a_generator_closed_by_the_garbage_collector(sdk: InvestigationSDK
         cycle.append(cycle)
         del items, cycle
         gc.collect()
-        for _ in range(50):
-            if (await only_call(sdk, investigation.id)).status is ToolState.COMPLETED:
+        for _ in range(200):  # the loop closes it, in a task of its own
+            if any(c.status is ToolState.COMPLETED for c in await sdk.tools(investigation.id)):
                 break
             await asyncio.sleep(0.01)
     assert (await only_call(sdk, investigation.id)).output_result["count"] == 1
