@@ -24,6 +24,7 @@ from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.queries import When, check_limit, created_between, equals, in_states
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
+from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.ids import HasId, Id, canonical
 from investigation_sdk.recording import entering
@@ -165,7 +166,7 @@ class InvestigationSDK:
             InvestigationNotFound: on entering: there is no such parent.
         """
         _one_of("on_finished", on_finished, ("return", "new", "error"))
-        data = creation_data(
+        data, warnings = creation_data(
             subject=subject,
             investigation_type=investigation_type,
             user_id=user_id,
@@ -177,7 +178,7 @@ class InvestigationSDK:
             limit=self._options.max_inline_bytes,
         )
         recorder, options = self._recorder, self._options
-        return InvestigationScope(recorder, lambda: entering.create(recorder, options, data, on_finished))
+        return InvestigationScope(recorder, lambda: entering.create(recorder, options, data, warnings, on_finished))
 
     def _parent(self, parent: Id | HasId | None) -> Id | HasId | None:
         frame = current_frame.get()
@@ -215,7 +216,7 @@ class InvestigationSDK:
     async def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
         """The newest investigation of a key, or None."""
         backend = self._recorder.backend
-        row = await self._recorder.acall(queries.find(backend, key, investigation_type, self._options.tenant))
+        row = await self._recorder.acall(queries.find(backend, clean(key), investigation_type, self._options.tenant))
         return None if row is None else queries.investigation(row)
 
     async def list(

@@ -53,6 +53,7 @@ class Fold:
         token: Id of the claim of whoever drives it; None when nobody does.
         phases: By name, in order.
         calls: The ``tool.started`` event of each call that is open, by the call's id.
+        fixed: What the rows' author keeps here of what never changes after the creation.
         touched: Where set, what has changed since it was last emptied: phases by id, and calls by id as
             ``(started, closing event or None)``. For whoever writes rows.
         history: Where set, the started event of every call ever seen, for rebuilding rows from a whole log.
@@ -60,7 +61,7 @@ class Fold:
 
     __slots__ = (
         "api_calls_made", "at", "attempt", "calls", "completed_at", "configuration", "cost_estimate", "created_at",
-        "current_phase", "error_message", "failed_at", "failure_kind", "generation", "history", "id",
+        "current_phase", "error_message", "failed_at", "failure_kind", "fixed", "generation", "history", "id",
         "investigation_type", "key", "last_checkpoint", "metadata", "owner", "parent", "phases", "progress",
         "result", "resume_requested", "retry_count", "started_at", "status", "subject", "tenant", "token",
         "tokens_used", "touched", "user_id", "version",
@@ -100,6 +101,7 @@ class Fold:
         self.cost_estimate = Decimal(0)
         self.phases: dict[str, Phase] = {}
         self.calls: dict[str, Event] = {}
+        self.fixed: tuple[Any, ...] | None = None
         self.touched: dict[str, Phase | tuple[Event, Event | None]] | None = None
         self.history: dict[str, Event] | None = None
 
@@ -148,6 +150,7 @@ class Fold:
 
 def _created(fold: Fold, event: Event) -> None:
     data = event.data
+    fold.fixed = None
     fold.subject = data["subject"]
     fold.investigation_type = data["investigation_type"]
     fold.user_id = data.get("user_id")

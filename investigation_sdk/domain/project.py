@@ -31,11 +31,9 @@ def _short(text: str | None) -> str | None:
     return None if text is None else shorten(text)
 
 
-def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> InvestigationRow:
-    """The row of the investigation itself, as of `version`."""
-    status = fold.status
-    assert status is not None
-    values = (
+def _fixed(fold: Fold, encode: Encode) -> tuple[Any, ...]:
+    """The columns that never change after the creation."""
+    return (
         fold.id,
         fold.tenant,
         fold.user_id,
@@ -47,6 +45,18 @@ def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> 
         encode(fold.metadata),
         encode(fold.configuration),
         fold.created_at,
+    )
+
+
+def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> InvestigationRow:
+    """The row of the investigation itself, as of `version`."""
+    status = fold.status
+    assert status is not None
+    fixed = fold.fixed
+    if fixed is None:
+        fixed = fold.fixed = _fixed(fold, encode)
+    values = (
+        *fixed,
         status._value_,
         version,
         head,

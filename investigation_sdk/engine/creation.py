@@ -8,6 +8,7 @@ from uuid import UUID
 
 from investigation_sdk.domain.project import shorten
 from investigation_sdk.domain.records import PhasePlan
+from investigation_sdk.engine.texts import clean
 from investigation_sdk.ids import HasId, Id, canonical, uuid7
 from investigation_sdk.storage.codec import encode
 
@@ -23,8 +24,8 @@ def creation_data(
     phases: Sequence[str | PhasePlan],
     parent: Id | HasId | None,
     limit: int,
-) -> dict[str, Any]:
-    """The data of ``investigation.created``.
+) -> tuple[dict[str, Any], list[str]]:
+    """The data of ``investigation.created``, and what of it could not be recorded as it was.
 
     Raises:
         ValueError: an empty subject, type or key; two planned phases of one name; a parent that is not an id.
@@ -33,19 +34,22 @@ def creation_data(
     for name, value in (("subject", subject), ("investigation_type", investigation_type), ("key", key)):
         if value is not None and not _is_text(value):
             raise ValueError(f"{name} must be text with something in it, not {value!r}")
-    data: dict[str, Any] = {"subject": shorten(subject), "investigation_type": investigation_type}
+    data: dict[str, Any] = {"subject": shorten(clean(subject)), "investigation_type": clean(investigation_type)}
     if user_id is not None:
-        data["user_id"] = user_id
+        data["user_id"] = clean(user_id)
     if key is not None:
-        data["key"] = key
+        data["key"] = clean(key)
     if parent is not None:
         data["parent"] = canonical(parent if isinstance(parent, str | UUID) else parent.id)
-    data["configuration"] = encode(dict(configuration or {}), max_bytes=limit).text
-    data["metadata"] = encode(dict(metadata or {}), max_bytes=limit).text
+    warnings: list[str] = []
+    for name, given in (("configuration", configuration), ("metadata", metadata)):
+        encoded = encode(dict(given or {}), max_bytes=limit)
+        data[name] = encoded.text
+        warnings += (f"{name}: {warning}" for warning in encoded.warnings)
     planned = plan_data(phases)
     if planned:
         data["phases"] = planned
-    return data
+    return data, warnings
 
 
 def _is_text(value: object) -> bool:
@@ -62,13 +66,14 @@ def plan_data(phases: Sequence[str | PhasePlan]) -> list[dict[str, Any]]:
     seen: set[str] = set()
     for item in phases:
         plan = PhasePlan(item) if isinstance(item, str) else item
-        if plan.name in seen:
+        name = clean(plan.name)
+        if name in seen:
             raise ValueError(f"two planned phases are called {plan.name!r}; give each its own name")
-        seen.add(plan.name)
-        data: dict[str, Any] = {"id": uuid7(), "name": plan.name}
+        seen.add(name)
+        data: dict[str, Any] = {"id": uuid7(), "name": name}
         if plan.weight != 1:
             data["weight"] = plan.weight
         if plan.tools:
-            data["tools"] = list(plan.tools)
+            data["tools"] = [clean(tool) for tool in plan.tools]
         planned.append(data)
     return planned

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Final
+
 from investigation_sdk.domain.commands import Submission
 from investigation_sdk.domain.events import Event
 from investigation_sdk.engine.waiting import Waiter
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.storage.commit import Commit
+
+_OVERHEAD: Final = 500
+"""Characters of header, columns and row that come with each event."""
 
 
 class Entry:
@@ -21,6 +28,11 @@ class Entry:
 
     __slots__ = ("acknowledged", "error", "events", "lightened", "submission", "waiters")
 
+    @property
+    def size(self) -> int:
+        """About how many characters it takes in the store."""
+        return sum(_OVERHEAD + len(event.text or "") for event in self.events)
+
     def __init__(self, submission: Submission, events: list[Event]) -> None:
         self.submission = submission
         self.events = events
@@ -28,6 +40,20 @@ class Entry:
         self.acknowledged = not events
         self.error: InvestigationError | None = None
         self.lightened = False
+
+
+FEW: Final = 32
+"""Entries that go into one commit whatever their size."""
+
+MAX_SIZE: Final = 4_000_000
+"""About the size of one commit of more entries than that, in characters."""
+
+
+def fitting(queue: Sequence[Entry], count: int) -> int:
+    """How many of the first `count` entries of a queue go into one commit."""
+    if count <= FEW:
+        return count
+    return max(FEW, sum(total <= MAX_SIZE for total in accumulate(entry.size for entry in queue[:count])))
 
 
 class InFlight:

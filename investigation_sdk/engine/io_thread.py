@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import threading
 from collections.abc import Coroutine
@@ -49,8 +50,11 @@ class IOThread:
         return threading.current_thread() is self._thread
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> ThreadFuture[T]:
-        """Run a coroutine there; its result as a future of :mod:`concurrent.futures`."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.start())
+        """Run a coroutine there; its result as a future of :mod:`concurrent.futures`.
+
+        In a context of its own: what it leaves running there must not keep the caller's alive.
+        """
+        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.start())
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run a coroutine there and block this thread until it is done.

@@ -7,6 +7,7 @@ it runs only while there is something to do.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -46,7 +47,7 @@ class Linger:
         """Begin to tick, if it does not. From any thread."""
         if not self._ticking:
             self._ticking = True
-            loop.call_soon_threadsafe(self._start, loop)
+            loop.call_soon_threadsafe(self._start, loop, context=contextvars.Context())  # not kept alive by the ticks
 
     def stop(self) -> None:
         """The loop ends, and its timers with it. On the loop."""

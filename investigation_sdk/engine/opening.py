@@ -65,21 +65,20 @@ async def create(
     session = recorder.adopt(empty(uuid7(), tenant))
     time_us = now_us()
     token = uuid7()
-    if drive:
-        session.lease = Lease(session.id, new_owner(), recorder.ttl_us)
+    lease = session.lease = Lease(session.id, new_owner(), recorder.ttl_us) if drive else None
     try:
         with session.lock:
             entry = session.submit(Create(time=time_us, actor=actor, data=data, queue=queue))
-            if session.lease is not None:
-                entry = session.submit(Claim(time=time_us, actor=actor, id=token, owner=session.lease.owner))
+            if lease is not None:
+                entry = session.submit(Claim(time=time_us, actor=actor, id=token, owner=lease.owner))
         recorder.commit(session)
         await durable(session, entry)
     except BaseException:
-        if session.lease is not None:
-            retire(session.lease.owner)
+        if lease is not None:
+            retire(lease.owner)
         raise
-    if drive:
-        recorder.drive(session, token)
+    if lease is not None:
+        recorder.drive(session, token, lease)
     return session
 
 
@@ -98,13 +97,12 @@ async def take(recorder: Recorder, investigation_id: str, *, wait: float | None,
     try:
         session = await recorder.session(investigation_id)
         token = uuid7()
-        session.lease = lease
         claim = Claim(time=now_us(), actor=actor, id=token, owner=lease.owner)
         await durable(session, recorder.submit(session, claim))
     except BaseException:
-        await recorder.let_go(session)
+        await recorder.give_up(lease)
         raise
-    recorder.drive(session, token)
+    recorder.drive(session, token, lease)
     return session
 
 

@@ -29,7 +29,7 @@ from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.engine.writer import Writer, refused
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.storage.backend import Backend, InlineBackend
-from investigation_sdk.storage.commit import CommitStatus, StoredEvent
+from investigation_sdk.storage.commit import CommitStatus, Lease, StoredEvent
 
 T = TypeVar("T")
 Observer = Callable[[Session, Sequence[StoredEvent]], None]
@@ -239,20 +239,28 @@ class Recorder:
 
     # ---- driving
 
-    def drive(self, session: Session, token: str) -> None:
+    def drive(self, session: Session, token: str, lease: Lease) -> None:
         """From now on this process drives it: its lease is renewed."""
+        session.lease = lease
         session.own(token)
         self._heartbeat.driven[session.id] = session
 
-    async def let_go(self, session: Session) -> None:
-        """This process no longer drives it: give up the lease."""
+    async def let_go(self, session: Session, token: str | None) -> None:
+        """Whoever drove it under `token` in this process no longer does: give up the lease, unless another block
+        of this process drives it by now."""
+        if session.token != token:
+            return
         self._heartbeat.driven.pop(session.id, None)
         session.disown()
         lease, session.lease = session.lease, None
         if lease is not None:
-            ownership.retire(lease.owner)
-            with contextlib.suppress(InvestigationError):
-                await self.backend.release(lease)
+            await self.give_up(lease)
+
+    async def give_up(self, lease: Lease) -> None:
+        """Release a lease of this process; where the store does not answer, it will run out."""
+        ownership.retire(lease.owner)
+        with contextlib.suppress(InvestigationError):
+            await self.backend.release(lease)
 
     def abandon(self, session: Session) -> None:
         """As if this process had been killed: write nothing more, keep the lease, let the owner be dead."""

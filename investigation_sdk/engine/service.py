@@ -17,6 +17,8 @@ from investigation_sdk.engine import opening, queries
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.session import Session
+from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvestigationNotFound
 from investigation_sdk.ids import HasId, Id, canonical, uuid7
@@ -61,7 +63,7 @@ class InvestigationStateService:
         Raises:
             InvestigationUnfinished, InvestigationFinished: the key names one that exists.
         """
-        data = creation_data(
+        data, warnings = creation_data(
             subject=subject,
             investigation_type=investigation_type,
             user_id=user_id,
@@ -72,14 +74,15 @@ class InvestigationStateService:
             parent=parent,
             limit=self._limit,
         )
-        id = await self._recorder.acall(self._create(data, actor, queue=queue))
+        id = await self._recorder.acall(self._create(data, warnings, actor, queue=queue))
         return await self._get(id)
 
-    async def _create(self, data: dict[str, Any], actor: str | None, *, queue: bool) -> str:
+    async def _create(self, data: dict[str, Any], warnings: Sequence[str], actor: str | None, *, queue: bool) -> str:
         try:
             session = await opening.create(self._recorder, data, tenant=self._tenant, actor=actor, queue=queue)
         except KeyTaken as taken:
             raise await opening.existing(self._recorder, taken, data) from None
+        await self._append(session, [_warning("creation", message, actor) for message in warnings])
         return session.id
 
     async def transition_state(
@@ -99,6 +102,7 @@ class InvestigationStateService:
             InvalidStateTransition: the table does not allow it; `allowed` says what it does.
         """
         state = InvestigationState(new_state)
+        reason = _reason(reason)
         await self._give(investigation_id, Transition(time=now_us(), new_state=state, reason=reason, actor=actor))
         return True
 
@@ -130,15 +134,15 @@ class InvestigationStateService:
         started_us = time if started_at is None else from_datetime(started_at)
         ended_us = time if completed_at is None else from_datetime(completed_at)
         opened: dict[str, Any] = {
-            "tool": tool_name,
-            "agent": agent_name,
+            "tool": clean(tool_name),
+            "agent": clean(agent_name),
             "started_at": started_us,
             "source": "reported",
         }
         if phase_id is not None:
             opened["phase"] = canonical(phase_id)
         if tool_version is not None:
-            opened["version"] = tool_version
+            opened["version"] = clean(tool_version)
         given = encode(dict(input_parameters), max_bytes=self._limit)
         opened["input"] = given.text
         warnings = [("input", message) for message in given.warnings]
@@ -156,13 +160,12 @@ class InvestigationStateService:
             closed["output"] = output.text
             warnings += [("output", message) for message in output.warnings]
         else:
-            closed["error"] = {"type": "reported", "message": error}
+            closed["error"] = {"type": "reported", "message": clean(error)}
         kind = "tool.completed" if error is None else "tool.failed"
         ended = Event(uuid7(), kind, closed, time, actor=actor, started=started)
         events = [started, ended]
-        for which, message in warnings:
-            data = {"kind": which, "message": message, "call": started.id, "tool": tool_name}
-            events.append(Event(uuid7(), "recorder.warning", data, time, actor=actor))
+        more = {"call": started.id, "tool": opened["tool"]}
+        events += [_warning(which, message, actor, **more) for which, message in warnings]
         return await self._recorder.acall(self._report(canonical(investigation_id), events))
 
     async def _report(self, investigation_id: str, events: Sequence[Event]) -> ToolExecution:
@@ -173,13 +176,18 @@ class InvestigationStateService:
             raise InvestigationNotFound(
                 f"Investigation {investigation_id} has no phase {phase}.", investigation_id=investigation_id
             )
-        with session.lock:
-            entries = [session.submit(Fact(event, None)) for event in events]
-        self._recorder.commit(session)
-        await opening.durable(session, entries[-1])
+        await self._append(session, events)
         row = await self._recorder.backend.get("tool", started.id)
         assert isinstance(row, ToolRow)
         return await queries.tool(self._recorder.backend, row)
+
+    async def _append(self, session: Session, events: Sequence[Event]) -> None:
+        """Append facts from outside, together, and wait until they are durable."""
+        if events:
+            with session.lock:
+                entries = [session.submit(Fact(event, None)) for event in events]
+            self._recorder.commit(session)
+            await opening.durable(session, entries[-1])
 
     async def pause(
         self, investigation_id: Id, reason: str | None = None, *, actor: str | None = None
@@ -219,7 +227,7 @@ class InvestigationStateService:
         return register
 
     async def _ask(self, id: Id, verb: Verb, reason: str | None, actor: str | None) -> Investigation:
-        await self._give(id, Ask(time=now_us(), verb=verb, reason=reason, actor=actor))
+        await self._give(id, Ask(time=now_us(), verb=verb, reason=_reason(reason), actor=actor))
         return await self._get(canonical(id))
 
     async def _give(self, id: Id, command: Command) -> None:
@@ -227,3 +235,12 @@ class InvestigationStateService:
 
     async def _get(self, id: str) -> Investigation:
         return queries.investigation(await self._recorder.acall(queries.get_row(self._recorder.backend, id)))
+
+
+def _warning(kind: str, message: str, actor: str | None, **more: str) -> Event:
+    data = {"kind": kind, "message": message, **more}
+    return Event(uuid7(), "recorder.warning", data, now_us(), actor=actor)
+
+
+def _reason(reason: str | None) -> str | None:
+    return None if reason is None else clean(reason)

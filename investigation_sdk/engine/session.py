@@ -17,7 +17,7 @@ from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.engine.entries import Entry, InFlight, Woken
+from investigation_sdk.engine.entries import Entry, InFlight, Woken, fitting
 from investigation_sdk.engine.sealing import make_commit
 from investigation_sdk.engine.texts import json_text, not_stored, without_payload
 from investigation_sdk.engine.waiting import Waiter, wake
@@ -177,26 +177,31 @@ class Session:
     # ---- sealing
 
     def seal(self) -> Commit | None:
-        """The next commit: the one that is to be sent again, or all that is queued; None if there is nothing."""
-        with self.lock:
-            if self.abandoned:
-                return None
-            if self.in_flight is not None:
-                return self.in_flight.commit
-            while self.queue and not self.repairing:
-                count = self.take if self.suspects else len(self.queue)
-                entries = self.queue[:count]
-                del self.queue[:count]
-                try:
-                    commit = self._commit(entries)
-                except Exception as error:  # e.g. text that is not Unicode
-                    refusal = InvestigationError(f"cannot be stored: {error}", investigation_id=self.id)
-                    refusal.__cause__ = error
-                    wake(self._poisoned(entries, refusal))
-                    continue
-                self.in_flight = InFlight(commit, entries)
-                return commit
+        """The next commit: the one that is to be sent again, or all that is queued; None if there is nothing.
+
+        The shell holds `lock` meanwhile.
+        """
+        if self.abandoned or self.repairing:
             return None
+        if self.in_flight is not None:
+            return self.in_flight.commit
+        while self.queue:
+            wanted = self.take if self.suspects else len(self.queue)
+            count = fitting(self.queue, wanted)
+            if count < wanted:
+                self.suspects = self.suspects or wanted
+            entries = self.queue[:count]
+            del self.queue[:count]
+            try:
+                commit = self._commit(entries)
+            except Exception as error:  # e.g. text that is not Unicode
+                refusal = InvestigationError(f"cannot be stored: {error}", investigation_id=self.id)
+                refusal.__cause__ = error
+                wake(self._poisoned(entries, refusal))
+                continue
+            self.in_flight = InFlight(commit, entries)
+            return commit
+        return None
 
     def _commit(self, entries: Sequence[Entry]) -> Commit:
         fold = self.decided
@@ -212,26 +217,25 @@ class Session:
     # ---- what became of it
 
     def on_applied(self) -> Woken:
-        """The commit in flight is durable."""
-        with self.lock:
-            flight = self.in_flight
-            assert flight is not None
-            self.in_flight = None
-            self.down = None
-            woken: Woken = []
-            acked = self.acked
-            for entry in flight.entries:
-                for event in entry.events:
-                    acked.apply(event)
-                self.queued_events -= len(entry.events)
-                entry.acknowledged = True
-                if entry.waiters:
-                    woken += [(waiter, None) for waiter in entry.waiters]
-                    entry.waiters = None
-            self.head = flight.commit.events[-1].hash
-            if self.suspects:
-                self.suspects -= len(flight.entries)
-                self.take = self.suspects
+        """The commit in flight is durable. The shell holds `lock` meanwhile."""
+        flight = self.in_flight
+        assert flight is not None
+        self.in_flight = None
+        self.down = None
+        woken: Woken = []
+        acked = self.acked
+        for entry in flight.entries:
+            for event in entry.events:
+                acked.apply(event)
+            self.queued_events -= len(entry.events)
+            entry.acknowledged = True
+            if entry.waiters:
+                woken += [(waiter, None) for waiter in entry.waiters]
+                entry.waiters = None
+        self.head = flight.commit.events[-1].hash
+        if self.suspects:
+            self.suspects -= len(flight.entries)
+            self.take = self.suspects
         if self.on_commit is not None:
             self.on_commit(flight.commit.events)
         return woken
@@ -364,20 +368,12 @@ class Session:
 
     def on_gone(self, message: str) -> Woken:
         """The store no longer has what it had acknowledged (deleted, or set back to a backup)."""
-        with self.lock:
-            self.broken = VersionConflict(message, investigation_id=self.id)
-            entries = self._unacknowledged()
-            self.in_flight, self.queue, self.queued_events = None, [], 0
-            woken: Woken = []
-            for entry in entries:
-                woken += self._refuse(entry, self.broken)
-            return woken
+        return self.on_rejected(VersionConflict(message, investigation_id=self.id))
 
     def on_rejected(self, error: InvestigationError) -> Woken:
-        """The commit that was to create the investigation breaks a constraint; nothing of it is kept."""
+        """There is no such investigation to write to; nothing that waits is kept, and nothing more is taken."""
         with self.lock:
-            assert self.in_flight is not None
-            entries = self.in_flight.entries + self.queue
+            entries = self._unacknowledged()
             self.in_flight, self.queue, self.queued_events = None, [], 0
             self.broken = error
             woken: Woken = []

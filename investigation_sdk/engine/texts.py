@@ -27,6 +27,13 @@ def event_text(event: Event) -> str:
     return text
 
 
+def clean(text: str) -> str:
+    """Text that every store takes: lone surrogates and NUL become visible escapes. For names and messages."""
+    if "\0" not in text and text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
 def not_stored(fact: Fact, error: InvestigationError) -> Fact | None:
     """A warning that a fact, or its payload, could not be stored; None for such a warning itself."""
     event = fact.event

@@ -19,12 +19,15 @@ from investigation_sdk.engine.session import Session, Woken
 from investigation_sdk.engine.waiting import wake
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, InvestigationNotFound, PayloadTooLarge
 from investigation_sdk.storage.backend import Backend, CommitNotApplied, CommitUnknown, StoreFailure
-from investigation_sdk.storage.commit import CommitResult, CommitStatus
+from investigation_sdk.storage.commit import Commit, CommitResult, CommitStatus
 
 _log = logging.getLogger("investigation_sdk.engine")
 
 MAX_EVENTS: Final = 5000
-"""Events in one batch, about: the session that exceeds it is still in."""
+"""Events in one batch, about: the commit that exceeds it is still in."""
+
+MAX_SIZE: Final = 16_000_000
+"""Characters of data in one batch, about."""
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
@@ -124,26 +127,25 @@ class Writer:
                 self._event.clear()
             await self._round()
 
-    def _collect(self) -> list[Session]:
+    def _next_batch(self) -> tuple[list[Session], list[Commit]]:
+        """What is ready, sealed, up to the bounds; the rest stays for the next batch."""
         sessions: list[Session] = []
-        events = 0
-        while self._ready and events < MAX_EVENTS:
+        commits: list[Commit] = []
+        events = size = 0
+        while self._ready and events < MAX_EVENTS and size < MAX_SIZE:
             session = self._ready.popleft()
-            session.scheduled = False
-            if session.repairing:
-                continue
-            events += session.queued_events
-            sessions.append(session)
-        return sessions
-
-    async def _round(self) -> None:
-        sessions: list[Session] = []
-        commits = []
-        for session in self._collect():
-            commit = session.seal()
+            with session.lock:
+                session.scheduled = False
+                commit = session.seal()
             if commit is not None:
                 sessions.append(session)
                 commits.append(commit)
+                events += len(commit.events)
+                size += sum(len(event.event_data) for event in commit.events)
+        return sessions, commits
+
+    async def _round(self) -> None:
+        sessions, commits = self._next_batch()
         if not commits:
             return
         self._sessions = sessions
@@ -176,7 +178,8 @@ class Writer:
     def _one(self, session: Session, result: CommitResult) -> Woken:
         status = result.status
         if status is CommitStatus.APPLIED:
-            return session.on_applied()
+            with session.lock:
+                return session.on_applied()
         if status is CommitStatus.CONFLICT:
             self._repair(session)
             return []

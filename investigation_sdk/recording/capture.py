@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from investigation_sdk.domain.states import Effect
+from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import PayloadTooLarge
 from investigation_sdk.storage.codec import Encoded, Json, digest, encode, object_text
 
@@ -48,9 +49,9 @@ class ToolSpec:
         sensitive: bool | Sequence[str],
         summary: Callable[[Any], str] | None,
     ) -> None:
-        self.name = name
-        self.agent = agent
-        self.version = version
+        self.name = clean(name)
+        self.agent = None if agent is None else clean(agent)
+        self.version = None if version is None else clean(version)
         self.effect = effect
         self.waits_to_start = effect in (Effect.IDEMPOTENT, Effect.UNSAFE)
         self.identity = identity
@@ -260,12 +261,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         trace = f"(… {len(trace) - _TRACEBACK_LIMIT} characters before)\n{trace[-_TRACEBACK_LIMIT:]}"
     cls = type(error)
     name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    return {"type": _text(name), "message": _text(message[:_TRACEBACK_LIMIT]), "traceback": _text(trace)}
-
-
-def _text(text: str) -> str:
-    """Text without lone surrogates (they become escapes) and without NUL, which stores refuse."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return {"type": clean(name), "message": clean(message[:_TRACEBACK_LIMIT]), "traceback": clean(trace)}
 
 
 _CONTROL_FLOW: Final = frozenset(

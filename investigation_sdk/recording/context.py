@@ -13,6 +13,8 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
+from investigation_sdk.engine.texts import clean
+
 if TYPE_CHECKING:
     from investigation_sdk.recording.driver import Driver
     from investigation_sdk.recording.run import InvestigationContext
@@ -32,6 +34,31 @@ class Frame:
         self.phase_id = phase_id
         self.phase_name = phase_name
         self.call = call
+
+
+class BlockFrame(Frame):
+    """The frame of a block: of an investigation, or of a phase.
+
+    Blocks may be left in another order than they were entered, or in another context. So leaving one changes the
+    context only where that is still inside of it, and goes back to what is around it and not left yet.
+    """
+
+    __slots__ = ("_around", "_left")
+
+    def __init__(self, driver: Driver, phase_id: str | None, phase_name: str | None, call: ToolCall | None) -> None:
+        super().__init__(driver, phase_id, phase_name, call)
+        self._around = current_frame.get()
+        self._left = False
+        current_frame.set(self)
+
+    def leave(self) -> None:
+        """The block is left."""
+        self._left = True
+        if current_frame.get() is self:
+            around = self._around
+            while isinstance(around, BlockFrame) and around._left:
+                around = around._around
+            current_frame.set(around)
 
 
 current_frame: contextvars.ContextVar[Frame | None] = contextvars.ContextVar("investigation_frame", default=None)
@@ -124,7 +151,7 @@ class AgentScope:
     __slots__ = ("_before", "_entered", "model", "name", "version")
 
     def __init__(self, name: str, version: str | None, model: str | None) -> None:
-        self.name = name
+        self.name = clean(name)
         self.version = version
         self.model = model
         self._before: AgentScope | None = None

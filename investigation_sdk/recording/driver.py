@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -13,6 +13,7 @@ from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.engine import probes
 from investigation_sdk.engine.recorder import MAX_QUEUED, Recorder
 from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationCancelled,
@@ -154,14 +155,26 @@ class Driver:
         )
         raise InvestigationInterrupt(finished)
 
-    def command(self, command: Any) -> Step[Entry]:
+    def command(self, command: Any, given_up: Callable[[], Event] | None = None) -> Step[Entry]:
         """Submit a command of the owner's and wait until it is durable; where it is refused because of a pause,
-        wait for the end of that and try again."""
+        wait for the end of that and try again.
+
+        Args:
+            command: What to submit.
+            given_up: The fact to append where the wait is broken off (the task is cancelled, Ctrl-C).
+        """
         while True:
             yield from self.boundary()
             try:
                 entry = self.recorder.submit(self.session, command)
-                yield from self.wait_for(entry)
+                try:
+                    yield from self.wait_for(entry)
+                except InvestigationError:
+                    raise
+                except BaseException:
+                    if given_up is not None:
+                        self.fact(given_up(), lazy=True)
+                    raise
             except InvestigationPaused:
                 continue
             except (InvestigationCancelled, LeaseLost, BackendUnavailable) as error:
@@ -226,7 +239,7 @@ class Driver:
     def start_and_wait(self, call: Call) -> Step[None]:
         """Submit the start of a call as a command, and wait until it is durable."""
         append = Append(time=call.started.time, token=self.token, event=call.started, needs_running=True)
-        yield from self.command(append)
+        yield from self.command(append, lambda: _not_started(call.started))
         call.begun = monotonic_ns()
 
     def complete(self, call: Call, value: Any) -> Entry | None:
@@ -237,7 +250,7 @@ class Driver:
         data["output"] = output
         summary = call.tool.summary or spec.summarise(value)
         if summary is not None:
-            data["summary"] = summary
+            data["summary"] = clean(summary)
         text = None
         if len(data) == _ALWAYS:  # the usual case, without the detour over object_text
             text = (
@@ -254,7 +267,7 @@ class Driver:
         masked = call.spec.masks_result
         data["output"] = MASKED if masked else items.text()
         if call.tool.summary is not None:
-            data["summary"] = call.tool.summary
+            data["summary"] = clean(call.tool.summary)
         if items.warnings and not masked:
             self.warn("output", tuple(items.warnings), call=call.started.id, tool=call.spec.name)
         return self._close(call, "tool.completed", data, time)
@@ -323,6 +336,12 @@ _ALWAYS: Final = 4
 """Members that every ``tool.completed`` has: call, completed_at, duration_ms, output."""
 
 _CANCELLED: Final = frozenset({"CancelledError", "Cancelled"})
+
+
+def _not_started(started: Event) -> Event:
+    """Of a call whose start was submitted, but whose body never ran."""
+    data = {"call": started.id, "kind": "not_started"}
+    return Event(uuid7(), "tool.interrupted", data, now_us(), parent_call=started.parent_call, started=started)
 
 
 def _refused_while_down(investigation_id: str, down: BackendUnavailable) -> NotRecorded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from investigation_sdk.domain.states import InvestigationState
@@ -13,7 +14,11 @@ from investigation_sdk.recording.steps import Step
 
 
 def create(
-    recorder: Recorder, options: Options, data: dict[str, Any], on_finished: Literal["return", "new", "error"]
+    recorder: Recorder,
+    options: Options,
+    data: dict[str, Any],
+    warnings: Sequence[str],
+    on_finished: Literal["return", "new", "error"],
 ) -> Step[Driver]:
     """Create it; where its key is taken, do what `on_finished` says.
 
@@ -28,7 +33,9 @@ def create(
             session = yield opening.create(
                 recorder, {**data, "generation": generation}, tenant=options.tenant, actor=options.actor, drive=True
             )
-            return Driver(recorder, session, options)
+            driver = Driver(recorder, session, options)
+            driver.warn("creation", warnings)
+            return driver
         except KeyTaken as taken:
             row = yield queries.find(recorder.backend, data["key"], data["investigation_type"], options.tenant)
             over = row.status in (InvestigationState.COMPLETED.value, InvestigationState.CANCELLED.value)

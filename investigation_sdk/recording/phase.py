@@ -13,10 +13,11 @@ from investigation_sdk.domain.commands import StartPhase
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import PhaseState
 from investigation_sdk.engine.session import json_text
+from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.capture import describe_error, encode_within
-from investigation_sdk.recording.context import Frame, current_frame
+from investigation_sdk.recording.context import BlockFrame, current_frame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.recording.wrapping import dress, kind_of, name_of
@@ -75,11 +76,11 @@ class _Phase:
         if not weight > 0:
             raise ValueError(f"the weight of phase {name!r} is {weight}; it must be greater than 0")
         self.driver = driver
-        self.name = name
+        self.name = clean(name)
         self.weight = weight
         self.tools = [t if isinstance(t, str) else tool_name(t) for t in tools]
         self.input_data = input_data
-        self.before: Frame | None = None
+        self.frame: BlockFrame | None = None
 
     def enter(self, run: PhaseRun) -> Step[PhaseRun]:
         driver = self.driver
@@ -89,14 +90,21 @@ class _Phase:
             if known.output is not None:
                 run.previous_output = decode(json_text(known.output))
         command, warnings = self._start_command()
-        yield from driver.command(command)
+        yield from driver.command(command, lambda: self._not_entered(command.event.data))
         driver.warn("input", warnings, phase=self.name)
         self._warn_of_nesting()
         phase = driver.session.decided.phases[self.name]
         run.id = phase.id
         run._begun = monotonic_ns()  # pyright: ignore[reportPrivateUsage]
-        self._enter_frame(phase.id)
+        around = current_frame.get()
+        call = around.call if around is not None and around.driver is driver else None
+        self.frame = BlockFrame(driver, phase.id, self.name, call)
         return run
+
+    def _not_entered(self, started: dict[str, Any]) -> Event:
+        """It was started, and whoever waited for that gave up."""
+        data = {"id": started["id"], "name": self.name, "kind": "not_entered"}
+        return Event(uuid7(), "phase.interrupted", data, now_us(), parent_call=self.driver.inside())
 
     def _start_command(self) -> tuple[StartPhase, Sequence[str]]:
         time = now_us()
@@ -129,13 +137,9 @@ class _Phase:
             )
             self.driver.warn("nested_phase", (message,), phase=self.name)
 
-    def _enter_frame(self, phase_id: str) -> None:
-        self.before = current_frame.get()
-        call = self.before.call if self.before is not None and self.before.driver is self.driver else None
-        current_frame.set(Frame(self.driver, phase_id, self.name, call))
-
     def leave(self, run: PhaseRun, error: BaseException | None) -> Step[None]:
-        current_frame.set(self.before)
+        assert self.frame is not None
+        self.frame.leave()
         driver = self.driver
         try:
             entry = driver.fact(self._left(run, error))

@@ -13,6 +13,7 @@ from investigation_sdk.domain.records import PhasePlan, Usage
 from investigation_sdk.domain.states import InvestigationState, PhaseState, Verb
 from investigation_sdk.engine.creation import plan_data
 from investigation_sdk.engine.session import json_text
+from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, PhaseError
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.capture import encode_within
@@ -116,6 +117,7 @@ class InvestigationContext:
         Raises:
             PhaseError: it is open, or was completed in this attempt.
         """
+        name = clean(name)
         known = self._driver.session.decided.phases.get(name)
         if known is not None and (
             known.status is PhaseState.RUNNING
@@ -163,8 +165,9 @@ class InvestigationContext:
     def _ask(self, verb: Verb, reason: str | None) -> Step[None]:
         driver = self._driver
         driver.check_not_finished()
+        why = None if reason is None else clean(reason)
         try:
-            entry = driver.recorder.submit(driver.session, Ask(time=now_us(), verb=verb, reason=reason))
+            entry = driver.recorder.submit(driver.session, Ask(time=now_us(), verb=verb, reason=why))
             yield from driver.wait_for(entry)
         except BackendUnavailable as down:
             raise driver.interrupt(down) from down

@@ -18,7 +18,7 @@ from investigation_sdk.errors import (
 )
 from investigation_sdk.recording import signals
 from investigation_sdk.recording.capture import describe_error
-from investigation_sdk.recording.context import Frame, current_frame
+from investigation_sdk.recording.context import BlockFrame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationContext, InvestigationRun
 from investigation_sdk.recording.steps import Step, block, go
@@ -33,7 +33,7 @@ class InvestigationScope:
         self._recorder = recorder
         self._open = opening
         self._driver: Driver | None = None
-        self._before: Frame | None = None
+        self._frame: BlockFrame | None = None
 
     def __enter__(self) -> InvestigationRun:
         driver = block(self._enter(), self._recorder.io)
@@ -67,13 +67,13 @@ class InvestigationScope:
 
     def _inside(self, driver: Driver) -> None:
         self._driver = driver
-        self._before = current_frame.get()
-        current_frame.set(Frame(driver, None, None, None))
+        self._frame = BlockFrame(driver, None, None, None)
         signals.entered()
 
     def _leave(self, driver: Driver, error: BaseException | None) -> Step[None]:
         self._driver = None
-        current_frame.set(self._before)
+        if self._frame is not None:
+            self._frame.leave()
         stopped = find_interrupt(error)
         failure = None
         try:
@@ -99,7 +99,7 @@ class InvestigationScope:
             return failure
         finally:
             driver.closed = True
-            yield self._recorder.let_go(session)
+            yield self._recorder.let_go(session, driver.token)
 
     def _end(
         self, driver: Driver, error: BaseException | None, stopped: InvestigationInterrupt | None

@@ -1,7 +1,7 @@
 """The hash chain: how an event becomes bytes, and how anyone checks them.
 
 The *header* is canonical JSON (RFC 8785: members sorted, no white space; only text, integers, booleans
-and objects of such occur in it) with these members; a member whose value is null is left out:
+and objects of such occur in it, under ASCII names) with these members; one whose value is null is left out:
 
 ``actor, at (µs), attempt, id, investigation, metadata, new_state, parent_call, previous_state, schema (version of
 the type's data), sequence, tenant, type, v (version of this format)``

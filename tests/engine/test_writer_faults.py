@@ -6,8 +6,12 @@ import threading
 import pytest
 
 from investigation_backends.sqlite import SQLiteBackend
+from investigation_sdk import Durability, InvestigationSDK
+from investigation_sdk.domain.commands import Fact
+from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import InvestigationState, Verb
 from investigation_sdk.engine import recorder as recorders
+from investigation_sdk.engine.entries import FEW, MAX_SIZE, Entry, fitting
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationError,
@@ -406,3 +410,28 @@ async def test_what_runs_on_after_closing_opens_the_store_again(rig):
 
 def test_it_never_commits_on_the_callers_thread():
     assert not hasattr(FaultyBackend, "commit_now")
+
+
+async def test_a_commit_is_bounded_in_size_and_what_is_left_follows_in_order() -> None:
+    async with InvestigationSDK(
+        "memory://?writer=true", max_inline_bytes=2_000_000, durability=Durability.BATCHED
+    ) as sdk:
+        async with sdk.investigation("large") as run:
+            session = run._driver.session
+            with session.lock:  # nothing leaves before all of it waits
+                for number in range(3 * FEW):
+                    run.record("large.note", {"number": number, "text": "x" * 100_000})
+        notes = [e async for e in sdk.iter_events(run.id, event_type="large.note")]
+        assert [note.event_data["number"] for note in notes] == list(range(3 * FEW))
+        assert (await sdk.verify(run.id)).ok
+        assert (await sdk.get(run.id)).status == "completed"
+
+
+def test_how_much_goes_into_one_commit() -> None:
+    def entry(size: int) -> Entry:
+        event = Event("id", "note", {}, 0, text="x" * size)
+        return Entry(Fact(event, None), [event])
+
+    assert fitting([entry(10)] * 1000, 1000) == 1000
+    assert fitting([entry(MAX_SIZE)] * FEW, FEW) == FEW
+    assert fitting([entry(MAX_SIZE // 50)] * 100, 100) == 49

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from investigation_sdk import InvestigationSDK, PhasePlan, agent, current_tool, tool
 from investigation_sdk.domain.states import Effect
@@ -26,6 +27,7 @@ from investigation_sdk.storage.commit import GENESIS, StoredEvent
 from investigation_sdk.testing.simulation import SimulatedCrash, crash_at
 
 HERE = Path(__file__).parent
+OWNER = "host-1.0a1b2c3d4e5f/3f6c/4026531836/4711/380423/01a205e0"
 CHOSEN = {  # which of several events of a type is the golden one: the last whose data has this in it
     "investigation.failed": '"traceback"',
     "phase.failed": '"traceback"',
@@ -156,17 +158,17 @@ def write(path: Path, value: Any) -> None:
         return
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"made {path.relative_to(HERE)}", file=sys.stderr)
+    sys.stderr.write(f"made {path.relative_to(HERE)}\n")
 
 
 def main() -> None:
-    opening.new_owner = lambda: "host-1.0a1b2c3d4e5f/3f6c/4026531836/4711/380423/01a205e0"
     sdk = InvestigationSDK("memory://", tenant_id="acme", on_pause="raise")
-    runs = {
-        "taken_over_paused_failed_completed": main_run(sdk),
-        "cancelled": cancelled_run(sdk, error=False),
-        "cancelled_with_an_error": cancelled_run(sdk, error=True),
-    }
+    with mock.patch.object(opening, "new_owner", return_value=OWNER):
+        runs = {
+            "taken_over_paused_failed_completed": main_run(sdk),
+            "cancelled": cancelled_run(sdk, error=False),
+            "cancelled_with_an_error": cancelled_run(sdk, error=True),
+        }
     events: dict[tuple[str, int], dict[str, str]] = {}
     for name, id in runs.items():
         log = stored(sdk, id)

@@ -196,7 +196,9 @@ async def test_the_context_does_not_leak_to_the_consumer(sdk: InvestigationSDK) 
     stored = await recorder.acall(recorder.backend.read_events(investigation.id, event_type=["tool.started"]))
     starts = [(json.loads(e.header).get("parent_call"), json.loads(e.event_data)) for e in stored]
     generator = [e.id for e, (_, data) in zip(stored, starts, strict=True) if data["tool"] != "leaf"]
-    of_consumer = {data["input"]["n"]: parent for parent, data in starts if data["tool"] == "leaf" and data["input"]["n"] > 9}
+    of_consumer = {
+        data["input"]["n"]: parent for parent, data in starts if data["tool"] == "leaf" and data["input"]["n"] > 9
+    }
     of_body = [parent for parent, data in starts if data["tool"] == "leaf" and data["input"]["n"] < 9]
     assert of_consumer == {10: None, 11: None}
     assert of_body == [generator[0]] * 2 + [generator[1]] * 2

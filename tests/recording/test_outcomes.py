@@ -19,7 +19,7 @@ from investigation_sdk import (
 )
 
 
-class Odd(Exception):  # noqa: N818
+class Odd(Exception):
     """An exception that carries state."""
 
     def __init__(self, payload: object) -> None:
@@ -81,7 +81,7 @@ def test_how_a_call_failed_is_recorded(sdk: InvestigationSDK) -> None:
 
 
 def test_exceptions_that_cannot_be_described_are_recorded_all_the_same(sdk: InvestigationSDK) -> None:
-    class Broken(Exception):  # noqa: N818
+    class Broken(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
 
@@ -101,11 +101,11 @@ def test_exceptions_that_cannot_be_described_are_recorded_all_the_same(sdk: Inve
     assert sdk.sync.verify(investigation.id).ok
 
 
-class GraphInterrupt(Exception):  # noqa: N818
+class GraphInterrupt(Exception):
     """Named as LangGraph's."""
 
 
-class ModelRetry(Exception):  # noqa: N818
+class ModelRetry(Exception):
     """Named as pydantic-ai's."""
 
 

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from investigation_backends.memory import MemoryBackend
 from investigation_sdk import InvestigationSDK, PhaseError, PhasePlan, PhaseState, current_investigation, phase, tool
 from investigation_sdk.domain.records import InvestigationPhase
+from investigation_sdk.testing.faults import Fault, FaultyBackend, Plan
 
 
 async def only_phase(sdk: InvestigationSDK, id: str) -> InvestigationPhase:
@@ -102,7 +104,7 @@ async def test_concurrent_phases(sdk: InvestigationSDK) -> None:
             return p.id
 
     async with sdk.investigation("concurrent") as investigation:
-        ids = await asyncio.gather(part("a"), part("b"))
+        ids = list(await asyncio.gather(part("a"), part("b")))
     assert [p.id for p in await sdk.phases(investigation.id)] == ids
     assert {c.phase_id for c in await sdk.tools(investigation.id)} == set(ids)
     assert await warnings(sdk, investigation.id) == []
@@ -151,11 +153,10 @@ async def test_a_phase_inside_a_phase_is_recorded_with_a_warning(sdk: Investigat
     @tool
     def where() -> None: ...
 
-    async with sdk.investigation("nested") as investigation:
-        async with investigation.phase("outer") as outer:
-            async with investigation.phase("inner") as inner:
-                where()
+    async with sdk.investigation("nested") as investigation, investigation.phase("outer") as outer:
+        async with investigation.phase("inner") as inner:
             where()
+        where()
     assert [p.status for p in await sdk.phases(investigation.id)] == [PhaseState.COMPLETED] * 2
     assert [c.phase_id for c in await sdk.tools(investigation.id)] == [inner.id, outer.id]
     (warning,) = await warnings(sdk, investigation.id)
@@ -188,7 +189,7 @@ async def test_plan_and_skip(sdk: InvestigationSDK) -> None:
     @tool(name="vpn")
     def vpn() -> None: ...
 
-    plan = [PhasePlan("a", tools=[vpn, "geo"]), "b", PhasePlan("c", weight=3)]
+    plan: list[str | PhasePlan] = [PhasePlan("a", tools=[vpn, "geo"]), "b", PhasePlan("c", weight=3)]
     async with sdk.investigation("planned", phases=plan) as investigation:
         investigation.plan("d", PhasePlan("e", weight=0.5))
         async with investigation.phase("b"):
@@ -228,7 +229,7 @@ async def test_only_what_is_still_to_come_can_be_skipped(sdk: InvestigationSDK) 
 
 async def test_mistyped_phases(sdk: InvestigationSDK) -> None:
     with pytest.raises(ValueError, match="two planned phases are called 'a'"):
-        sdk.investigation("x", phases=["a", PhasePlan("a")])
+        sdk.investigation("x", phases=("a", PhasePlan("a")))
     with pytest.raises(ValueError, match="greater than 0"):
         PhasePlan("a", weight=0)
     async with sdk.investigation("x") as investigation:
@@ -241,17 +242,16 @@ async def test_mistyped_phases(sdk: InvestigationSDK) -> None:
     assert await sdk.phases(investigation.id) == []
 
 
-class Trouble(Exception):  # noqa: N818
+class Trouble(Exception):
     """Something of the user's."""
 
 
 async def test_the_exception_of_a_phase_is_raised_unchanged_and_described(sdk: InvestigationSDK) -> None:
     raised = Trouble("provider down")
     with pytest.raises(Trouble) as found:
-        async with sdk.investigation("fails") as investigation:
-            async with investigation.phase("p") as p:
-                p.output_data = "partial"
-                raise raised
+        async with sdk.investigation("fails") as investigation, investigation.phase("p") as p:
+            p.output_data = "partial"
+            raise raised
     assert found.value is raised
     failed = await only_phase(sdk, investigation.id)
     assert (failed.status, failed.output_data) == (PhaseState.FAILED, "partial")
@@ -267,22 +267,71 @@ async def test_the_exception_of_a_phase_is_raised_unchanged_and_described(sdk: I
 
 def test_a_sync_phase_does_not_swallow(sdk: InvestigationSDK) -> None:
     raised = Trouble("provider down")
-    with pytest.raises(Trouble) as found, sdk.investigation("fails") as investigation:
-        with investigation.phase("p"):
-            raise raised
+    with pytest.raises(Trouble) as found, sdk.investigation("fails") as investigation, investigation.phase("p"):
+        raise raised
     assert found.value is raised
     (failed,) = sdk.sync.phases(investigation.id)
     assert failed.status is PhaseState.FAILED
 
 
 async def test_a_cancelled_phase_goes_back_to_pending(sdk: InvestigationSDK) -> None:
-    with pytest.raises(TimeoutError):
-        async with sdk.investigation("cancelled") as investigation:
-            async with asyncio.timeout(0), investigation.phase("p"):
-                await asyncio.sleep(60)
+    entered = asyncio.Event()
+
+    async def work() -> None:
+        async with phase("p"):
+            entered.set()
+            await asyncio.sleep(60)
+
+    async with sdk.investigation("cancelled") as investigation:
+        task = asyncio.create_task(work())
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     (interrupted,) = await sdk.events(investigation.id, event_type="phase.interrupted")
     assert interrupted.event_data["kind"] == "CancelledError"
     assert (await only_phase(sdk, investigation.id)).status is PhaseState.PENDING
+
+
+async def test_who_gives_up_entering_a_phase_may_enter_it_later(make_sdk: Callable[..., InvestigationSDK]) -> None:
+    plan = Plan()
+    sdk = make_sdk(FaultyBackend(MemoryBackend(), plan))
+
+    @tool(effect="unsafe")
+    async def pays() -> None:
+        raise AssertionError("must not run")
+
+    async with sdk.investigation("gives up") as investigation:
+        plan.outage = Fault("delay", 0.3)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02), investigation.phase("p"):
+                raise AssertionError("must not run")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await pays()
+        plan.outage = None
+        async with investigation.phase("p"):
+            pass
+    interrupted = await sdk.events(investigation.id, event_type=["phase.interrupted", "tool.interrupted"])
+    assert [e.event_data["kind"] for e in interrupted] == ["not_entered", "not_started"]
+    assert (await only_phase(sdk, investigation.id)).status is PhaseState.COMPLETED
+    assert (await sdk.verify(investigation.id)).ok
+
+
+async def test_phases_left_in_another_order(sdk: InvestigationSDK) -> None:
+    @tool
+    def where() -> None: ...
+
+    async with sdk.investigation("order") as investigation:
+        a, b = investigation.phase("a"), investigation.phase("b")
+        first = await a.__aenter__()
+        second = await b.__aenter__()
+        await a.__aexit__(None, None, None)
+        where()
+        await b.__aexit__(None, None, None)
+        where()
+    assert first.id != second.id
+    assert [c.phase_id for c in await sdk.tools(investigation.id)] == [second.id, None]
 
 
 async def test_input_and_output_of_any_size_and_kind(sdk: InvestigationSDK) -> None:

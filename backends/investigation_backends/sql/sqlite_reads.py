@@ -57,3 +57,16 @@ def events(
         return [StoredEvent._make(found) for found in connection.execute(statement, values)]
     except UnicodeEncodeError:
         return []
+    except sqlite3.OperationalError as error:
+        if "decode to UTF-8" not in str(error):
+            raise
+        connection.text_factory = _not_text
+        try:
+            return [StoredEvent._make(found) for found in connection.execute(statement, values)]
+        finally:
+            connection.text_factory = str
+
+
+def _not_text(data: bytes) -> str:
+    """What somebody wrote into the file that is no UTF-8: handed on, so that ``verify`` can name the event."""
+    return data.decode("utf-8", "surrogateescape")

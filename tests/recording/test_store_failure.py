@@ -1,0 +1,249 @@
+"""A store that does not take the record: NotRecorded with the value, later calls refused, and recovery."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from investigation_backends.memory import MemoryBackend
+from investigation_sdk import (
+    BackendUnavailable,
+    InvestigationInterrupt,
+    InvestigationSDK,
+    NotRecorded,
+    PhaseState,
+    ToolState,
+    tool,
+)
+from investigation_sdk.testing.faults import Fault, FaultyBackend, Plan
+
+Make = Callable[..., InvestigationSDK]
+
+
+class Store:
+    """A store that can be taken down."""
+
+    def __init__(self, make_sdk: Make) -> None:
+        self.plan = Plan()
+        self.sdk = make_sdk(FaultyBackend(MemoryBackend(), self.plan))
+
+    def down(self) -> None:
+        self.plan.outage = Fault("failure")
+
+    async def up(self) -> None:
+        self.plan.outage = None
+        assert await self.sdk.flush(10) == 0
+
+
+@pytest.fixture
+def store(make_sdk: Make) -> Store:
+    return Store(make_sdk)
+
+
+@tool
+async def step(n: int) -> int:
+    ran.append(n)
+    return n * 10
+
+
+@tool
+def sync_step(n: int) -> int:
+    ran.append(n)
+    return n * 10
+
+
+@tool
+async def broken(n: int) -> int:
+    ran.append(n)
+    raise KeyError(n)
+
+
+ran: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_ran() -> None:
+    ran.clear()
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_not_recorded_carries_the_value_and_later_calls_are_refused(store: Store, kind: str) -> None:
+    sdk = store.sdk
+
+    async def call(n: int) -> int:
+        return await step(n) if kind == "async" else sync_step(n)
+
+    with pytest.raises(NotRecorded) as stopped:
+        async with sdk.investigation("down") as investigation:
+            assert await call(1) == 10
+            store.down()
+            with pytest.raises(InvestigationInterrupt) as first:
+                await call(2)
+            for _ in range(2):
+                with pytest.raises(InvestigationInterrupt) as later:
+                    await call(3)
+            assert ran == [1, 2]
+            raise first.value
+    error = stopped.value
+    assert (error.value, error.investigation_id) == (20, investigation.id)
+    assert error is first.value.error
+    assert "stays queued" in str(error)
+    assert isinstance(later.value.error, NotRecorded)
+    assert "Not started" in str(later.value.error)
+    assert later.value.error.value is None
+    await store.up()
+    calls = await sdk.tools(investigation.id)
+    assert [(c.input_parameters["n"], c.output_result) for c in calls] == [(1, 10), (2, 20)]
+    assert error.call_id == calls[1].id
+    assert (await sdk.events(investigation.id))[-1].event_type == "investigation.released"
+    assert (await sdk.verify(investigation.id)).ok
+
+
+async def test_an_except_exception_does_not_catch_it(store: Store) -> None:
+    caught: list[Exception] = []
+    with pytest.raises(NotRecorded):
+        async with store.sdk.investigation("down"):
+            store.down()
+            try:
+                await step(1)
+            except Exception as error:  # noqa: BLE001
+                caught.append(error)
+    assert caught == []
+    await store.up()
+
+
+async def test_calls_go_on_when_the_store_answers_again(store: Store) -> None:
+    async with store.sdk.investigation("recovers") as investigation:
+        store.down()
+        with pytest.raises(InvestigationInterrupt):
+            await step(1)
+        with pytest.raises(InvestigationInterrupt):
+            await step(2)
+        await store.up()
+        assert await step(3) == 30
+    assert ran == [1, 3]
+    assert [c.status for c in await store.sdk.tools(investigation.id)] == [ToolState.COMPLETED] * 2
+    assert (await store.sdk.get(investigation.id)).status == "completed"
+
+
+async def test_an_exception_that_cannot_be_recorded(store: Store) -> None:
+    with pytest.raises(NotRecorded) as stopped:
+        async with store.sdk.investigation("down") as investigation:
+            store.down()
+            await broken(1)
+    assert stopped.value.value is None
+    context: BaseException | None = stopped.value
+    chain = []
+    while context is not None:
+        chain.append(type(context))
+        context = context.__cause__ or context.__context__
+    assert KeyError in chain  # what the tool raised is not lost
+    await store.up()
+    (call,) = await store.sdk.tools(investigation.id)
+    assert call.status is ToolState.FAILED
+
+
+async def test_an_unsafe_tool_does_not_run_while_the_store_is_down(store: Store) -> None:
+    @tool(effect="unsafe")
+    async def pays() -> None:
+        raise AssertionError("must not run")
+
+    with pytest.raises(BackendUnavailable):
+        async with store.sdk.investigation("down") as investigation:
+            store.down()
+            await pays()
+    await store.up()
+    assert len(await store.sdk.tools(investigation.id)) == 0
+
+
+async def test_a_phase_is_not_entered_while_the_store_is_down(store: Store) -> None:
+    with pytest.raises(BackendUnavailable):
+        async with store.sdk.investigation("down") as investigation:
+            store.down()
+            async with investigation.phase("p"):
+                raise AssertionError("must not run")
+    await store.up()
+    assert await store.sdk.phases(investigation.id) == []
+
+
+async def test_a_phase_whose_end_is_not_durable(store: Store) -> None:
+    with pytest.raises(BackendUnavailable, match="The end of phase 'p' is queued, but not durable yet"):
+        async with store.sdk.investigation("down") as investigation:
+            async with investigation.phase("p"):
+                store.down()
+    await store.up()
+    (phase,) = await store.sdk.phases(investigation.id)
+    assert phase.status is PhaseState.COMPLETED
+
+
+async def test_the_end_of_a_block_is_written_when_the_store_answers(store: Store) -> None:
+    with pytest.raises(BackendUnavailable, match="is queued, but not durable yet"):
+        async with store.sdk.investigation("down") as investigation:
+            investigation.result = 1
+            store.down()
+    await store.up()
+    record = await store.sdk.get(investigation.id)
+    assert (record.status, record.result) == ("completed", 1)
+    with pytest.raises(KeyError, match="mine"):  # the user's exception comes first
+        async with store.sdk.investigation("down") as second:
+            store.down()
+            raise KeyError("mine")
+    await store.up()
+    assert (await store.sdk.get(second.id)).status == "failed"
+
+
+async def test_commands_of_the_block_stop_it_too(store: Store) -> None:
+    for command in ("checkpoint", "pause", "cancel"):
+        with pytest.raises(BackendUnavailable):
+            async with store.sdk.investigation("down") as investigation:
+                store.down()
+                with pytest.raises(InvestigationInterrupt):
+                    await getattr(investigation, command)("x")
+                raise InvestigationInterrupt(BackendUnavailable("as the command did"))
+        await store.up()
+        assert (await store.sdk.get(investigation.id)).status == "running"
+
+
+async def test_an_outage_of_one_investigation_in_many_tasks(store: Store) -> None:
+    with pytest.raises(NotRecorded):
+        async with store.sdk.investigation("tasks") as investigation:
+            store.down()
+            async with asyncio.TaskGroup() as group:
+                for n in range(5):
+                    group.create_task(step(n))
+    await store.up()
+    calls = await store.sdk.tools(investigation.id)
+    assert len(calls) == len(ran)
+    assert {c.status for c in calls} <= {ToolState.COMPLETED, ToolState.INTERRUPTED}
+    assert (await store.sdk.verify(investigation.id)).ok
+
+
+async def test_a_full_disk(sqlite_url: str, make_sdk: Make) -> None:
+    import sqlite3
+    from pathlib import Path
+
+    sdk = make_sdk(sqlite_url)
+    async with sdk:
+        pass
+    sdk = make_sdk(sqlite_url)
+    got: Any = None
+    with pytest.raises(BackendUnavailable) as stopped:
+        async with sdk.investigation("full") as investigation:
+            link = sdk._recorder.backend._link  # type: ignore[attr-defined]
+            limit(link, 8)
+            for n in range(100):
+                got = await fill(n)
+    assert isinstance(stopped.value, NotRecorded)
+    assert stopped.value.value == "x" * 20_000
+    assert got == "x" * 20_000 or got is None
+    assert "full" in str(stopped.value)
+    limit(link, 1_000_000)
+    assert await sdk.flush(10) == 0
+    assert (await sdk.verify(investigation.id)).ok
+    assert sqlite3.connect(Path(sqlite_url.removeprefix("sqlite:///"))).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@tool
+async def fill(n: int) -> str:
+    return "x" * 20_000
