@@ -40,6 +40,7 @@ MAX_QUEUED: Final = 2000
 """Events of one investigation that may wait to be durable; then callers wait for the store."""
 
 EXIT_SECONDS: Final = 5.0
+_AGAIN: Final = 0.02
 
 
 class Recorder:
@@ -288,26 +289,37 @@ class Recorder:
                 return None
 
     def flush(self, timeout: float | None = None) -> int:
-        """Commit what is queued, for at most `timeout` seconds; how many events are still not durable."""
+        """Commit what is queued, and say how many events are still not durable.
+
+        A store that does not answer is tried for `timeout` seconds; without one, until its patience is over.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
-        for session in self._behind():
-            self.commit(session)
-            waiter = self._last(session, blocking=True)
-            if waiter is not None:
-                with contextlib.suppress(InvestigationError):
-                    waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        return sum(session.queued_events for session in self._behind())
+        while True:
+            for session in self._behind():
+                self.commit(session)
+                waiter = self._last(session, blocking=True)
+                if waiter is not None:
+                    with contextlib.suppress(InvestigationError):
+                        waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            left = sum(session.queued_events for session in self._behind())
+            if not left or deadline is None or time.monotonic() >= deadline:
+                return left
+            time.sleep(_AGAIN)
 
     async def aflush(self, timeout: float | None = None) -> int:
         """As :meth:`flush`, for tasks."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                for session in self._behind():
-                    self.commit(session)
-                    waiter = self._last(session, blocking=False)
-                    if waiter is not None:
-                        with contextlib.suppress(InvestigationError):
-                            await waiter.wait_async()
+                while behind := self._behind():
+                    for session in behind:
+                        self.commit(session)
+                        waiter = self._last(session, blocking=False)
+                        if waiter is not None:
+                            with contextlib.suppress(InvestigationError):
+                                await waiter.wait_async()
+                    if timeout is None:
+                        break
+                    await asyncio.sleep(_AGAIN if self._behind() else 0)
         return sum(session.queued_events for session in self._behind())
 
     def at_exit(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from investigation_sdk.domain.commands import Fact, Fail, Finish, Submission
 from investigation_sdk.domain.events import Event
@@ -87,7 +87,10 @@ def _error(reason: str) -> dict[str, Any]:
 
 
 def _is_note(value: Any) -> bool:
-    return isinstance(value, dict) and (value.get("$type") == "unstorable" or value.get("type") == _UNSTORABLE)
+    if not isinstance(value, dict):
+        return False
+    note = cast("dict[str, Any]", value)
+    return note.get("$type") == "unstorable" or note.get("type") == _UNSTORABLE
 
 
 def _plain(reason: str) -> str:

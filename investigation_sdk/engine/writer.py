@@ -151,6 +151,7 @@ class Writer:
         self._sessions = sessions
         self._commit_since = time.monotonic()
         self._on_busy()
+        results: Sequence[CommitResult] | BaseException
         try:
             results = await self._backend.commit(commits)
         except asyncio.CancelledError:
@@ -158,11 +159,13 @@ class Writer:
                 session.on_unknown()
             raise
         except BaseException as error:
-            await self._failed(sessions, error)
-            return
+            results = error
         finally:
             self._commit_since = None
             self._sessions = []
+        if isinstance(results, BaseException):
+            await self._failed(sessions, results)
+            return
         self._failing_since = None
         self._answered(sessions, results)
         await asyncio.sleep(0)  # a backend may answer without ever suspending: others on this loop want to live

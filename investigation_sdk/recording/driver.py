@@ -310,12 +310,14 @@ class Driver:
             return None
         return entry if self.synchronous else self.recorder.crowded(self.session)
 
-    def not_recorded(self, call: Call, error: InvestigationError, value: Any) -> BaseException:
-        """The body ran, and its record is not durable."""
+    def not_recorded(
+        self, call: Call, error: InvestigationError, value: Any, raised: BaseException | None
+    ) -> BaseException:
+        """The body returned `value`, or raised, and the record of that is not durable."""
+        outcome = "`value` is what it returned" if raised is None else "what it raised is the cause of this"
         return self.interrupt(
             NotRecorded(
-                f"{call.spec.name} ran, but its record is not durable yet: {error} The record stays queued; "
-                "`value` is what it returned.",
+                f"{call.spec.name} ran, but its record is not durable yet: {error} The record stays queued; {outcome}.",
                 value=value,
                 call_id=call.started.id,
                 investigation_id=self.session.id,

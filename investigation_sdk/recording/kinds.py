@@ -45,7 +45,8 @@ def _close(driver: Driver, call: Call, close: Close, end: Any, value: Any = None
         if waiter is not None:
             waiter.wait()
     except InvestigationError as error:
-        raise driver.not_recorded(call, error, value) from error
+        raised = end if isinstance(end, BaseException) and end is not value else None
+        raise driver.not_recorded(call, error, value, raised) from (raised or error)
 
 
 async def _aclose(driver: Driver, call: Call, close: Close, end: Any, value: Any = None) -> None:
@@ -56,7 +57,8 @@ async def _aclose(driver: Driver, call: Call, close: Close, end: Any, value: Any
         if waiter is not None:
             await waiter.wait_async()
     except InvestigationError as error:
-        raise driver.not_recorded(call, error, value) from error
+        raised = end if isinstance(end, BaseException) and end is not value else None
+        raise driver.not_recorded(call, error, value, raised) from (raised or error)
 
 
 def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
@@ -131,7 +133,7 @@ def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> C
                 except BaseException as thrown:
                     step = functools.partial(body.throw, thrown)
         except StopIteration as end:
-            _close(driver, recorded, driver.complete_items, items.end(end.value, exhausted=True))
+            _close(driver, recorded, driver.complete_items, items.end(end.value, exhausted=True), end.value)
             return end.value
         except GeneratorExit:
             _given_up(recorded, items)

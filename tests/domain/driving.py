@@ -45,6 +45,7 @@ from tests.domain.harness import ERROR, World, plain, states_passed, way_to
 
 S = InvestigationState
 
+CREATED: dict[str, Any] = {"configuration": encode({"a": 1e22}).text, "key": "case-1", "generation": 3, "user_id": "u"}
 TYPE_OF = {
     S.CREATED: "investigation.created",
     S.COMPLETED: "investigation.completed",
@@ -72,7 +73,7 @@ class Checked:
         """Created, and led to where it starts."""
         queue = state not in (S.CREATED, S.CANCELLED)
         phases = [{"id": uuid7(), "name": name, "weight": weight, "tools": ["whois"]} for name, weight in planned]
-        events = self.world.create(queue=queue, phases=phases, configuration=encode({"a": 1e22}).text)
+        events = self.world.create(queue=queue, phases=phases, **CREATED)
         self.log += events
         assert states_passed(events) == ([S.CREATED, S.QUEUED] if queue else [S.CREATED])
         for new in way_to(state)[1 if queue else 0 :]:
@@ -201,6 +202,8 @@ class Checked:
             assert (phase.status, phase.attempt, phase.id) == (PhaseState.RUNNING, self.fold.attempt, data["id"])
             assert known is None or known.id == phase.id
             assert self.fold.current_phase == name
+            assert (phase.completed_at, phase.duration_ms, phase.error) == (None, None, None)
+            assert phase.input_sequence == event.sequence
 
     def append(self, who: str, kind: str, name: str, payload: str, seconds: int) -> None:
         token, time = self._token(who), self._step(seconds)
@@ -298,8 +301,9 @@ class Checked:
         # Without `started`: the call was begun by another process, whose events this one has folded. It is in
         # the fold as long as it is open; later completions only come from the process that has it.
         was_open = started.id in self.fold.calls
-        self._fact(end, said, who, seconds, started if here or not was_open else None)
+        event = self._fact(end, said, who, seconds, started if here or not was_open else None)
         assert started.id not in self.fold.calls
+        assert was_open or event.late or self._token(who) is None, "what was closed already is closed late"
 
     def phase_left(self, who: str, name: str, end: str, payload: str, seconds: int) -> None:
         known = self.fold.phases.get(name)
@@ -317,6 +321,7 @@ class Checked:
         else:
             ends = {"phase.completed": PhaseState.COMPLETED, "phase.failed": PhaseState.FAILED}
             assert known.status is ends.get(end, PhaseState.PENDING)
+            assert end == "phase.interrupted" or known.output_sequence == event.sequence
 
     def noted(self, who: str, kind: str, payload: str) -> None:
         before = plain(self.fold)
@@ -398,6 +403,8 @@ class Checked:
             attempts = list(range(1, len(of_type) + 1))
             assert [event.attempt for event in of_type] == attempts
             assert [event.data["attempt"] for event in of_type] == attempts
+        starts = [event.at for event in self.log if event.type == "investigation.started"]
+        assert self.fold.started_at == (starts[0] if starts else None)
         assert self.fold.retry_count == sum(event.new_state is S.RETRYING for event in self.log)
 
     def _what_is_stored_says_the_same(self) -> None:

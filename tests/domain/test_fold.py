@@ -7,15 +7,21 @@ from typing import Any
 
 import pytest
 
+from investigation_sdk.domain.commands import Append, Fact
+from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.progress import overall, valid_weight
-from investigation_sdk.domain.project import TEXT_LIMIT, investigation_row, shorten
+from investigation_sdk.domain.project import INLINE_LIMIT, TEXT_LIMIT, investigation_row, shorten
 from investigation_sdk.domain.records import PhasePlan
+from investigation_sdk.domain.rows import PhaseRow, ToolRow
 from investigation_sdk.domain.states import InvestigationState, PhaseState, Verb
 from investigation_sdk.domain.upcast import upcast
 from investigation_sdk.engine.reading import to_event
 from investigation_sdk.engine.texts import json_text
+from investigation_sdk.errors import PhaseError
+from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.chain import seal
+from investigation_sdk.storage.codec import Json
 from investigation_sdk.storage.commit import GENESIS
 from tests.domain.harness import World, plain
 
@@ -159,3 +165,128 @@ def test_long_messages_are_cut_visibly_in_rows_alone():
     assert row.error_message is not None
     assert len(row.error_message) <= TEXT_LIMIT
     assert f"… (of {len(reason)} characters)" in row.error_message
+
+
+# ---- facts that come late, and releases that are void
+
+
+def taken_over() -> tuple[World, str, str]:
+    """An investigation whose first owner lost it to a second one; both have been in phase triage."""
+    world, old = running()
+    world.start_phase("triage", old)
+    world.claim()
+    new = world.fold.token
+    assert new is not None
+    world.start_phase("triage", new)
+    return world, old, new
+
+
+def test_the_end_of_a_phase_under_a_lost_claim_leaves_the_phase_of_the_new_owner_alone():
+    world, old, _ = taken_over()
+    event = world.fact("phase.completed", {"id": "x", "name": "triage", "output": Json("1")}, old)
+    assert event.metadata == {"late": True, "stale": True}
+    phase = world.fold.phases["triage"]
+    assert (phase.status, phase.output, world.fold.progress) == (PhaseState.RUNNING, None, 0)
+
+
+def test_a_checkpoint_that_comes_late_is_not_the_last():
+    world, old, new = taken_over()
+    world.fact("checkpoint.saved", {"data": Json("2")}, new)
+    world.fact("checkpoint.saved", {"data": Json("1")}, old)
+    assert world.fold.last_checkpoint == "2"
+
+
+def test_a_release_releases_its_own_claim_only():
+    world, old, new = taken_over()
+    world.fact("investigation.released", {"token": old}, old)
+    assert world.fold.token == new
+    world.fact("investigation.released", {"token": new}, new)
+    assert world.fold.token is None
+
+
+def test_a_fact_is_marked_as_of_its_last_decision():
+    """A commit that lost is decided again: what was late may be so no more, and the other way round."""
+    world, old, new = taken_over()
+    fact = Fact(Event(uuid7(), "note.recorded", {}, world.time), new)
+    for token, metadata in ((old, {"late": True, "stale": True}), (new, None), (old, {"late": True, "stale": True})):
+        fact.token = token
+        assert decide(world.fold, fact)[0].metadata == metadata
+
+
+def test_a_call_that_was_closed_already_is_closed_again_late_and_its_row_says_what_came_last():
+    world, token = running()
+    started = world.start_tool(token, effect="unsafe")
+    said = {"call": started.id, "completed_at": 5}
+    first = world.fact("tool.interrupted", {"call": started.id, "kind": "outlived", "state": "unknown"}, token, started)
+    world.commit()
+    cut = world.rows[started.id]
+    assert isinstance(cut, ToolRow)
+    assert (first.metadata, cut.status) == (None, "unknown")
+    again = world.fact("tool.completed", {**said, "output": Json("7")}, token, started)
+    world.commit()
+    row = world.rows[started.id]
+    assert isinstance(row, ToolRow)
+    assert (again.metadata, row.status, row.output_result) == ({"late": True}, "completed", "7")
+
+
+# ---- phases
+
+
+def test_a_phase_is_entered_once_in_an_attempt_and_again_in_the_next():
+    world, token = running()
+    world.start_phase("triage", token)
+    with pytest.raises(PhaseError, match="is open already"):
+        world.start_phase("triage", token)
+    world.fact("phase.completed", {"id": "x", "name": "triage"}, token)
+    with pytest.raises(PhaseError, match="completed already in this attempt"):
+        world.start_phase("triage", token)
+    world.claim()
+    world.start_phase("triage", world.fold.token)
+    assert world.fold.phases["triage"].attempt == 2
+
+
+def test_a_phase_that_failed_or_was_interrupted_may_be_entered_again():
+    world, token = running()
+    for end in ("phase.failed", "phase.interrupted"):
+        world.start_phase("triage", token)
+        world.fact(end, {"id": "x", "name": "triage", "error": {"type": "E"}}, token)
+    world.start_phase("triage", token)
+    assert world.fold.phases["triage"].error is None
+
+
+def test_an_open_phase_cannot_be_skipped_and_one_that_is_done_need_not_be():
+    world, token = running()
+
+    def skip(name: str) -> list[Event]:
+        event = Event(uuid7(), "phase.skipped", {"id": uuid7(), "name": name}, world.time)
+        return world.submit(Append(time=world.time, token=token, event=event))
+
+    world.start_phase("triage", token)
+    with pytest.raises(PhaseError, match="cannot be skipped any more"):
+        skip("triage")
+    world.fact("phase.completed", {"id": "x", "name": "triage"}, token)
+    assert skip("triage") == []
+    assert [event.type for event in skip("letters")] == ["phase.skipped"]
+    assert skip("letters") == []
+    assert [phase.status.value for phase in world.fold.phases.values()] == ["completed", "skipped"]
+
+
+# ---- rows
+
+
+@pytest.mark.parametrize("length", [INLINE_LIMIT, INLINE_LIMIT + 1])
+def test_a_payload_stands_in_its_row_up_to_a_limit_and_in_its_event_always(length: int):
+    world, token = running()
+    payload = Json('"' + "x" * (length - 2) + '"')
+    inline = payload if length <= INLINE_LIMIT else None
+    world.start_phase("triage", token, input=payload)
+    world.fact("phase.completed", {"id": "x", "name": "triage", "output": payload}, token)
+    started = world.start_tool(token, input=payload)
+    world.fact("tool.completed", {"call": started.id, "output": payload}, token, started)
+    world.commit()
+    (phase,) = (row for row in world.rows.values() if isinstance(row, PhaseRow))
+    (call,) = (row for row in world.rows.values() if isinstance(row, ToolRow))
+    assert (phase.input_data, phase.output_data, call.input_parameters, call.output_result) == (inline,) * 4
+    for sequence in (phase.input_sequence, phase.output_sequence, call.input_sequence, call.output_sequence):
+        assert sequence is not None
+        assert payload in world.stored[sequence - 1].event_data

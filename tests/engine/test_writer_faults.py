@@ -310,7 +310,7 @@ async def test_an_investigation_that_is_deleted_refuses_everything(rig):
 
 
 async def test_while_the_store_is_down_facts_stay_and_commands_are_withdrawn(make_rig):
-    rig = make_rig(patience=0.05)
+    rig = make_rig(patience=0.2)
     session = await rig.drive()
     rig.plan.outage = Fault("not_applied")
     fact, checkpoint = rig.note(session), rig.checkpoint(session)

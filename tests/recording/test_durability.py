@@ -205,7 +205,9 @@ if sys.argv[2] == "wait":
 @pytest.mark.parametrize("how", ["exit", "wait"])
 def test_batched_is_durable_when_the_process_ends(sqlite_url: str, other: InvestigationSDK, how: str) -> None:
     """At exit, and on SIGTERM."""
-    with subprocess.Popen([sys.executable, "-c", BATCHED, sqlite_url, how], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", BATCHED, sqlite_url, how], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         id = process.stdout.readline().strip()
         if how == "wait":
