@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from decimal import Decimal
 from typing import Any, Final
 
 from investigation_sdk.domain.events import Event, EventType
 from investigation_sdk.domain.progress import overall, valid_weight
 from investigation_sdk.domain.states import InvestigationState, PhaseState
+from investigation_sdk.domain.usage import add_exactly
 
 _S = InvestigationState
-
-_EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
-"""Sums of decimals do not depend on the application's decimal context, and are not rounded."""
 
 
 class Phase:
@@ -301,7 +299,7 @@ def _usage(fold: Fold, event: Event) -> None:
     fold.api_calls_made += usage.get("api_calls_made", 0)
     cost = usage.get("cost_estimate")
     if cost is not None:
-        fold.cost_estimate = _EXACT.add(fold.cost_estimate, Decimal(cost))
+        fold.cost_estimate = add_exactly(fold.cost_estimate, Decimal(cost))
 
 
 def _checkpoint(fold: Fold, event: Event) -> None:

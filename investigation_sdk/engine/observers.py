@@ -25,6 +25,8 @@ _log = logging.getLogger("investigation_sdk.hooks")
 MAX_WAITING: Final = 10_000
 """Hook calls that may wait; beyond it the oldest are dropped, and that is logged."""
 
+_Due = tuple[Recorder, str, StoredEvent, Sequence[Hook]]
+
 
 class StateHooks:
     """Calls hooks on their own daemon thread, in the order of the events, one after another."""
@@ -33,7 +35,7 @@ class StateHooks:
         self._recorder = recorder
         self._observed: weakref.WeakSet[Recorder] = weakref.WeakSet()
         self._hooks: list[tuple[frozenset[InvestigationState], Hook]] = []
-        self._waiting: deque[tuple[Recorder, str, StoredEvent]] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[_Due] = deque(maxlen=MAX_WAITING)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._busy = False
@@ -56,13 +58,17 @@ class StateHooks:
 
     def _committed(self, reference: weakref.ref[Recorder], session: Session, events: Sequence[StoredEvent]) -> None:
         recorder = reference()
-        changes = [(recorder, session.id, e) for e in events if e.new_state is not None and recorder is not None]
-        if not changes:
+        due: list[_Due] = []
+        for event in events:
+            hooks = [hook for states, hook in self._hooks if event.new_state in states]
+            if hooks and recorder is not None:
+                due.append((recorder, session.id, event, hooks))
+        if not due:
             return
         with self._wake:
-            if len(self._waiting) + len(changes) > MAX_WAITING:
+            if len(self._waiting) + len(due) > MAX_WAITING:
                 _log.warning("Hooks are slower than the changes of state; the oldest calls are dropped.")
-            self._waiting.extend(changes)
+            self._waiting.extend(due)
             if self._thread is None or not self._thread.is_alive():  # not yet, or not in this forked process
                 self._thread = threading.Thread(target=self._run, name="investigation-hooks", daemon=True)
                 self._thread.start()
@@ -76,19 +82,15 @@ class StateHooks:
                 while not self._waiting:
                     self._wake.wait()
                 self._busy = True
-                recorder, investigation_id, stored = self._waiting.popleft()
+                due = self._waiting.popleft()
             try:
-                self._call(recorder, investigation_id, stored)
+                self._call(*due)
             except Exception:
-                _log.exception("The hooks of investigation %s could not be called.", investigation_id)
-            del recorder
+                _log.exception("The hooks of investigation %s could not be called.", due[1])
+            del due
 
-    def _call(self, recorder: Recorder, investigation_id: str, stored: StoredEvent) -> None:
-        assert stored.new_state is not None
-        state = InvestigationState(stored.new_state)
-        hooks = [hook for states, hook in self._hooks if state in states]
-        if not hooks:
-            return
+    @staticmethod
+    def _call(recorder: Recorder, investigation_id: str, stored: StoredEvent, hooks: Sequence[Hook]) -> None:
         row = recorder.call(queries.get_row(recorder.backend, investigation_id))
         record, event = queries.investigation(row), queries.event(stored)
         for hook in hooks:
@@ -97,7 +99,7 @@ class StateHooks:
                 if inspect.isawaitable(answer):
                     asyncio.run(_await(answer))
             except BaseException:  # SystemExit too: it would end this thread, and all later hooks with it
-                _log.exception("A hook on %s failed.", state.value)
+                _log.exception("A hook on %s failed.", stored.new_state)
 
     def drain(self, timeout: float = 5.0) -> bool:
         """Wait until all hooks that are due have run; whether that is so. For a hook itself there is no wait."""

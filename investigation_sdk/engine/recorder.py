@@ -133,7 +133,8 @@ class Recorder:
         """
         entry = session.submit(submission)
         if lazy and self._opened:
-            self._linger.add(session, self.loop)
+            if not session.lingering:
+                self._linger.add(session, self.loop)
         else:
             self.commit(session)
         return entry

@@ -13,6 +13,7 @@ from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.records import Investigation, InvestigationEvent, PhasePlan, ToolExecution
 from investigation_sdk.domain.rows import ToolRow
 from investigation_sdk.domain.states import InvestigationState, Verb
+from investigation_sdk.domain.usage import check_cost, cost_text
 from investigation_sdk.engine import opening, queries
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.observers import StateHooks
@@ -150,7 +151,7 @@ class InvestigationStateService:
         closed: dict[str, Any] = {"call": started.id, "completed_at": ended_us}
         if completed_at is not None and started_at is not None:
             closed["duration_ms"] = (ended_us - started_us) / 1000
-        cost = None if cost_estimate is None else format(Decimal(str(cost_estimate)), "f")
+        cost = None if cost_estimate is None else cost_text(check_cost(cost_estimate))
         reported = {"tokens_used": tokens_used, "api_calls_made": api_calls_made, "cost_estimate": cost}
         usage = {name: value for name, value in reported.items() if value is not None}
         if usage:

@@ -32,8 +32,8 @@ class ToolSpec:
 
     __slots__ = (
         "_described", "_ordinary", "agent", "cache", "defaults", "effect", "identity", "ignore", "keywords", "masked",
-        "name", "names", "no_effect_on", "positional", "reconcile", "sensitive", "signature", "summary", "version",
-        "waits_to_start",
+        "masks_result", "name", "names", "no_effect_on", "positional", "reconcile", "sensitive", "signature",
+        "summary", "version", "waits_to_start",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +64,7 @@ class ToolSpec:
         self.cache: timedelta | None = None
         self._described: tuple[AgentScope | None, tuple[dict[str, Any], str]] | None = None
         self._ordinary = identity is None and not sensitive
+        self.masks_result = self.sensitive or "return" in self.masked
         self._read_signature(fn, ignore)
         self._check_names("ignore", ignore)
         if not callable(identity):
@@ -172,9 +173,17 @@ class ToolSpec:
         from what is recorded (:func:`~investigation_sdk.storage.codec.digest_of`), and where an argument is
         sensitive and there is no key (``INVESTIGATION_DIGEST_KEY``): a plain hash of a secret could be guessed.
         """
+        if self._ordinary:
+            try:
+                text, rebuildable, warnings = encode(arguments, max_bytes=limit)
+                if rebuildable:
+                    return text, None, warnings
+            except PayloadTooLarge:
+                pass  # the careful way says what becomes of it
+        return self._careful_input(arguments, limit)
+
+    def _careful_input(self, arguments: dict[str, Any], limit: int) -> tuple[Json, str | None, Sequence[str]]:
         encoded, warnings = encode_within(arguments, limit)
-        if self._ordinary and encoded.rebuildable:
-            return encoded.text, None, warnings
         try:
             identity = self._identity(arguments, encoded)
         except Exception as error:  # of the user's function
@@ -188,12 +197,12 @@ class ToolSpec:
             return MASKED, signed, ()
         shown = {name: value for name, value in arguments.items() if name not in self.masked}
         failed = warnings[len(encoded.warnings) :] if identity is None else ()
-        text, warnings = encode_within(shown, limit)
+        rest, warnings = encode_within(shown, limit)
         warnings = (*warnings, *failed)
-        if not text.text.startswith('{"$type"'):
+        if not rest.text.startswith('{"$type"'):
             masked = {name: MASKED if name in self.masked else encode(value).text for name, value in arguments.items()}
             return Json("{" + ",".join(f"{encode(k).text}:{v}" for k, v in masked.items()) + "}"), signed, warnings
-        return text.text, signed, warnings
+        return rest.text, signed, warnings
 
     def _identity(self, arguments: dict[str, Any], encoded: Encoded) -> Any:
         if self.identity is None:
@@ -204,17 +213,16 @@ class ToolSpec:
             return self.identity(**arguments)
         return {name: arguments.get(name) for name in self.identity}
 
-    @property
-    def masks_result(self) -> bool:
-        """Whether only a mask is recorded of the result."""
-        return self.sensitive or "return" in self.masked
-
     def output(self, value: Any, limit: int) -> tuple[Json, Sequence[str]]:
         """What is recorded of the result: its JSON, and warnings."""
         if self.masks_result:
             return MASKED, ()
-        encoded, warnings = encode_within(value, limit)
-        return encoded.text, warnings
+        try:
+            text, _, warnings = encode(value, max_bytes=limit)
+        except PayloadTooLarge:
+            encoded, too_large = encode_within(value, limit)
+            return encoded.text, too_large
+        return text, warnings
 
     def summarise(self, value: Any) -> str | None:
         """The one-line summary that the user's function gives; one that fails is reported as such."""

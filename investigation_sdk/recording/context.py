@@ -13,6 +13,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
+from investigation_sdk.domain.usage import add_exactly, check_cost, cost_text
 from investigation_sdk.engine.texts import clean
 
 if TYPE_CHECKING:
@@ -128,7 +129,11 @@ class ToolCall:
 
 
 def add_usage(usage: dict[str, Any] | None, tokens: int, calls: int, cost: Decimal | float) -> dict[str, Any] | None:
-    """Counters added to counters: ``tokens_used`` and ``api_calls_made`` as int, ``cost_estimate`` as decimal text."""
+    """Counters added to counters: ``tokens_used`` and ``api_calls_made`` as int, ``cost_estimate`` as decimal text.
+
+    Raises:
+        ValueError: the cost is infinite, or not a number.
+    """
     if not (tokens or calls or cost):
         return usage
     total = dict(usage) if usage else {}
@@ -137,8 +142,8 @@ def add_usage(usage: dict[str, Any] | None, tokens: int, calls: int, cost: Decim
     if calls:
         total["api_calls_made"] = total.get("api_calls_made", 0) + int(calls)
     if cost:
-        more = cost if isinstance(cost, Decimal) else Decimal(repr(float(cost)))
-        total["cost_estimate"] = format(Decimal(total.get("cost_estimate", "0")) + more, "f")
+        so_far = Decimal(total.get("cost_estimate", "0"))
+        total["cost_estimate"] = cost_text(add_exactly(so_far, check_cost(cost)))
     return total
 
 

@@ -248,7 +248,9 @@ class Driver:
         spec = call.spec
         output, warnings = spec.output(value, self.options.max_inline_bytes)
         data["output"] = output
-        summary = call.tool.summary or spec.summarise(value)
+        summary = call.tool.summary
+        if summary is None and spec.summary is not None:
+            summary = spec.summarise(value)
         if summary is not None:
             data["summary"] = clean(summary)
         text = None

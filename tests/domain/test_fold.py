@@ -16,6 +16,7 @@ from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.domain.rows import PhaseRow, ToolRow
 from investigation_sdk.domain.states import InvestigationState, PhaseState, Verb
 from investigation_sdk.domain.upcast import upcast
+from investigation_sdk.domain.usage import check_cost, cost_text
 from investigation_sdk.engine.reading import to_event
 from investigation_sdk.engine.texts import json_text
 from investigation_sdk.errors import PhaseError
@@ -55,6 +56,20 @@ def test_sums_of_costs_are_exact_whatever_the_applications_decimal_context(conte
         assert Fraction(world.fold.cost_estimate) == sum(map(Fraction, costs))
         assert world.from_rows().cost_estimate == world.fold.cost_estimate
     assert str(world.fold.cost_estimate) == "1000000000000000000007.300000000000000000000000000001"
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [(Decimal("1E+3"), "1000"), (Decimal("0.10"), "0.10"), (0.1, "0.1"), (1e-7, "0.0000001"), (10**30, "1" + "0" * 30)],
+)
+def test_costs_are_plain_digits(cost: Any, text: str):
+    assert cost_text(check_cost(cost)) == text
+
+
+@pytest.mark.parametrize("cost", [Decimal("NaN"), Decimal("sNaN"), Decimal("-Infinity"), float("nan"), float("inf")])
+def test_costs_that_no_sum_survives_are_refused(cost: Any):
+    with pytest.raises(ValueError, match="not a finite number"):
+        check_cost(cost)
 
 
 def test_usage_counts_what_was_reported_and_nothing_else():

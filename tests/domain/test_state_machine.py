@@ -196,7 +196,7 @@ class Investigations(RuleBasedStateMachine):
 
 TestInvestigations = pytest.mark.filterwarnings("error")(Investigations.TestCase)
 TestInvestigations.settings = settings(
-    max_examples=120,
+    max_examples=160,
     stateful_step_count=40,
     derandomize=True,
     deadline=None,

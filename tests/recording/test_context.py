@@ -181,7 +181,7 @@ async def test_the_context_is_put_back_whatever_happens(sdk: InvestigationSDK) -
             async with investigation.phase("p"):
                 await fails()
         await anote(1)
-        (call,) = [c for c in await sdk.tools(investigation.id, tool="anote")]
+        (call,) = await sdk.tools(investigation.id, tool="anote")
         assert call.phase_id is None
         assert not current_tool().recording
     assert current_investigation() is None

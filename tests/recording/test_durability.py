@@ -224,7 +224,7 @@ def test_the_mode_may_come_from_the_environment(
     assert make_sdk(sqlite_url)._options.durability is Durability.BATCHED
     assert make_sdk(sqlite_url, durability="strict")._options.durability is Durability.STRICT
     monkeypatch.setenv("INVESTIGATION_DURABILITY", "batchd")
-    with pytest.raises(ValueError, match="'batchd'.*'sync', 'strict', 'batched'"):
+    with pytest.raises(ValueError, match=r"'batchd'.*'sync', 'strict', 'batched'"):
         make_sdk(sqlite_url)
 
 

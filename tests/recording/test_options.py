@@ -117,7 +117,7 @@ def test_an_identity_function_that_fails_does_not_keep_the_body_from_running(sdk
     assert "identity" in warning.event_data["message"]
 
 
-SECRET = "correct horse battery staple"
+SECRET = "correct horse battery staple"  # noqa: S105
 
 
 def names_a_parameter() -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:

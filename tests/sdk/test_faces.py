@@ -81,7 +81,7 @@ def test_every_public_name() -> None:
         assert getattr(investigation_sdk, name) is not None
     assert set(investigation_sdk.__all__) <= set(dir(investigation_sdk))
     with pytest.raises(AttributeError, match="no attribute 'Investigations'"):
-        investigation_sdk.Investigations  # type: ignore[attr-defined]  # noqa: B018
+        investigation_sdk.Investigations  # noqa: B018
     names: dict[str, Any] = {}
     exec("from investigation_sdk import *", names)  # noqa: S102
     assert set(investigation_sdk.__all__) <= set(names)

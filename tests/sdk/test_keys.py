@@ -13,6 +13,7 @@ from investigation_sdk import (
     InvestigationFinished,
     InvestigationInterrupt,
     InvestigationSDK,
+    InvestigationState,
     InvestigationUnfinished,
     ToolState,
     phase,
@@ -72,12 +73,14 @@ def test_nothing_new_runs_in_a_finished_one(use: Callable[[Any], Any]) -> None:
     with InvestigationSDK("memory://") as sdk:
         with sdk.investigation("first", key="k") as investigation:
             investigation.result = 7
-        with pytest.raises(InvestigationFinished, match="on_finished='new'") as found:
-            with sdk.investigation("again", key="k") as again:
-                with pytest.raises(InvestigationInterrupt):
-                    use(again)
+        with (
+            pytest.raises(InvestigationFinished, match="on_finished='new'") as found,
+            sdk.investigation("again", key="k") as again,
+        ):
+            with pytest.raises(InvestigationInterrupt):
                 use(again)
-                raise AssertionError("must not go on")
+            use(again)
+            raise AssertionError("must not go on")
         assert (found.value.result, found.value.investigation_id) == (7, investigation.id)
 
 
@@ -118,7 +121,7 @@ async def test_a_cancelled_key(sdk: InvestigationSDK) -> None:
             await first.cancel()
     for on_finished in ("return", "error"):
         with pytest.raises(InvestigationCancelled, match=first.id):
-            async with sdk.investigation("again", key="k", on_finished=on_finished):  # type: ignore[arg-type]
+            async with sdk.investigation("again", key="k", on_finished=on_finished):
                 raise AssertionError("must not run")
     async with sdk.investigation("anew", key="k", on_finished="new") as second:
         assert second.id != first.id
@@ -126,9 +129,12 @@ async def test_a_cancelled_key(sdk: InvestigationSDK) -> None:
 
 async def test_keys_are_of_a_type_and_a_tenant(url: str, sqlite_url: str, make_sdk: Make) -> None:
     here, there = make_sdk(sqlite_url, tenant_id="here"), make_sdk(sqlite_url, tenant_id="there")
-    async with here.investigation("a", key="k") as a, there.investigation("b", key="k") as b:
-        async with here.investigation("c", key="k", investigation_type="other") as c:
-            pass
+    async with (
+        here.investigation("a", key="k") as a,
+        there.investigation("b", key="k") as b,
+        here.investigation("c", key="k", investigation_type="other") as c,
+    ):
+        pass
     assert len({a.id, b.id, c.id}) == 3
     found = await there.find(key="k")
     assert found is not None
@@ -215,7 +221,7 @@ async def test_use_backend(sdk: InvestigationSDK, tmp_path: Any) -> None:
 async def test_hooks_follow_use_backend_and_are_called_once(sdk: InvestigationSDK) -> None:
     seen: list[str] = []
 
-    @sdk.service.on_state(*[s for s in ("completed",)])  # type: ignore[arg-type]
+    @sdk.service.on_state(InvestigationState.COMPLETED)
     def on_end(investigation: Any, event: Any) -> None:
         seen.append(investigation.subject)
 
@@ -237,6 +243,6 @@ async def test_assertions_say_what_was_recorded(sdk: InvestigationSDK) -> None:
     await assert_tools_called(sdk, investigation.id, [("pay", {"n": 2}), "step"], ordered=False)
     for expected in (["pay", "step"], [("step", {"n": 9})], ["step", "step"]):
         with pytest.raises(AssertionError, match=r"step\(n=1\)\n  pay\(n=2\)"):
-            await assert_tools_called(sdk, investigation.id, expected)  # type: ignore[arg-type]
+            await assert_tools_called(sdk, investigation.id, expected)
     with pytest.raises(AssertionError, match="running -> completing -> completed, not created"):
         await assert_state_path(sdk, investigation.id, ["created", "failed"])

@@ -57,6 +57,7 @@ async def test_get_takes_ids_of_any_form(sdk: InvestigationSDK) -> None:
     for given in (id, id.upper(), UUID(id), id.replace("-", "")):
         record = await sdk.get(given)
         assert (record.id, record.subject, record.user_id) == (id, "one", "gil")
+    record = await sdk.get(id)
     assert (record.metadata, record.configuration, record.tenant_id) == ({"a": [1]}, {"model": "x"}, None)
     assert record.created_at.tzinfo is UTC
     assert record.version == len(await sdk.events(id))
@@ -84,7 +85,7 @@ async def test_list_filters_and_pages(sdk: InvestigationSDK) -> None:
     assert [i.id for i in await sdk.list(investigation_type="t1")] == [ids[4], ids[1]]
     assert [i.id for i in await everything(sdk.list, status="completed")] == newest_first[1:]
     assert [i.id for i in await sdk.list(status=InvestigationState.QUEUED)] == [queued.id]
-    assert len(await sdk.list(status=["queued", InvestigationState.COMPLETED])) == 8
+    assert len(await sdk.list(status=[InvestigationState.QUEUED, InvestigationState.COMPLETED])) == 8
     assert len(await sdk.list(status=[])) == 0
     assert len(await sdk.list(user_id="u1", investigation_type="t0")) == 1
     page = await sdk.list(limit=3)
@@ -144,7 +145,7 @@ async def test_tools_filters_and_pages(sdk: InvestigationSDK) -> None:
     assert numbers(await sdk.tools(first.id, phase="p", status=ToolState.FAILED)) == [2]
     assert numbers(await sdk.tools(first.id, phase="never")) == []
     assert numbers(await sdk.tools(first.id, effect=Effect.READ)) == [2]
-    assert numbers(await sdk.tools(first.id, status=["failed", ToolState.COMPLETED])) == [0, 1, 2, 3]
+    assert numbers(await sdk.tools(first.id, status=[ToolState.FAILED, ToolState.COMPLETED])) == [0, 1, 2, 3]
     assert numbers(await sdk.tools(first.id, since=timedelta(minutes=1), until=datetime.now(UTC) + timedelta(1))) == [
         0,
         1,

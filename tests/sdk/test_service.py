@@ -32,7 +32,7 @@ Make = Callable[..., InvestigationSDK]
 
 async def test_create_and_drive(sdk: InvestigationSDK) -> None:
     parent = await sdk.service.create_investigation("gil", "parent", "fraud")
-    plan = [PhasePlan("a", weight=3), "b"]
+    plan: list[str | PhasePlan] = [PhasePlan("a", weight=3), "b"]
     made = await sdk.service.create_investigation(
         "gil", "subject", "fraud", {"c": 1}, key="k", phases=plan, metadata={"m": 2}, parent=parent.id, actor="api"
     )
