@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, cast
 from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import StartPhase
 from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.domain.states import PhaseState
 from investigation_sdk.engine.session import json_text
 from investigation_sdk.engine.texts import clean
@@ -71,14 +72,11 @@ class _Phase:
     """One use of a phase: entered once, left once. Shared by all faces."""
 
     def __init__(self, driver: Driver, name: str, weight: float, tools: Sequence[Any], input_data: Any) -> None:
-        if not name:
-            raise ValueError("a phase needs a name")
-        if not weight > 0:
-            raise ValueError(f"the weight of phase {name!r} is {weight}; it must be greater than 0")
+        plan = PhasePlan(name, weight, tools)
         self.driver = driver
-        self.name = clean(name)
-        self.weight = weight
-        self.tools = [t if isinstance(t, str) else tool_name(t) for t in tools]
+        self.name = clean(plan.name)
+        self.weight = plan.weight
+        self.tools = list(plan.tools)
         self.input_data = input_data
         self.frame: BlockFrame | None = None
 
@@ -178,12 +176,6 @@ def _unavailable(driver: Driver, name: str, error: InvestigationError) -> Invest
             f"The end of phase {name!r} is queued, but not durable yet: {error}", investigation_id=driver.session.id
         )
     return error
-
-
-def tool_name(fn: Any) -> str:
-    """The name under which a decorated function is recorded."""
-    spec = getattr(fn, "__investigation_tool__", None)
-    return name_of(fn) if spec is None else str(spec.name)
 
 
 class PhaseScope:
