@@ -9,6 +9,8 @@ import time
 import uuid
 from typing import Protocol, TypeAlias
 
+from investigation_sdk.errors import InvestigationNotFound
+
 Id: TypeAlias = str | uuid.UUID
 """Ids as users may give them."""
 
@@ -68,9 +70,13 @@ def canonical(id: object) -> str:
     """The canonical text of an id given as text or :class:`uuid.UUID`.
 
     Raises:
-        ValueError: it is not a UUID.
+        InvestigationNotFound: it is not a UUID, so it is nothing's id.
     """
-    if type(id) is str and len(id) == 36 and id[8] == "-" and id == id.lower():
-        uuid.UUID(id)
-        return id
-    return str(uuid.UUID(str(id)))
+    try:
+        return str(uuid.UUID(str(id)))
+    except ValueError:
+        shown = repr(id)[:100]
+        raise InvestigationNotFound(
+            f"{shown} is not an id of an investigation, a phase or a call: those are UUIDs, such as "
+            f"'019a1f3e-7c1b-7d52-9a51-0f6f6f1c9b7e'. For a key, use sdk.find(key={shown})."
+        ) from None

@@ -19,7 +19,7 @@ from investigation_sdk.domain.records import (
     VerificationReport,
 )
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
-from investigation_sdk.engine import queries
+from investigation_sdk.engine import queries, reading
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.queries import When, check_limit, created_between, equals, in_states
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
@@ -54,7 +54,8 @@ class InvestigationSDK:
         on_store_failure: ``"raise"``: NotRecorded when a record cannot be made durable.
         on_pause: At a boundary of a paused investigation, wait until it is resumed, or raise InvestigationPaused.
         auto_migrate: Upgrade an older schema on opening.
-        tenant_id: Whose investigations these are; ids and keys of other tenants are not seen by key.
+        tenant_id: Whose investigations these are: those of other tenants are not found, by key, id or otherwise.
+            None: keys are those of no tenant, and investigations of all tenants are read.
         max_inline_bytes: Largest payload (JSON, UTF-8) that is recorded with an event.
         lease_ttl: How long an owner that is not heard of keeps an investigation; 30 s by default.
         backend_options: Options for the backend that the URL names.
@@ -90,15 +91,18 @@ class InvestigationSDK:
         self._options = Options(Durability(chosen), on_pause, max_inline_bytes, tenant_id or "")
         self._ttl_us = lease_ttl // timedelta(microseconds=1)
         backend = _backend(url_or_backend, backend_options, auto_migrate=auto_migrate)
-        self._recorder = Recorder(backend, ttl_us=self._ttl_us)
+        self._recorder = self._recorder_of(backend)
         self.service = InvestigationStateService(
             self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes
         )
 
+    def _recorder_of(self, backend: Backend) -> Recorder:
+        return Recorder(backend, ttl_us=self._ttl_us, tenant=self._options.tenant)
+
     def _use(self, backend: Backend | Recorder) -> Recorder:
         """Work on another store from now on; the recorder of the one before, which stays as it is."""
         before = self._recorder
-        after = backend if isinstance(backend, Recorder) else Recorder(backend, ttl_us=self._ttl_us)
+        after = backend if isinstance(backend, Recorder) else self._recorder_of(backend)
         self._recorder = after
         self.service._use(after)  # pyright: ignore[reportPrivateUsage]
         return before
@@ -204,6 +208,10 @@ class InvestigationSDK:
 
     # ---- reading
 
+    def _place(self, id: str) -> tuple[Backend, str, str]:
+        """Where an investigation is looked for, and whose it must be."""
+        return self._recorder.backend, id, self._recorder.tenant
+
     async def get(self, investigation_id: Id) -> Investigation:
         """One investigation.
 
@@ -211,7 +219,7 @@ class InvestigationSDK:
             InvestigationNotFound: there is none of that id.
         """
         id = canonical(investigation_id)
-        return queries.investigation(await self._recorder.acall(queries.get_row(self._recorder.backend, id)))
+        return queries.investigation(await self._recorder.acall(reading.get_row(*self._place(id))))
 
     async def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
         """The newest investigation of a key, or None."""
@@ -236,16 +244,15 @@ class InvestigationSDK:
             *equals("investigation_type", investigation_type),
             *in_states("status", InvestigationState, status),
             *equals("user_id", user_id),
+            *equals("tenant_id", self._options.tenant or None),
         ]
-        if self._options.tenant:
-            wheres.append(Where("tenant_id", "=", self._options.tenant))
         page = queries.list_investigations(self._recorder.backend, wheres, after, check_limit(limit))
         return await self._recorder.acall(page)
 
     async def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
         """All phases of an investigation, in their order."""
         id = canonical(investigation_id)
-        return await self._recorder.acall(queries.list_phases(self._recorder.backend, id))
+        return await self._recorder.acall(queries.list_phases(*self._place(id)))
 
     async def tools(
         self,
@@ -285,6 +292,7 @@ class InvestigationSDK:
             raise ValueError("tools(phase=...) names a phase of one investigation; give its id too")
         wheres = [
             *equals("investigation_id", id),
+            *equals("tenant_id", self._options.tenant or None),
             *created_between(since, until),
             *equals("tool_name", tool),
             *equals("agent_name", agent),
@@ -298,12 +306,9 @@ class InvestigationSDK:
     ) -> Page[ToolExecution]:
         backend = self._recorder.backend
         if id is not None:
-            await queries.get_row(backend, id)
+            await reading.get_row(*self._place(id))
             if phase is not None:
-                phase_id = await queries.phase_named(backend, id, phase)
-                if phase_id is None:
-                    return Page([])
-                wheres = [*wheres, Where("phase_id", "=", phase_id)]
+                wheres = [*wheres, Where("phase_id", "=", await queries.phase_named(backend, id, phase))]
         return await queries.list_tools(backend, wheres, after, limit, newest_first=id is None)
 
     async def events(
@@ -317,9 +322,7 @@ class InvestigationSDK:
     ) -> Page[InvestigationEvent]:
         """Events of an investigation behind the sequence `after`, in order."""
         id = canonical(investigation_id)
-        page = queries.read_events(
-            self._recorder.backend, id, _types(event_type), actor, int(after), check_limit(limit)
-        )
+        page = queries.read_events(*self._place(id), _types(event_type), actor, int(after), check_limit(limit))
         return await self._recorder.acall(page)
 
     async def iter_events(
@@ -327,7 +330,7 @@ class InvestigationSDK:
     ) -> AsyncIterator[InvestigationEvent]:
         """All events behind the sequence `after`, in order, read as they are consumed."""
         id = canonical(investigation_id)
-        chunks = queries.iterate_events(self._recorder.backend, id, _types(event_type), after)
+        chunks = queries.iterate_events(*self._place(id), _types(event_type), after)
         while True:
             chunk = await self._recorder.acall(queries.next_or_none(chunks))
             if chunk is None:
@@ -341,7 +344,7 @@ class InvestigationSDK:
         Without a head that was written down outside the store, a tail that was cut off together with the row
         cannot be seen; compare ``report.head`` with one that you kept.
         """
-        return await self._recorder.acall(queries.verify(self._recorder.backend, canonical(investigation_id)))
+        return await self._recorder.acall(queries.verify(*self._place(canonical(investigation_id))))
 
     # ---- the store
 
@@ -357,7 +360,11 @@ class InvestigationSDK:
 
 
 def _backend(url_or_backend: str | Backend | None, options: Mapping[str, Any] | None, *, auto_migrate: bool) -> Backend:
+    if isinstance(url_or_backend, os.PathLike):
+        raise ConfigurationError(f"{url_or_backend} is a path; give a URL: 'sqlite:///{url_or_backend}'")
     if url_or_backend is not None and not isinstance(url_or_backend, str):
+        if not isinstance(url_or_backend, Backend):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"{url_or_backend!r} is neither the URL of a store nor a backend object")
         if options:
             raise ConfigurationError("backend_options go with a URL; give them to the backend object itself")
         return url_or_backend

@@ -12,8 +12,18 @@ from collections.abc import Mapping, Sequence
 from decimal import Context
 from typing import Any, Final, NamedTuple, cast
 
-from investigation_sdk.domain.rows import ROW_TYPES
-from investigation_sdk.storage.commit import MAX_ROWS, Aggregate, Commit, Measure, Query, Where
+from investigation_sdk.domain.rows import ROW_TYPES, InvestigationRow
+from investigation_sdk.ids import time_of
+from investigation_sdk.storage.commit import (
+    MAX_ROWS,
+    Aggregate,
+    Commit,
+    CommitResult,
+    CommitStatus,
+    Measure,
+    Query,
+    Where,
+)
 
 OPERATORS: Final = frozenset({"=", "in", "<", "<=", ">", ">="})
 FUNCTIONS: Final = frozenset({"count", "sum", "min", "max", "avg"})
@@ -21,6 +31,7 @@ MONEY: Final = "cost_estimate"
 """The columns of this name are decimals, as text."""
 EXACT: Final = Context(prec=1000)
 """For sums of money, which must not round; the default context does after 28 digits."""
+_DAY: Final = 86_400_000_000
 
 
 class Column(NamedTuple):
@@ -51,13 +62,48 @@ def check_batch(commits: Sequence[Commit]) -> None:
     """Refuse what no caller may send.
 
     Raises:
-        ValueError: two commits of one investigation, or a commit without events.
+        ValueError: two commits of one investigation; a commit without events, with other sequences than
+            ``expected_version + 1, …``, or whose investigation's row does not state its last event.
     """
     if len(commits) > 1 and len({commit.investigation_id for commit in commits}) != len(commits):
         raise ValueError("a batch has two commits of one investigation; merge them, or send one after the other")
     for commit in commits:
-        if not commit.events:
-            raise ValueError(f"commit {commit.id} of investigation {commit.investigation_id} has no events")
+        events, rows = commit.events, commit.rows
+        if not events:
+            raise _no_commit(commit, "has no events")
+        sequence = commit.expected_version
+        for event in events:
+            sequence += 1
+            if event.sequence != sequence:
+                raise _no_commit(commit, f"has event {event.sequence} where {sequence} is expected")
+        row = rows[0] if rows else None
+        if not isinstance(row, InvestigationRow):
+            raise _no_commit(commit, "does not begin its rows with the investigation's")
+        if row.version != sequence or row.head != events[-1].hash:
+            raise _no_commit(commit, f"has a row whose version and head are not those of its last event, {sequence}")
+
+
+def _no_commit(commit: Commit, why: str) -> ValueError:
+    return ValueError(f"commit {commit.id} of investigation {commit.investigation_id} {why}")
+
+
+def refuse_id(id: str, now_us: int) -> CommitResult | None:
+    """The answer to the creation of an id whose time is not the store's; None where it is.
+
+    Ids stand for times of creation in queries, and in the order of their index.
+    """
+    try:
+        apart = time_of(id) * 1000 - now_us
+    except ValueError:
+        return CommitResult(CommitStatus.DATA, None, f"the id {id!r} is no UUIDv7")
+    if abs(apart) <= _DAY:
+        return None
+    return CommitResult(
+        CommitStatus.DATA,
+        None,
+        f"the id {id} was made {abs(apart) / _DAY:,.1f} days {'after' if apart > 0 else 'before'} the time of the "
+        "store's clock, and one day is allowed; set the clock of this machine, or that of the store",
+    )
 
 
 def check_query(query: Query) -> None:

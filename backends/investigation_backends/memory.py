@@ -25,7 +25,7 @@ from investigation_sdk.storage.commit import (
 )
 
 from . import memory_queries
-from .checks import check_aggregate, check_batch, check_query
+from .checks import check_aggregate, check_batch, check_query, refuse_id
 
 _Key = tuple[str, str, str, int]
 
@@ -271,6 +271,8 @@ def _create(store: MemoryStore, commit: Commit) -> CommitResult:
     id = commit.investigation_id
     if commit.expected_version or id in store.tombstones:
         return CONFLICT
+    if (refusal := refuse_id(id, _now())) is not None:
+        return refusal
     row = commit.rows[0]
     assert isinstance(row, InvestigationRow)
     parent = row.parent_investigation_id

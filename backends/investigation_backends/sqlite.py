@@ -126,9 +126,7 @@ class SQLiteBackend:
             return
         self._link.wanted = True
         try:
-            await prepare(
-                self._link, self._reader, self.url, auto_migrate=self._auto_migrate, page_size=self._page_size
-            )
+            await prepare(self._link, self._reader, auto_migrate=self._auto_migrate, page_size=self._page_size)
         except BaseException:
             self._link.close()
             raise

@@ -90,6 +90,8 @@ class Finish(Command):
     """The block ended well; `result` is its encoded result or None."""
 
     result: Any = None
+    attempt: int | None = None
+    """Of the block that ends: where it is cancelled, only calls of that attempt are its to close."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -98,11 +100,16 @@ class Fail(Command):
 
     kind: str
     error: dict[str, Any]
+    attempt: int | None = None
+    """Of the block that ends: where it is cancelled, only calls of that attempt are its to close."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Release(Command):
     """The block was left by an interrupt: it stays in its state, and nobody drives it."""
+
+    attempt: int | None = None
+    """Of the block that ends: where it is cancelled, only calls of that attempt are its to close."""
 
 
 Submission = Fact | Command

@@ -70,6 +70,8 @@ def _fact(fold: Fold, fact: Fact) -> list[Event]:
     token = fact.token
     closes = event.data.get("call") if event.started is not None else None
     event.metadata = None
+    if token is None:
+        event.attempt = 0  # made in no attempt: it gets that of the moment, each time it is decided
     if token != fold.token or fold.status in TERMINAL or (closes is not None and closes not in fold.calls):
         _mark_late(fold, fact, closes)
     return [event]
@@ -215,13 +217,14 @@ def _finish(fold: Fold, command: Finish) -> list[Event]:
     result = {} if command.result is None else {"result": command.result}
     if fold.status is _S.CANCELLED:
         note = _event(command, "note.recorded", {"kind": "late_result", **result})
-        return _late([*_close_all(fold, command, "outlived"), note])
+        return _late([*_close_own(fold, command), note])
     status = _owned(fold, command.token)
     way = WAYS[status][Verb.END_WELL]
     if way is None:
         raise _refusal(fold, Verb.END_WELL, _S.COMPLETED)
     return [
         *_close_all(fold, command, "outlived"),
+        *(_left_open(command, phase) for phase in fold.phases.values() if phase.status is PhaseState.RUNNING),
         *_walk(fold, command, way, extra={_S.COMPLETED: result}),
         _released(command),
     ]
@@ -232,7 +235,7 @@ def _fail(fold: Fold, command: Fail) -> list[Event]:
     way = WAYS[status][Verb.END_WITH_ERROR] if _drives(fold, command.token) else None
     if way is None:
         occurred = _event(command, "error.occurred", {"kind": command.kind, "error": command.error})
-        closing = _close_all(fold, command, "outlived") if status is _S.CANCELLED else []
+        closing = _close_own(fold, command) if status is _S.CANCELLED else []
         return _late([*closing, occurred])
     failed = {"kind": command.kind, "message": error_message(command.error), "error": command.error}
     return [
@@ -242,9 +245,20 @@ def _fail(fold: Fold, command: Fail) -> list[Event]:
     ]
 
 
+def _left_open(command: Finish, phase: Phase) -> Event:
+    message = f"Phase {phase.name!r} was not left before the investigation ended. Use `with` or `async with` for it."
+    return _event(command, "recorder.warning", {"kind": "phase_left_open", "phase": phase.name, "message": message})
+
+
+def _close_own(fold: Fold, command: Finish | Fail | Release) -> list[Event]:
+    """In a cancelled investigation: close the calls of the block that ends, and no later owner's."""
+    attempt = command.attempt
+    return _close(fold, command, "outlived", [c for c in fold.calls.values() if attempt in (None, c.attempt)])
+
+
 def _release(fold: Fold, command: Release) -> list[Event]:
     if not _drives(fold, command.token):
-        return _late(_close_all(fold, command, "outlived")) if fold.status is _S.CANCELLED else []
+        return _late(_close_own(fold, command)) if fold.status is _S.CANCELLED else []
     return [*_close_all(fold, command, "outlived"), _released(command)]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from investigation_sdk.domain.events import Event, EventType
 from investigation_sdk.domain.progress import overall, valid_weight
 from investigation_sdk.domain.states import InvestigationState, PhaseState
-from investigation_sdk.domain.usage import add_exactly
+from investigation_sdk.domain.usage import add_counts, add_exactly
 
 _S = InvestigationState
 
@@ -225,6 +225,7 @@ def _phase_started(fold: Fold, event: Event) -> None:
     if event.late:
         return
     phase.status = PhaseState.RUNNING
+    phase.progress = 0
     phase.attempt = event.attempt
     phase.started_at = event.data["started_at"]
     phase.completed_at = phase.duration_ms = phase.error = None
@@ -295,8 +296,8 @@ def _tool_closed(fold: Fold, event: Event) -> None:
 
 def _usage(fold: Fold, event: Event) -> None:
     usage = event.data["usage"]
-    fold.tokens_used += usage.get("tokens_used", 0)
-    fold.api_calls_made += usage.get("api_calls_made", 0)
+    fold.tokens_used = add_counts(fold.tokens_used, usage.get("tokens_used", 0))
+    fold.api_calls_made = add_counts(fold.api_calls_made, usage.get("api_calls_made", 0))
     cost = usage.get("cost_estimate")
     if cost is not None:
         fold.cost_estimate = add_exactly(fold.cost_estimate, Decimal(cost))

@@ -125,13 +125,14 @@ def interrupted_state(effect: str | None) -> ToolState:
     return ToolState.UNKNOWN if effect == Effect.UNSAFE.value else ToolState.INTERRUPTED
 
 
-def tool_row(investigation_id: str, started: Event, closing: Event | None, encode: Encode) -> ToolRow:
+def tool_row(investigation_id: str, tenant: str, started: Event, closing: Event | None, encode: Encode) -> ToolRow:
     """The row of one call, from the event that started it and the one that closed it last."""
     data = started.data
     get = data.get
     opening = (
         started.id,
         investigation_id,
+        tenant,
         get("phase"),
         data["agent"],
         data["tool"],
@@ -156,7 +157,7 @@ def tool_row(investigation_id: str, started: Event, closing: Event | None, encod
         *opening,
         end.get("completed_at"),
         None if duration is None else round(duration),
-        _CLOSED.get(closing.type) or interrupted_state(get("effect")).value,
+        _CLOSED.get(closing.type) or end.get("state") or interrupted_state(get("effect")).value,
         None if output is None else _inline(output, encode),
         None if output is None else closing.sequence,
         None if error is None else shorten(error_message(error)),
@@ -189,7 +190,7 @@ def touched_rows(fold: Fold, encode: Encode) -> list[Row]:
     rows: list[Row] = []
     for item in touched.values():
         if type(item) is tuple:
-            rows.append(tool_row(fold.id, item[0], item[1], encode))
+            rows.append(tool_row(fold.id, fold.tenant, item[0], item[1], encode))
         else:
             assert isinstance(item, Phase)
             rows.append(phase_row(fold.id, item, encode))

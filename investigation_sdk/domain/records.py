@@ -44,6 +44,8 @@ class PhasePlan(BaseModel):
                 f"the weight of phase {name!r} is {weight!r}; it must be a number greater than 0, "
                 f"at most {MAX_WEIGHT:g}"
             )
+        if isinstance(tools, str):
+            raise TypeError(f"tools={tools!r} is one text; give a list of names: tools=[{tools!r}]")
         names = tuple(t if isinstance(t, str) else _name(t) for t in tools)
         super().__init__(name=name, weight=weight, tools=names)
 

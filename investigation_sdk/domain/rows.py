@@ -84,6 +84,8 @@ class ToolRow(NamedTuple):
     id: str
     """Also the id of the call's ``tool.started`` event."""
     investigation_id: str
+    tenant_id: str
+    """That of its investigation, so that calls across investigations can be told apart."""
     phase_id: str | None
     agent_name: str
     tool_name: str

@@ -62,6 +62,8 @@ def plan_data(phases: Sequence[str | PhasePlan]) -> list[dict[str, Any]]:
     Raises:
         ValueError: two of one name.
     """
+    if isinstance(phases, str):
+        raise TypeError(f"phases={phases!r} is one text; give a list of names: phases=[{phases!r}]")
     planned: list[dict[str, Any]] = []
     seen: set[str] = set()
     for item in phases:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final
 
-from investigation_sdk.domain.commands import Submission
+from investigation_sdk.domain.commands import Fact, Fail, Finish, Release, Submission
 from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.fold import Fold
 from investigation_sdk.engine.waiting import Waiter
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.storage.commit import Commit
@@ -15,31 +16,46 @@ from investigation_sdk.storage.commit import Commit
 _OVERHEAD: Final = 500
 """Characters of header, columns and row that come with each event."""
 
+HAPPENED: Final = (Fact, Finish, Fail, Release)
+"""What stays queued though the store does not answer: what it says has happened already."""
+
+Woken = list[tuple[Waiter, BaseException | None]]
+"""Whom to wake, and with what error."""
+
 
 class Entry:
     """One submission on its way into the log.
 
     Attributes:
-        events: What it was decided to; numbered.
+        events: What it was decided to; numbered. None, where it changes nothing: it is as durable as what is before.
         acknowledged: They are durable.
         error: Why it was refused, or None.
+        lazy: Nobody waits for it, so nobody is told that the store does not take it: it stays queued then.
         lightened: The store did not take its payload, and gets a note instead.
     """
 
-    __slots__ = ("acknowledged", "error", "events", "lightened", "submission", "waiters")
+    __slots__ = ("acknowledged", "error", "events", "lazy", "lightened", "submission", "waiters")
 
     @property
     def size(self) -> int:
         """About how many characters it takes in the store."""
         return sum(_OVERHEAD + len(event.text or "") for event in self.events)
 
-    def __init__(self, submission: Submission, events: list[Event]) -> None:
+    def __init__(self, submission: Submission, *, lazy: bool = False) -> None:
         self.submission = submission
-        self.events = events
+        self.lazy = lazy
+        self.events: list[Event] = []
         self.waiters: list[Waiter] | None = None
-        self.acknowledged = not events
+        self.acknowledged = False
         self.error: InvestigationError | None = None
         self.lightened = False
+
+    def refuse(self, error: InvestigationError) -> Woken:
+        """It is not to be written; whom to tell."""
+        self.error = error
+        woken: Woken = [(waiter, error) for waiter in self.waiters or ()]
+        self.waiters = None
+        return woken
 
 
 FEW: Final = 32
@@ -72,5 +88,8 @@ class InFlight:
         self.unknown = False
 
 
-Woken = list[tuple[Waiter, BaseException | None]]
-"""Whom to wake, and with what error."""
+def apply_all(fold: Fold, entries: Iterable[Entry]) -> None:
+    """Fold the events of entries."""
+    for entry in entries:
+        for event in entry.events:
+            fold.apply(event)

@@ -13,6 +13,7 @@ from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.waiting import Waiter
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.commit import Lease
 
 _log = logging.getLogger("investigation_sdk.engine")
 _WATCH_SECONDS: Final = 0.2
@@ -94,10 +95,22 @@ class Heartbeat:
                     self._watched[session.id] = session
 
     async def _renew(self) -> None:
-        held = [(session, session.lease) for session in self.driven.values() if session.lease is not None]
+        held = [(session, session.lease) for session in list(self.driven.values()) if session.lease is not None]
         if not held:
             return
         renewed = await self._backend.renew([lease for _, lease in held], ttl=self._ttl_us)
-        for (session, _), lease in zip(held, renewed, strict=True):
+        for (session, held_lease), lease in zip(held, renewed, strict=True):
             if lease is None or (lease.version or 0) > session.decided.version:
                 await self._refresh(session)
+            if lease is None and session.token is not None and session.decided.token == session.token:
+                await self._claim_again(session, held_lease)
+
+    async def _claim_again(self, session: Session, lost: Lease) -> None:
+        """The lease is gone, but nobody made use of that: the claim in the record still stands."""
+        lease = await self._backend.claim(session.id, lost.owner, ttl=self._ttl_us)
+        if lease is None:
+            return  # whoever has it is about to claim; or it is tried again with the next beat
+        if session.lease is lost:
+            session.lease = lease
+        else:  # given up meanwhile
+            await self._backend.release(lease)

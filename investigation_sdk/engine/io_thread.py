@@ -7,11 +7,49 @@ import contextlib
 import contextvars
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future as ThreadFuture
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from investigation_sdk.engine.waiting import never_blocks
 
 T = TypeVar("T")
+
+Undo: TypeAlias = "Callable[[], None]"
+
+_undo: contextvars.ContextVar[Undo | None] = contextvars.ContextVar("investigation_undo", default=None)
+
+
+def undo_with(undo: Undo) -> None:
+    """Said by a coroutine on the I/O thread: call `undo` there, should nobody be left to take its result."""
+    _undo.set(undo)
+
+
+class _Run(Generic[T]):
+    """A coroutine on the I/O thread for a caller whose wait may be broken off, just as it is done perhaps."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._started = False
+        self._unwanted = False
+        self._undo: Undo | None = None
+
+    async def run(self) -> T:
+        self._started = True
+        result = await self._coroutine
+        self._undo = _undo.get()
+        if self._unwanted:
+            self.not_wanted()
+        return result
+
+    def not_wanted(self) -> None:
+        """Nobody takes the result. On the I/O thread, behind the cancellation."""
+        self._unwanted = True
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
+        if not self._started:
+            self._coroutine.close()
 
 
 class IOThread:
@@ -19,7 +57,7 @@ class IOThread:
 
     def __init__(self, name: str = "investigation-io") -> None:
         self._name = name
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # the garbage collector may run a tool in there
         self._thread: threading.Thread | None = None
         self._pid = 0
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -30,7 +68,7 @@ class IOThread:
             return self.loop
         with self._starting:
             if self.loop is None or self._pid != os.getpid():
-                loop = asyncio.new_event_loop()
+                loop = contextvars.Context().run(asyncio.new_event_loop)  # it keeps the context that it is made in
                 self._thread = threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True)
                 self._thread.start()
                 self._pid = os.getpid()
@@ -41,7 +79,8 @@ class IOThread:
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            with never_blocks():
+                loop.run_forever()
         finally:
             loop.close()
 
@@ -54,36 +93,61 @@ class IOThread:
 
         In a context of its own: what it leaves running there must not keep the caller's alive.
         """
-        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.start())
+        with self._starting:  # before the loop ends, or on the next
+            return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.start())
 
-    def call(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Run a coroutine there and block this thread until it is done.
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and block this thread until it is done. Where the wait is broken off (Ctrl-C), it
+        is cancelled, and undone if it is done already.
 
         Raises:
             RuntimeError: this *is* the I/O thread: it would wait for itself.
-            TimeoutError: it took longer than `timeout` seconds; it goes on nonetheless.
         """
         if self.owns_this_thread():
             coroutine.close()
             raise RuntimeError("a blocking call on the SDK's own I/O thread would wait for itself")
-        return self.submit(coroutine).result(timeout)
+        run = _Run(coroutine)
+        future = self.submit(run.run())
+        try:
+            return future.result()
+        except BaseException as error:
+            self._broken_off(run, future, error)
+            raise
 
     async def acall(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and suspend this task until it is done."""
+        """As :meth:`call`, suspending this task."""
         if self.owns_this_thread():
             return await coroutine
-        return await asyncio.wrap_future(self.submit(coroutine))
+        run = _Run(coroutine)
+        future = self.submit(run.run())
+        try:
+            return await asyncio.wrap_future(future)
+        except BaseException as error:
+            self._broken_off(run, future, error)
+            raise
+
+    def _broken_off(self, run: _Run[T], future: ThreadFuture[T], error: BaseException) -> None:
+        if future.done() and not future.cancelled() and future.exception() is error:
+            return  # it is what the coroutine raised
+        future.cancel()
+        if self.loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                self.loop.call_soon_threadsafe(run.not_wanted)
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End the thread, once what runs on it has been cancelled; idempotent."""
-        loop, thread = self.loop, self._thread
-        if loop is None or thread is None or self._pid != os.getpid():
-            self.loop = self._thread = None
-            return
-        self.loop = self._thread = None
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_cancel_all_and_stop, loop)
-        if threading.current_thread() is not thread:
+        """End the thread, once what runs on it has been cancelled; idempotent. On that thread, without waiting."""
+        with self.ending(timeout), self._starting:
+            loop, self.loop, self._thread = self.loop, None, None
+            if loop is not None and self._pid == os.getpid():
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(_cancel_all_and_stop, loop)
+
+    @contextlib.contextmanager
+    def ending(self, timeout: float = 5.0) -> Generator[None]:
+        """If the thread is to end in this block, wait for that behind it."""
+        thread, pid = self._thread, self._pid
+        yield
+        if thread not in (None, self._thread, threading.current_thread()) and pid == os.getpid():
             thread.join(timeout)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import os
 import threading
 import weakref
 from collections import deque
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from investigation_sdk.domain.records import Investigation, InvestigationEvent
 from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.engine import queries
+from investigation_sdk.engine import queries, reading
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.session import Session
 from investigation_sdk.storage.commit import StoredEvent
@@ -38,6 +39,14 @@ class StateHooks:
         self._waiting: deque[_Due] = deque(maxlen=MAX_WAITING)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._busy = False
+        _all.add(self)
+
+    def forked(self) -> None:
+        """In a forked child: what waited is the parent's to call."""
+        self._waiting.clear()
+        self._wake = threading.Condition()
+        self._thread = None
         self._busy = False
 
     def add(self, states: Sequence[InvestigationState], hook: Hook) -> None:
@@ -91,7 +100,7 @@ class StateHooks:
 
     @staticmethod
     def _call(recorder: Recorder, investigation_id: str, stored: StoredEvent, hooks: Sequence[Hook]) -> None:
-        row = recorder.call(queries.get_row(recorder.backend, investigation_id))
+        row = recorder.call(reading.get_row(recorder.backend, investigation_id, recorder.tenant))
         record, event = queries.investigation(row), queries.event(stored)
         for hook in hooks:
             try:
@@ -112,6 +121,17 @@ class StateHooks:
         """As :meth:`drain`, for tasks."""
         if self._waiting or self._busy:
             await asyncio.get_running_loop().run_in_executor(None, self.drain)
+
+
+_all: weakref.WeakSet[StateHooks] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for hooks in list(_all):
+        hooks.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 async def _await(answer: Any) -> Any:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import time
 from typing import Any, Final
 
 from investigation_sdk.clock import now_us, to_datetime
-from investigation_sdk.domain.commands import Claim, Command, Create
+from investigation_sdk.domain.commands import Claim, Command, Create, Release
 from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.engine import queries
+from investigation_sdk.engine import reading
+from investigation_sdk.engine.io_thread import undo_with
 from investigation_sdk.engine.ownership import describe, new_owner, provably_dead, retire
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.repair import empty
@@ -62,6 +65,8 @@ async def create(
         KeyTaken: its key names one that exists.
         InvestigationNotFound: its parent is not there.
     """
+    if recorder.tenant and "parent" in data:  # that there is one, the store sees to
+        await reading.get_row(recorder.backend, data["parent"], recorder.tenant)
     session = recorder.adopt(empty(uuid7(), tenant))
     time_us = now_us()
     token = uuid7()
@@ -75,10 +80,10 @@ async def create(
         await durable(session, entry)
     except BaseException:
         if lease is not None:
-            retire(lease.owner)
+            _back_out(recorder, session, token, lease)
         raise
     if lease is not None:
-        recorder.drive(session, token, lease)
+        _drive(recorder, session, token, lease)
     return session
 
 
@@ -94,16 +99,44 @@ async def take(recorder: Recorder, investigation_id: str, *, wait: float | None,
     """
     session = await recorder.session(investigation_id)
     lease = await _lease(recorder, investigation_id, recorder.ttl_us / 1e6 if wait is None else wait)
+    token = uuid7()
     try:
         session = await recorder.session(investigation_id)
-        token = uuid7()
         claim = Claim(time=now_us(), actor=actor, id=token, owner=lease.owner)
         await durable(session, recorder.submit(session, claim))
-    except BaseException:
-        await recorder.give_up(lease)
+    except InvestigationError:
+        await _backed_out(recorder, session, token, lease)
         raise
-    recorder.drive(session, token, lease)
+    except BaseException:
+        _back_out(recorder, session, token, lease)
+        raise
+    _drive(recorder, session, token, lease)
     return session
+
+
+def _drive(recorder: Recorder, session: Session, token: str, lease: Lease) -> None:
+    recorder.drive(session, token, lease)
+    undo_with(functools.partial(_back_out, recorder, session, token, lease))
+
+
+_backing_out: Final[set[asyncio.Task[None]]] = set()
+
+
+def _back_out(recorder: Recorder, session: Session, token: str, lease: Lease) -> None:
+    """Nobody enters the block: let go of it, and record that, should the claim be recorded."""
+    retire(lease.owner)
+    task = asyncio.get_running_loop().create_task(_backed_out(recorder, session, token, lease))
+    _backing_out.add(task)
+    task.add_done_callback(_backing_out.discard)
+
+
+async def _backed_out(recorder: Recorder, session: Session, token: str, lease: Lease) -> None:
+    try:
+        with contextlib.suppress(InvestigationError):
+            await durable(session, recorder.submit(session, Release(time=now_us(), token=token)))
+    finally:
+        await recorder.let_go(session, token)
+        await recorder.give_up(lease)
 
 
 async def _lease(recorder: Recorder, resource: str, wait: float) -> Lease:
@@ -140,7 +173,7 @@ async def _lease(recorder: Recorder, resource: str, wait: float) -> Lease:
 
 async def existing(recorder: Recorder, taken: KeyTaken, data: dict[str, Any]) -> InvestigationError:
     """The error for a key that names an investigation already: finished or not, with its id."""
-    row = await queries.get_row(recorder.backend, taken.existing_id)
+    row = await reading.get_row(recorder.backend, taken.existing_id, recorder.tenant)
     key = data["key"]
     if row.status == InvestigationState.COMPLETED.value:
         result = None if row.result is None else decode(row.result)

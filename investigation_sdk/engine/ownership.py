@@ -59,8 +59,8 @@ def provably_dead(owner: str) -> bool:
         return False
     if not boot or machine != _machine():
         return False
-    if boot != _boot():
-        return True
+    if boot != _boot():  # without a machine-id, the name alone may be that of another host
+        return bool(machine.partition(".")[2])
     if not namespace or namespace != _pid_namespace() or not started:
         return False
     if number == os.getpid() and started == _started(number):

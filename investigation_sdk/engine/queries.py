@@ -24,7 +24,7 @@ from investigation_sdk.domain.records import (
 )
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
-from investigation_sdk.errors import InvestigationNotFound
+from investigation_sdk.engine.reading import get_row, readable
 from investigation_sdk.ids import lower_bound
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.chain import Checker
@@ -86,22 +86,17 @@ def in_states(field: str, kind: type[StrEnum], value: str | Sequence[str] | None
     return equals(field, value)
 
 
-async def get_row(backend: Backend, investigation_id: str) -> InvestigationRow:
-    """The row of an investigation.
+def investigation(row: InvestigationRow) -> Investigation:
+    """The record of a row.
 
     Raises:
-        InvestigationNotFound: there is none of that id.
+        InvestigationError: the row holds what the SDK does not write there; also :func:`phase` and :func:`tool`.
     """
-    row = await backend.get("investigation", investigation_id)
-    if not isinstance(row, InvestigationRow):
-        raise InvestigationNotFound(
-            f"There is no investigation {investigation_id} in this store.", investigation_id=investigation_id
-        )
-    return row
+    with readable(row.id):
+        return _investigation(row)
 
 
-def investigation(row: InvestigationRow) -> Investigation:
-    """The record of a row."""
+def _investigation(row: InvestigationRow) -> Investigation:
     return Investigation(
         id=row.id,
         user_id=row.user_id,
@@ -135,6 +130,11 @@ def investigation(row: InvestigationRow) -> Investigation:
 
 async def phase(backend: Backend, row: PhaseRow) -> InvestigationPhase:
     """The record of a row; payloads that are not in it come from their events."""
+    with readable(row.investigation_id):
+        return await _phase(backend, row)
+
+
+async def _phase(backend: Backend, row: PhaseRow) -> InvestigationPhase:
     return InvestigationPhase(
         id=row.id,
         investigation_id=row.investigation_id,
@@ -153,6 +153,11 @@ async def phase(backend: Backend, row: PhaseRow) -> InvestigationPhase:
 
 async def tool(backend: Backend, row: ToolRow) -> ToolExecution:
     """The record of a row; payloads that are not in it come from their events."""
+    with readable(row.investigation_id):
+        return await _tool(backend, row)
+
+
+async def _tool(backend: Backend, row: ToolRow) -> ToolExecution:
     id = row.investigation_id
     parameters = await _payload(backend, id, row.input_parameters, row.input_sequence, "input")
     return ToolExecution(
@@ -253,9 +258,9 @@ async def phase_named(backend: Backend, investigation_id: str, name: str) -> str
     return rows[0].id if rows else None
 
 
-async def list_phases(backend: Backend, investigation_id: str) -> list[InvestigationPhase]:
+async def list_phases(backend: Backend, investigation_id: str, tenant: str) -> list[InvestigationPhase]:
     """All phases, in order."""
-    await get_row(backend, investigation_id)
+    await get_row(backend, investigation_id, tenant)
     records: list[InvestigationPhase] = []
     query = Query("phase", (Where("investigation_id", "=", investigation_id),), "phase_order", limit=_PAGE)
     while True:
@@ -280,10 +285,16 @@ async def _page(backend: Backend, query: Query) -> tuple[list[Any], str | None]:
 
 
 async def read_events(
-    backend: Backend, investigation_id: str, types: Sequence[str] | None, actor: str | None, after: int, limit: int
+    backend: Backend,
+    investigation_id: str,
+    tenant: str,
+    types: Sequence[str] | None,
+    actor: str | None,
+    after: int,
+    limit: int,
 ) -> Page[InvestigationEvent]:
     """A page of events, in order."""
-    await get_row(backend, investigation_id)
+    await get_row(backend, investigation_id, tenant)
     found: list[StoredEvent] = []
     position = after
     while len(found) <= limit:
@@ -297,10 +308,10 @@ async def read_events(
 
 
 async def iterate_events(
-    backend: Backend, investigation_id: str, types: Sequence[str] | None, after: int
+    backend: Backend, investigation_id: str, tenant: str, types: Sequence[str] | None, after: int
 ) -> AsyncIterator[Sequence[InvestigationEvent]]:
     """All events behind `after`, in order, a chunk at a time."""
-    await get_row(backend, investigation_id)
+    await get_row(backend, investigation_id, tenant)
     while True:
         page = await backend.read_events(investigation_id, after=after, limit=_PAGE, event_type=types)
         if page:
@@ -310,15 +321,15 @@ async def iterate_events(
         after = page[-1].sequence
 
 
-async def verify(backend: Backend, investigation_id: str) -> VerificationReport:
+async def verify(backend: Backend, investigation_id: str, tenant: str) -> VerificationReport:
     """Check the chain of one investigation, its columns, and that its row states its end."""
-    row = await get_row(backend, investigation_id)
+    row = await get_row(backend, investigation_id, tenant)
     checker = Checker(investigation_id)
     after = 0
     while True:
         # Events that were appended since the row was read are not the row's.
         page = await backend.read_events(investigation_id, after=after, limit=_PAGE)
-        again = await get_row(backend, investigation_id) if len(page) < _PAGE else row
+        again = await get_row(backend, investigation_id, tenant) if len(page) < _PAGE else row
         checker.add(page)
         if len(page) < _PAGE:
             if again.version != row.version and checker.sequence < again.version:

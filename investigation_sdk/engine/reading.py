@@ -2,18 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Generator
 from typing import Any, Final
 
 from pydantic_core import to_json
 
-from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.events import FORMAT_VERSION, SCHEMA_VERSIONS, Event
+from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.domain.upcast import upcast
+from investigation_sdk.errors import InvestigationError, InvestigationNotFound, SchemaMismatch
+from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import Json, decode
 from investigation_sdk.storage.commit import StoredEvent
 
 _PAYLOADS: Final = frozenset({"configuration", "data", "input", "metadata", "output", "result"})
+
+
+async def get_row(backend: Backend, investigation_id: str, tenant: str) -> InvestigationRow:
+    """The row of an investigation: where ids that users give are looked up, and tenants are kept apart.
+
+    Empty, `tenant` stands for all of them.
+
+    Raises:
+        InvestigationNotFound: there is none of that id, or it is another tenant's.
+    """
+    row = await backend.get("investigation", investigation_id)
+    if not isinstance(row, InvestigationRow) or (tenant and row.tenant_id != tenant):
+        raise InvestigationNotFound(
+            f"There is no investigation {investigation_id} in this store.", investigation_id=investigation_id
+        )
+    return row
+
+
+@contextlib.contextmanager
+def readable(investigation_id: str) -> Generator[None]:
+    """Where rows are made into something else: what is odd about them becomes an error that names the investigation.
+
+    Raises:
+        InvestigationError: a row holds what the SDK does not write there.
+    """
+    try:
+        yield
+    except InvestigationError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+        raise InvestigationError(
+            f"What the store holds of investigation {investigation_id} cannot be read ({error}). It was changed by "
+            f"something else, or written by another version; check its log with sdk.verify({investigation_id!r}).",
+            investigation_id=investigation_id,
+        ) from error
 
 
 def to_event(stored: StoredEvent) -> Event:
@@ -21,9 +61,11 @@ def to_event(stored: StoredEvent) -> Event:
 
     Raises:
         ValueError: header or data are not JSON objects.
+        SchemaMismatch: it needs a newer version of the SDK.
     """
     header: dict[str, Any] = json.loads(stored.header)
     data: dict[str, Any] = json.loads(stored.event_data)
+    _check_known(header)
     data = upcast(header["type"], header["schema"], data)
     tagged = '"$type"' in stored.event_data
     for name, value in data.items():
@@ -48,6 +90,18 @@ def to_event(stored: StoredEvent) -> Event:
     event.at = header["at"]
     event.attempt = header["attempt"]
     return event
+
+
+def _check_known(header: dict[str, Any]) -> None:
+    """An event of a type that is not known changes nothing, unless its writer marked it as critical."""
+    metadata: dict[str, Any] = header.get("metadata") or {}
+    critical = metadata.get("critical") and header["type"] not in SCHEMA_VERSIONS
+    if header["v"] > FORMAT_VERSION or critical:
+        raise SchemaMismatch(
+            f"Event {header['sequence']} ({header['type']}) of investigation {header['investigation']} was written by "
+            "a newer version and cannot be left out: upgrade investigation-sdk.",
+            investigation_id=header["investigation"],
+        )
 
 
 def _state(name: str | None) -> InvestigationState | None:

@@ -20,16 +20,18 @@ from typing import Any, Final, TypeVar
 
 from investigation_sdk.domain.commands import Submission
 from investigation_sdk.engine import ownership
+from investigation_sdk.engine.exclusive import busy
 from investigation_sdk.engine.heartbeat import Heartbeat
+from investigation_sdk.engine.inline import commit_one, refresh_now
 from investigation_sdk.engine.io_thread import IOThread
 from investigation_sdk.engine.linger import Linger
-from investigation_sdk.engine.repair import load, repair
+from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.waiting import Waiter, wake
-from investigation_sdk.engine.writer import Writer, refused
+from investigation_sdk.engine.writer import Writer
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.storage.backend import Backend, InlineBackend
-from investigation_sdk.storage.commit import CommitStatus, Lease, StoredEvent
+from investigation_sdk.storage.commit import Lease, StoredEvent
 
 T = TypeVar("T")
 Observer = Callable[[Session, Sequence[StoredEvent]], None]
@@ -47,12 +49,14 @@ class Recorder:
     """See the module.
 
     Args:
+        tenant: Whose investigations are found by their ids; empty: anybody's.
         ttl_us: How long a lease lasts without a heartbeat, µs.
         patience: Seconds for which a store that does not answer is tried before those who wait are told.
     """
 
-    def __init__(self, backend: Backend, *, ttl_us: int, patience: float = 10.0) -> None:
+    def __init__(self, backend: Backend, *, ttl_us: int, tenant: str = "", patience: float = 10.0) -> None:
         self.backend = backend
+        self.tenant = tenant
         self.ttl_us = ttl_us
         self.io = IOThread()
         self.observers: list[Observer] = []
@@ -62,6 +66,7 @@ class Recorder:
         self._linger = Linger(self.commit, self._writer.watch)
         self._opening = asyncio.Lock()
         self._opened = False
+        self._wanted = 0
         self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
         self._heartbeat = Heartbeat(backend, ttl_us=ttl_us, refresh=self.refresh)
         _recorders.add(self)
@@ -70,42 +75,62 @@ class Recorder:
 
     async def opened(self) -> None:
         """Open the store, if it is not open. To be run on the I/O thread."""
-        async with self._opening:
-            if self._opened:
-                return
-            await self.backend.open()
-            if self._inline is None:
-                await self._writer.start()
-            await self._heartbeat.start()
-            self._opened = True
-            for session in self._behind():
-                self.commit(session)
+        self._wanted += 1
+        try:
+            async with self._opening:
+                if self._opened:
+                    return
+                await self.backend.open()
+                if self._inline is None:
+                    await self._writer.start()
+                await self._heartbeat.start()
+                self._opened = True
+                for session in self._behind():
+                    self.commit(session)
+        finally:
+            self._wanted -= 1
 
     async def _close(self) -> None:
-        if not self._opened:
-            return
-        self._opened = False
-        await self._heartbeat.stop()
-        if self._inline is None:
-            await self._writer.stop()
-        self._linger.stop()
-        await self.backend.close()
+        """Close the store, and begin to end the thread, unless somebody waits to open the store again."""
+        async with self._opening:
+            if self._opened:
+                self._opened = False
+                await self._heartbeat.stop()
+                if self._inline is None:
+                    await self._writer.stop()
+                    self._tell_those_who_wait()
+                self._linger.stop()
+                await self.backend.close()
+            if not self._wanted:
+                self.io.stop()
+                self._opening = asyncio.Lock()
+
+    def _tell_those_who_wait(self) -> None:
+        closed = BackendUnavailable("The store was closed before it took the record.")
+        for session in self._behind():
+            session.on_unknown()
+            wake(session.on_down(closed))
+            session.down = None  # whoever goes on opens it again
 
     def close(self) -> None:
         """Flush, close the store and end the thread; blocks. Can be opened again."""
         if self._opened:
             _report(self.flush(EXIT_SECONDS), "the store was closed")
-            self.io.call(self._close())
-        self.io.stop()
-        self._opening = asyncio.Lock()
+            with self.io.ending():
+                self.io.submit(self._close()).result()
+        else:
+            self.io.stop()
+            self._opening = asyncio.Lock()
 
     async def aclose(self) -> None:
         """Flush, close the store and end the thread. Can be opened again."""
         if self._opened:
             _report(await self.aflush(EXIT_SECONDS), "the store was closed")
-            await self.io.acall(self._close())
-        self.io.stop()
-        self._opening = asyncio.Lock()
+            with self.io.ending():
+                await asyncio.shield(asyncio.wrap_future(self.io.submit(self._close())))
+        else:
+            self.io.stop()
+            self._opening = asyncio.Lock()
 
     # ---- submitting and waiting
 
@@ -131,7 +156,7 @@ class Recorder:
         Raises:
             InvestigationError: the submission is refused.
         """
-        entry = session.submit(submission)
+        entry = session.submit(submission, lazy=lazy)
         if lazy and self._opened:
             if not session.lingering:
                 self._linger.add(session, self.loop)
@@ -169,16 +194,11 @@ class Recorder:
         backend = self._inline
         assert backend is not None
         with session.lock:
-            while (commit := session.seal()) is not None:
-                result = backend.commit_now((commit,))[0]
-                if result.status is CommitStatus.APPLIED:
-                    woken = session.on_applied()
-                elif result.status is CommitStatus.CONFLICT:
-                    woken = _run_now(repair(session, backend))
-                else:
-                    woken = refused(session, result)
-                if woken:
-                    wake(woken)
+            if session not in busy:
+                while commit_one(session, backend):
+                    pass
+            elif self._opened:  # this thread is in the middle of it
+                self._linger.add(session, self.loop)
 
     def crowded(self, session: Session) -> Entry | None:
         """The entry to wait for, where more is queued than may be."""
@@ -222,7 +242,7 @@ class Recorder:
         if session is not None:
             await self.refresh(session)
         if self._usable(investigation_id) is None:
-            loaded = await load(self.backend, investigation_id)
+            loaded = await load(self.backend, investigation_id, self.tenant)
             return self._usable(investigation_id) or self.adopt(loaded)
         return self._sessions[investigation_id]
 
@@ -233,8 +253,7 @@ class Recorder:
     async def refresh(self, session: Session) -> None:
         """Fold in what others have written."""
         if self._inline is not None:
-            with session.lock:
-                wake(_run_now(repair(session, self.backend)))
+            refresh_now(session, self._inline)
             self._commit_inline(session)
         else:
             await self._writer.refresh(session)
@@ -247,19 +266,22 @@ class Recorder:
         session.own(token)
         self._heartbeat.driven[session.id] = session
 
-    async def let_go(self, session: Session, token: str | None) -> None:
-        """Whoever drove it under `token` in this process no longer does: give up the lease, unless another block
-        of this process drives it by now."""
-        if session.token != token:
-            return
-        self._heartbeat.driven.pop(session.id, None)
-        session.disown()
-        lease, session.lease = session.lease, None
+    def let_go(self, session: Session, token: str | None) -> Coroutine[Any, Any, None]:
+        """Whoever drove it under `token` in this process no longer does, from now on, unless another block of this
+        process drives it by now. What is returned gives up the lease."""
+        lease = None
+        if session.token == token:
+            self._heartbeat.driven.pop(session.id, None)
+            session.disown()
+            lease, session.lease = session.lease, None
         if lease is not None:
-            await self.give_up(lease)
+            ownership.retire(lease.owner)
+        return self.give_up(lease)
 
-    async def give_up(self, lease: Lease) -> None:
+    async def give_up(self, lease: Lease | None) -> None:
         """Release a lease of this process; where the store does not answer, it will run out."""
+        if lease is None:
+            return
         ownership.retire(lease.owner)
         with contextlib.suppress(InvestigationError):
             await self.backend.release(lease)
@@ -334,11 +356,17 @@ class Recorder:
         for session in list(self._sessions.values()):
             session.lock = threading.RLock()
             session.abandoned = True
+            session.broken = InvestigationError(
+                f"This process was forked from the one that drives investigation {session.id}; nothing that is done "
+                "with the parent's block here is recorded. Open an investigation of its own in the child.",
+                investigation_id=session.id,
+            )
         self._sessions = weakref.WeakValueDictionary()
         self._heartbeat = Heartbeat(self.backend, ttl_us=self.ttl_us, refresh=self.refresh)
         self.io = IOThread()
         self._opening = asyncio.Lock()
         self._opened = False
+        self._wanted = 0
         self._writer = Writer(self.backend, patience=self._patience, on_busy=self._tick)
         self._linger = Linger(self.commit, self._writer.watch)
 
@@ -346,17 +374,6 @@ class Recorder:
 def _report(left: int, end: str) -> None:
     if left:
         _log.error("%d events could not be written before %s.", left, end)
-
-
-def _run_now(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never suspends: one over a backend that never blocks."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    coroutine.close()
-    raise RuntimeError("a backend that offers commit_now must not suspend in its other methods")
 
 
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
@@ -369,6 +386,7 @@ def _flush_all() -> None:
 
 def _after_fork() -> None:
     ownership.forget_all()
+    busy.clear()
     for recorder in list(_recorders):
         recorder.after_fork_in_child()
 

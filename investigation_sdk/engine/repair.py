@@ -8,9 +8,9 @@ from typing import TypeVar
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.unproject import fold_from_rows
-from investigation_sdk.engine.reading import to_event
+from investigation_sdk.engine.reading import get_row, readable, to_event
 from investigation_sdk.engine.session import Session, Woken
-from investigation_sdk.errors import InvestigationNotFound
+from investigation_sdk.errors import VersionConflict
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.chain import link
 from investigation_sdk.storage.codec import Json
@@ -19,6 +19,7 @@ from investigation_sdk.storage.commit import Kind, Query, StoredEvent, Where
 RowT = TypeVar("RowT", PhaseRow, ToolRow)
 
 _PAGE = 256
+_TRIES = 50
 
 
 async def read_after(backend: Backend, investigation_id: str, after: int) -> list[StoredEvent]:
@@ -55,24 +56,27 @@ async def repair(session: Session, backend: Backend) -> Woken:
     )
 
 
-async def load(backend: Backend, investigation_id: str) -> Session:
+async def load(backend: Backend, investigation_id: str, tenant: str) -> Session:
     """A session for an investigation that is in the store, made from its rows of one version.
 
     Raises:
-        InvestigationNotFound: there is none of that id.
+        InvestigationNotFound: there is none of that id, or it is another tenant's.
+        InvestigationError: its rows cannot be read.
+        VersionConflict: it changes all the time.
     """
-    while True:
-        row = await backend.get("investigation", investigation_id)
-        if not isinstance(row, InvestigationRow):
-            raise InvestigationNotFound(
-                f"There is no investigation {investigation_id} in this store.", investigation_id=investigation_id
-            )
+    for _ in range(_TRIES):
+        row = await get_row(backend, investigation_id, tenant)
         phases = await _all(backend, "phase", investigation_id, PhaseRow)
         calls = await _all(backend, "tool", investigation_id, ToolRow, Where("status", "=", "running"))
         again = await backend.get("investigation", investigation_id)
         if isinstance(again, InvestigationRow) and again.version == row.version:
-            fold = fold_from_rows(row, phases, calls, Json)
+            with readable(investigation_id):
+                fold = fold_from_rows(row, phases, calls, Json)
             return Session(fold, row.head)
+    raise VersionConflict(
+        f"Investigation {investigation_id} changed every time that it was read, {_TRIES} times.",
+        investigation_id=investigation_id,
+    )
 
 
 async def _all(backend: Backend, kind: Kind, investigation_id: str, of: type[RowT], *where: Where) -> list[RowT]:

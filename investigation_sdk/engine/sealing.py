@@ -21,6 +21,7 @@ def make_commit(entries: Iterable[Entry], fold: Fold, expected: int, head: bytes
 
     Raises:
         UnicodeEncodeError: a text in it is not Unicode.
+        AssertionError: they are not numbered one after another; such a commit is never to be sent.
     """
     events: list[StoredEvent] = []
     last = head
@@ -32,6 +33,8 @@ def make_commit(entries: Iterable[Entry], fold: Fold, expected: int, head: bytes
             sealed = seal(fold.id, fold.tenant, event, text, last)
             last = sealed.hash
             events.append(sealed)
+            if event.sequence != expected + len(events):
+                raise AssertionError(f"event {event.sequence} is not the one behind {expected + len(events) - 1}")
     rows: list[Row] = [investigation_row(fold, events[-1].sequence, last, json_text)]
     rows += touched_rows(fold, json_text)
     return Commit(events[0].id, fold.id, expected, head, events, rows, None, lease)

@@ -13,8 +13,8 @@ from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.records import Investigation, InvestigationEvent, PhasePlan, ToolExecution
 from investigation_sdk.domain.rows import ToolRow
 from investigation_sdk.domain.states import InvestigationState, Verb
-from investigation_sdk.domain.usage import check_cost, cost_text
-from investigation_sdk.engine import opening, queries
+from investigation_sdk.domain.usage import check_cost, check_count, cost_text
+from investigation_sdk.engine import opening, queries, reading
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
@@ -80,7 +80,7 @@ class InvestigationStateService:
 
     async def _create(self, data: dict[str, Any], warnings: Sequence[str], actor: str | None, *, queue: bool) -> str:
         try:
-            session = await opening.create(self._recorder, data, tenant=self._tenant, actor=actor, queue=queue)
+            session = await opening.create(self._recorder, data, tenant=self._tenant, actor=_by(actor), queue=queue)
         except KeyTaken as taken:
             raise await opening.existing(self._recorder, taken, data) from None
         await self._append(session, [_warning("creation", message, actor) for message in warnings])
@@ -104,7 +104,7 @@ class InvestigationStateService:
         """
         state = InvestigationState(new_state)
         reason = _reason(reason)
-        await self._give(investigation_id, Transition(time=now_us(), new_state=state, reason=reason, actor=actor))
+        await self._give(investigation_id, Transition(time=now_us(), new_state=state, reason=reason, actor=_by(actor)))
         return True
 
     async def record_tool_execution(
@@ -133,7 +133,9 @@ class InvestigationStateService:
         """
         time = now_us()
         started_us = time if started_at is None else from_datetime(started_at)
-        ended_us = time if completed_at is None else from_datetime(completed_at)
+        ended_us = max(time, started_us) if completed_at is None else from_datetime(completed_at)
+        if ended_us < started_us:
+            raise ValueError(f"completed_at={completed_at} is before started_at={started_at}")
         opened: dict[str, Any] = {
             "tool": clean(tool_name),
             "agent": clean(agent_name),
@@ -147,11 +149,14 @@ class InvestigationStateService:
         given = encode(dict(input_parameters), max_bytes=self._limit)
         opened["input"] = given.text
         warnings = [("input", message) for message in given.warnings]
-        started = Event(uuid7(), "tool.started", opened, time, actor=actor)
+        started = Event(uuid7(), "tool.started", opened, time, actor=_by(actor))
         closed: dict[str, Any] = {"call": started.id, "completed_at": ended_us}
         if completed_at is not None and started_at is not None:
             closed["duration_ms"] = (ended_us - started_us) / 1000
         cost = None if cost_estimate is None else cost_text(check_cost(cost_estimate))
+        for name, count in (("tokens_used", tokens_used), ("api_calls_made", api_calls_made)):
+            if count is not None:
+                check_count(name, count)
         reported = {"tokens_used": tokens_used, "api_calls_made": api_calls_made, "cost_estimate": cost}
         usage = {name: value for name, value in reported.items() if value is not None}
         if usage:
@@ -161,9 +166,9 @@ class InvestigationStateService:
             closed["output"] = output.text
             warnings += [("output", message) for message in output.warnings]
         else:
-            closed["error"] = {"type": "reported", "message": clean(error)}
+            closed["error"] = {"type": "reported", "message": clean(error)[: self._limit]}
         kind = "tool.completed" if error is None else "tool.failed"
-        ended = Event(uuid7(), kind, closed, time, actor=actor, started=started)
+        ended = Event(uuid7(), kind, closed, time, actor=_by(actor), started=started)
         events = [started, ended]
         more = {"call": started.id, "tool": opened["tool"]}
         events += [_warning(which, message, actor, **more) for which, message in warnings]
@@ -173,7 +178,9 @@ class InvestigationStateService:
         started = events[0]
         session = await self._recorder.session(investigation_id)
         phase = started.data.get("phase")
-        if phase is not None and session.decided.phase_by_id(phase) is None:
+        if phase is not None and session.acked.phase_by_id(phase) is None:
+            await self._recorder.aflush(None)  # it may be on its way, and may yet be refused
+        if phase is not None and session.acked.phase_by_id(phase) is None:
             raise InvestigationNotFound(
                 f"Investigation {investigation_id} has no phase {phase}.", investigation_id=investigation_id
             )
@@ -228,19 +235,28 @@ class InvestigationStateService:
         return register
 
     async def _ask(self, id: Id, verb: Verb, reason: str | None, actor: str | None) -> Investigation:
-        await self._give(id, Ask(time=now_us(), verb=verb, reason=_reason(reason), actor=actor))
+        await self._give(id, Ask(time=now_us(), verb=verb, reason=_reason(reason), actor=_by(actor)))
         return await self._get(canonical(id))
 
     async def _give(self, id: Id, command: Command) -> None:
         await self._recorder.acall(opening.command(self._recorder, canonical(id), command))
 
     async def _get(self, id: str) -> Investigation:
-        return queries.investigation(await self._recorder.acall(queries.get_row(self._recorder.backend, id)))
+        recorder = self._recorder
+        return queries.investigation(await recorder.acall(reading.get_row(recorder.backend, id, recorder.tenant)))
+
+
+def _by(actor: object) -> str | None:
+    if actor is None:
+        return None
+    if not isinstance(actor, str) or not actor:
+        raise ValueError(f"actor={actor!r} is not text: name who gives the command")
+    return clean(actor)
 
 
 def _warning(kind: str, message: str, actor: str | None, **more: str) -> Event:
     data = {"kind": kind, "message": message, **more}
-    return Event(uuid7(), "recorder.warning", data, now_us(), actor=actor)
+    return Event(uuid7(), "recorder.warning", data, now_us(), actor=_by(actor))
 
 
 def _reason(reason: str | None) -> str | None:

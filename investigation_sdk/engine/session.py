@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from investigation_sdk.domain.commands import Fact, Fail, Finish, Release, Submission
+from investigation_sdk.domain.commands import Fact, Submission
 from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
-from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.engine.entries import Entry, InFlight, Woken, fitting
+from investigation_sdk.engine.entries import HAPPENED, Entry, InFlight, Woken, apply_all, fitting
+from investigation_sdk.engine.exclusive import busy, exclusive, may_block, take_in_deferred
 from investigation_sdk.engine.sealing import make_commit
+from investigation_sdk.engine.stops import why_stop
 from investigation_sdk.engine.texts import json_text, not_stored, without_payload
 from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.errors import (
     BackendUnavailable,
-    InvestigationCancelled,
     InvestigationError,
-    InvestigationPaused,
-    LeaseLost,
     VersionConflict,
 )
 from investigation_sdk.storage.commit import GENESIS, Commit, Lease, StoredEvent
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Entry", "InFlight", "Session", "Woken", "json_text"]
-
-_HAPPENED: Final = (Fact, Finish, Fail, Release)
-"""What stays queued though the store does not answer: what it says has happened already."""
 
 
 class Session:
@@ -74,13 +69,14 @@ class Session:
         self.take = 0
         self.suspects = 0
         self.changed: list[Waiter] = []
+        self.deferred: list[Entry] = []
         self.queued_events = 0
         self.on_commit: Callable[[Sequence[StoredEvent]], None] | None = None
 
     # ---- submitting
 
-    def submit(self, submission: Submission) -> Entry:
-        """Decide a submission on top of all before it, number it, and queue it.
+    def submit(self, submission: Submission, *, lazy: bool = False) -> Entry:
+        """Decide a submission on top of all before it, number it, and queue it. Nobody waits for it where it is `lazy`.
 
         Raises:
             InvestigationError: a command is refused. Facts never are, unless the session is broken.
@@ -88,22 +84,40 @@ class Session:
         with self.lock:
             if self.broken is not None:
                 raise self.broken.with_traceback(None)
-            if self.down is not None and not isinstance(submission, _HAPPENED):
+            if self.down is not None and not isinstance(submission, HAPPENED):
                 raise self.down.with_traceback(None)
-            entry = Entry(submission, decide(self.decided, submission))
-            if self.abandoned:
-                entry.acknowledged = True
-            elif entry.events:
-                try:
-                    self._number(entry.events)
-                    self.queue.append(entry)
-                    self.queued_events += len(entry.events)
-                except BaseException:  # a signal's exception may arrive anywhere: never leave a gap
-                    self._refold(entry)
-                    raise
-                if type(submission) is not Fact:
-                    self._look()
+            entry = Entry(submission, lazy=lazy)
+            if self in busy:
+                self.deferred.append(entry)
+                return entry
+            try:
+                busy.add(self)
+                self.take_in(entry)
+            finally:
+                busy.discard(self)
+                if self.deferred:
+                    take_in_deferred(self)
             return entry
+
+    def take_in(self, entry: Entry) -> None:
+        """Decide, number and queue it; this session is `busy` meanwhile."""
+        submission = entry.submission
+        entry.events = decide(self.decided, submission)
+        if self.abandoned:
+            entry.acknowledged = True
+            return
+        if not entry.events and self.in_flight is None and not self.queue:
+            entry.acknowledged = True  # what it follows from is durable
+            return
+        try:
+            self._number(entry.events)
+            self.queue.append(entry)
+            self.queued_events += len(entry.events)
+        except BaseException:  # a signal's exception may arrive anywhere: never leave a gap
+            self._refold(entry)
+            raise
+        if type(submission) is not Fact:
+            self._look()
 
     def _number(self, events: Iterable[Event]) -> None:
         decided = self.decided
@@ -120,9 +134,7 @@ class Session:
             self.queue.pop()
         self.queued_events = sum(len(entry.events) for entry in self._unacknowledged())
         self.decided = self._base()
-        for entry in self.queue:
-            for event in entry.events:
-                self.decided.apply(event)
+        apply_all(self.decided, self.queue)
 
     def _unacknowledged(self) -> list[Entry]:
         return [*(self.in_flight.entries if self.in_flight else ()), *self.queue]
@@ -131,31 +143,21 @@ class Session:
         """A fold of all that is acknowledged and in flight."""
         fold = self.acked.copy()
         if self.in_flight is not None:
-            for entry in self.in_flight.entries:
-                for event in entry.events:
-                    fold.apply(event)
+            apply_all(fold, self.in_flight.entries)
         fold.touched = {}
         return fold
 
     def _look(self) -> None:
         """Find out whether the owner in this process has to stop, and wake those who wait for a change."""
         before = self.stop
-        fold = self.decided
-        self.stop = None
-        if self.token is not None:
-            if fold.status is InvestigationState.CANCELLED:
-                self.stop = InvestigationCancelled(f"Investigation {self.id} was cancelled.", investigation_id=self.id)
-            elif fold.token != self.token:
-                now = f"is driven by {fold.owner or 'nobody'} now, no longer by this block."
-                self.stop = LeaseLost(f"Investigation {self.id} {now}", investigation_id=self.id)
-            elif fold.status is InvestigationState.PAUSED:
-                self.stop = InvestigationPaused(f"Investigation {self.id} is paused.", investigation_id=self.id)
+        self.stop = why_stop(self.decided, self.token)
         if before is not self.stop and self.changed:
             waiting, self.changed = self.changed, []
             wake((waiter, None) for waiter in waiting)
 
     def waiter(self, entry: Entry, *, blocking: bool) -> Waiter | None:
-        """A waiter for the moment when `entry` is durable or refused; None if it is durable already.
+        """A waiter for the moment when `entry` is durable or refused; None if it is durable already, and where this
+        thread may not block: then it stays queued.
 
         Raises:
             InvestigationError: it was refused, or the store does not take it.
@@ -167,6 +169,8 @@ class Session:
                 return None
             if self.down is not None:
                 raise self.down.with_traceback(None)
+            if blocking and not may_block():
+                return None
             waiter = Waiter(blocking=blocking)
             if entry.waiters is None:
                 entry.waiters = [waiter]
@@ -176,6 +180,7 @@ class Session:
 
     # ---- sealing
 
+    @exclusive
     def seal(self) -> Commit | None:
         """The next commit: the one that is to be sent again, or all that is queued; None if there is nothing.
 
@@ -192,8 +197,9 @@ class Session:
                 self.suspects = self.suspects or wanted
             entries = self.queue[:count]
             del self.queue[:count]
+            first = self.acked.version
             try:
-                commit = self._commit(entries)
+                commit = make_commit(entries, self._fold_of(entries), first, self.head, None if first else self.lease)
             except Exception as error:  # e.g. text that is not Unicode
                 refusal = InvestigationError(f"cannot be stored: {error}", investigation_id=self.id)
                 refusal.__cause__ = error
@@ -203,19 +209,18 @@ class Session:
             return commit
         return None
 
-    def _commit(self, entries: Sequence[Entry]) -> Commit:
-        fold = self.decided
-        if self.suspects:
-            fold = self.acked.copy()
-            fold.touched = {}
-            for entry in entries:
-                for event in entry.events:
-                    fold.apply(event)
-        first = self.acked.version
-        return make_commit(entries, fold, first, self.head, None if first else self.lease)
+    def _fold_of(self, entries: Sequence[Entry]) -> Fold:
+        """The fold of all that is acknowledged, and of `entries`."""
+        if not self.suspects:
+            return self.decided
+        fold = self.acked.copy()
+        fold.touched = {}
+        apply_all(fold, entries)
+        return fold
 
     # ---- what became of it
 
+    @exclusive
     def on_applied(self) -> Woken:
         """The commit in flight is durable. The shell holds `lock` meanwhile."""
         flight = self.in_flight
@@ -224,6 +229,8 @@ class Session:
         self.down = None
         woken: Woken = []
         acked = self.acked
+        while self.queue and not self.queue[0].events:
+            flight.entries.append(self.queue.pop(0))
         for entry in flight.entries:
             for event in entry.events:
                 acked.apply(event)
@@ -234,21 +241,21 @@ class Session:
                 entry.waiters = None
         self.head = flight.commit.events[-1].hash
         if self.suspects:
-            self.suspects -= len(flight.entries)
+            self.suspects = max(0, self.suspects - len(flight.entries))
             self.take = self.suspects
         if self.on_commit is not None:
             self.on_commit(flight.commit.events)
         return woken
 
+    @exclusive
     def on_poison(self, error: InvestigationError) -> Woken:
         """The store cannot take something in the commit in flight, and took none of it."""
-        with self.lock:
-            flight = self.in_flight
-            assert flight is not None
-            self.in_flight = None
-            woken = self._poisoned(flight.entries, error)
-            self._settle()
-            return woken
+        flight = self.in_flight
+        assert flight is not None
+        self.in_flight = None
+        woken = self._poisoned(flight.entries, error)
+        self._settle()
+        return woken
 
     def _poisoned(self, entries: list[Entry], error: InvestigationError) -> Woken:
         """Of many entries, the first half is tried next; one alone is the culprit.
@@ -272,37 +279,37 @@ class Session:
         else:
             del self.queue[0]
             self.queued_events -= len(culprit.events)
-            woken += self._refuse(culprit, error)
+            woken += culprit.refuse(error)
         warning = None if fact is None or warned else not_stored(fact, error)
         if warning is not None:
-            self.queue.insert(1 if culprit.lightened else 0, Entry(warning, []))
+            self.queue.insert(1 if culprit.lightened else 0, Entry(warning))
         return woken + self._redecide()
 
+    @exclusive
     def on_found(self, found: Sequence[StoredEvent], to_event: Callable[[StoredEvent], Event]) -> Woken:
         """After a conflict, or when others may have written: the events behind the acknowledged version.
 
         The first of them tells by its id whether it is the commit in flight, which was then applied though
         its answer was lost. The rest is folded, and all that is queued is decided, numbered and chained again.
         """
-        with self.lock:
-            woken: Woken = []
-            flight = self.in_flight
-            if flight is not None and found and found[0].id == flight.commit.id:
-                found = found[len(flight.commit.events) :]
-                woken += self.on_applied()
-            elif flight is not None:
-                self.in_flight = None
-                self.queue = flight.entries + self.queue
-            if not found and flight is None:
-                return woken
-            for stored in found:
-                self.acked.apply(to_event(stored))
-                self.head = stored.hash
-            woken += self._redecide()
-            if flight is not None:
-                self.down = None
-            self._settle()
+        woken: Woken = []
+        flight = self.in_flight
+        if flight is not None and found and found[0].id == flight.commit.id:
+            found = found[len(flight.commit.events) :]
+            woken += self.on_applied()
+        elif flight is not None:
+            self.in_flight = None
+            self.queue = flight.entries + self.queue
+        if not found and flight is None:
             return woken
+        for stored in found:
+            self.acked.apply(to_event(stored))
+            self.head = stored.hash
+        woken += self._redecide()
+        if flight is not None:
+            self.down = None
+        self._settle()
+        return woken
 
     def _settle(self) -> None:
         """With nothing left to write, there is nothing that the store does not take."""
@@ -320,22 +327,16 @@ class Session:
             try:
                 entry.events = decide(self.decided, entry.submission)
             except InvestigationError as refused:
-                woken += self._refuse(entry, refused)
+                woken += entry.refuse(refused)
                 continue
             self._number(entry.events)
             self.queued_events += len(entry.events)
-            if entry.events:
+            if entry.events or self.queue or self.in_flight is not None:
                 self.queue.append(entry)
             else:
                 entry.acknowledged = True
                 woken += [(waiter, None) for waiter in entry.waiters or ()]
         self._look()
-        return woken
-
-    def _refuse(self, entry: Entry, error: InvestigationError) -> Woken:
-        entry.error = error
-        woken: Woken = [(waiter, error) for waiter in entry.waiters or ()]
-        entry.waiters = None
         return woken
 
     def on_unknown(self) -> None:
@@ -344,42 +345,43 @@ class Session:
             if self.in_flight is not None:
                 self.in_flight.unknown = True
 
+    @exclusive
     def on_down(self, error: BackendUnavailable) -> Woken:
         """The store takes nothing. Everybody who waits is told; what has happened stays queued, commands whose
-        effect is still to come are withdrawn, but for those of which nobody knows whether they were written."""
-        with self.lock:
-            self.down = error
-            woken: Woken = []
-            for entry in self._unacknowledged():
-                woken += [(waiter, error) for waiter in entry.waiters or ()]
-                entry.waiters = None
-            flight = self.in_flight
-            if flight is not None and not flight.unknown:
-                self.queue = flight.entries + self.queue
-                self.in_flight = None
-            for entry in self.queue:
-                if not isinstance(entry.submission, _HAPPENED):
-                    entry.error = error
-                    self.queued_events -= len(entry.events)
-            self.queue = [entry for entry in self.queue if entry.error is None]
-            woken += self._redecide()
-            self._settle()
-            return woken
+        effect is still to come are withdrawn, but for those of which nobody knows whether they were written, and
+        those that nobody is told of (`lazy`)."""
+        self.down = error
+        woken: Woken = []
+        for entry in self._unacknowledged():
+            woken += [(waiter, error) for waiter in entry.waiters or ()]
+            entry.waiters = None
+        flight = self.in_flight
+        if flight is not None and not flight.unknown:
+            self.queue = flight.entries + self.queue
+            self.in_flight = None
+        for entry in self.queue:
+            if not entry.lazy and not isinstance(entry.submission, HAPPENED):
+                entry.error = error
+                self.queued_events -= len(entry.events)
+        self.queue = [entry for entry in self.queue if entry.error is None]
+        woken += self._redecide()
+        self._settle()
+        return woken
 
     def on_gone(self, message: str) -> Woken:
         """The store no longer has what it had acknowledged (deleted, or set back to a backup)."""
         return self.on_rejected(VersionConflict(message, investigation_id=self.id))
 
+    @exclusive
     def on_rejected(self, error: InvestigationError) -> Woken:
         """There is no such investigation to write to; nothing that waits is kept, and nothing more is taken."""
-        with self.lock:
-            entries = self._unacknowledged()
-            self.in_flight, self.queue, self.queued_events = None, [], 0
-            self.broken = error
-            woken: Woken = []
-            for entry in entries:
-                woken += self._refuse(entry, error)
-            return woken
+        entries = self._unacknowledged()
+        self.in_flight, self.queue, self.queued_events = None, [], 0
+        self.broken = error
+        woken: Woken = []
+        for entry in entries:
+            woken += entry.refuse(error)
+        return woken
 
     # ---- driving
 

@@ -8,7 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from typing import Final
+
+_never: Final[set[int]] = set()
+
+
+@contextlib.contextmanager
+def never_blocks() -> Generator[None]:
+    """In this block, this thread does not wait: others wait for what it does."""
+    _never.add(threading.get_ident())
+    try:
+        yield
+    finally:
+        _never.discard(threading.get_ident())
+
+
+def may_block() -> bool:
+    """Whether this thread may wait."""
+    return threading.get_ident() not in _never
 
 
 class Waiter:
@@ -31,10 +49,14 @@ class Waiter:
     def wait(self, timeout: float | None = None) -> bool:
         """Block this thread until it is resolved, or for `timeout` seconds; whether it was resolved.
 
+        A thread that must never block does not: the garbage collector may run a tool on it.
+
         Raises:
             BaseException: the error that it was resolved with.
         """
         assert self._lock is not None
+        if threading.get_ident() in _never:
+            return False
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             return False
         if self.error is not None:

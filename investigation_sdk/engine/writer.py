@@ -198,18 +198,25 @@ class Writer:
         """After a conflict: read until that works, and tell who waits if it lasts."""
         pause = _FIRST_PAUSE
         until = time.monotonic() + self._patience
-        while True:
-            try:
-                await self._read(session)
-                return
-            except _UNREADABLE as error:
-                session.repairing = True
-                _log.warning("Investigation %s: reading after a conflict failed, trying again: %s", session.id, error)
-                if time.monotonic() > until:
-                    session.on_unknown()
-                    wake(session.on_down(_down(error)))
-                await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE, 2 * pause)
+        try:
+            while True:
+                try:
+                    await self._read(session)
+                    return
+                except _UNREADABLE as error:
+                    session.repairing = True
+                    _log.warning(
+                        "Investigation %s: reading after a conflict failed, trying again: %s", session.id, error
+                    )
+                    if time.monotonic() > until:
+                        session.on_unknown()
+                        wake(session.on_down(_down(error)))
+                    await asyncio.sleep(pause)
+                    pause = min(_LONGEST_PAUSE, 2 * pause)
+        finally:
+            if session.repairing:  # the writer is stopped: the commit is in conflict again once it is started again
+                session.repairing = False
+                self.kick(session)
 
     async def _read(self, session: Session) -> None:
         """Bring a session up to date; what was queued meanwhile goes out then."""

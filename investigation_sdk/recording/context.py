@@ -13,7 +13,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
-from investigation_sdk.domain.usage import add_exactly, check_cost, cost_text
+from investigation_sdk.domain.usage import add_exactly, check_cost, check_count, cost_text
 from investigation_sdk.engine.texts import clean
 
 if TYPE_CHECKING:
@@ -132,15 +132,17 @@ def add_usage(usage: dict[str, Any] | None, tokens: int, calls: int, cost: Decim
     """Counters added to counters: ``tokens_used`` and ``api_calls_made`` as int, ``cost_estimate`` as decimal text.
 
     Raises:
-        ValueError: the cost is infinite, or not a number.
+        ValueError: a count or the cost is less than 0, too large, or not a number.
     """
     if not (tokens or calls or cost):
         return usage
+    check_count("tokens_used", tokens)
+    check_count("api_calls_made", calls)
     total = dict(usage) if usage else {}
     if tokens:
-        total["tokens_used"] = total.get("tokens_used", 0) + int(tokens)
+        total["tokens_used"] = check_count("tokens_used", total.get("tokens_used", 0) + tokens)
     if calls:
-        total["api_calls_made"] = total.get("api_calls_made", 0) + int(calls)
+        total["api_calls_made"] = check_count("api_calls_made", total.get("api_calls_made", 0) + calls)
     if cost:
         so_far = Decimal(total.get("cost_estimate", "0"))
         total["cost_estimate"] = cost_text(add_exactly(so_far, check_cost(cost)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import Append, Fact
 from investigation_sdk.domain.events import Event
-from investigation_sdk.domain.states import InvestigationState
+from investigation_sdk.domain.states import InvestigationState, ToolState
 from investigation_sdk.engine import probes
 from investigation_sdk.engine.recorder import MAX_QUEUED, Recorder
 from investigation_sdk.engine.session import Entry, Session
@@ -33,6 +35,12 @@ from investigation_sdk.settings import Durability
 
 if TYPE_CHECKING:
     from investigation_sdk.recording.run import InvestigationContext
+
+
+_log = logging.getLogger("investigation_sdk.recording")
+
+OFTEN: Final = 100
+"""Times that sync tools hold an event loop before that is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class Driver:
         "closed",
         "context",
         "finished",
+        "held",
         "options",
         "owner_token",
         "recorder",
@@ -93,6 +102,7 @@ class Driver:
         self.strict = options.durability is Durability.STRICT
         self.closed = False
         self.finished = finished
+        self.held = 0
         self.context: InvestigationContext
 
     # ---- waiting
@@ -169,10 +179,8 @@ class Driver:
                 entry = self.recorder.submit(self.session, command)
                 try:
                     yield from self.wait_for(entry)
-                except InvestigationError:
-                    raise
                 except BaseException:
-                    if given_up is not None:
+                    if given_up is not None and entry.error is None:  # it may yet be written
                         self.fact(given_up(), lazy=True)
                     raise
             except InvestigationPaused:
@@ -312,14 +320,32 @@ class Driver:
             return None
         return entry if self.synchronous else self.recorder.crowded(self.session)
 
+    def about_to_block(self) -> None:
+        """Count the waits of sync tools that hold a running event loop, and say so once when there are many."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self.held += 1
+        if self.held == OFTEN:
+            _log.warning(
+                "Investigation %s: %d sync tools have held the event loop for a commit each. Make them `async def`, or "
+                "call them through asyncio.to_thread().",
+                self.session.id,
+                self.held,
+            )
+
     def not_recorded(
         self, call: Call, error: InvestigationError, value: Any, raised: BaseException | None
     ) -> BaseException:
         """The body returned `value`, or raised, and the record of that is not durable."""
         outcome = "`value` is what it returned" if raised is None else "what it raised is the cause of this"
+        queued = isinstance(error, BackendUnavailable)
+        state = "is not durable yet" if queued else "could not be stored"
+        later = "The record stays queued; " if queued else "It will not be written; "
         return self.interrupt(
             NotRecorded(
-                f"{call.spec.name} ran, but its record is not durable yet: {error} The record stays queued; {outcome}.",
+                f"{call.spec.name} ran, but its record {state}: {error} {later}{outcome}.",
                 value=value,
                 call_id=call.started.id,
                 investigation_id=self.session.id,
@@ -344,7 +370,7 @@ _CANCELLED: Final = frozenset({"CancelledError", "Cancelled"})
 
 def _not_started(started: Event) -> Event:
     """Of a call whose start was submitted, but whose body never ran."""
-    data = {"call": started.id, "kind": "not_started"}
+    data = {"call": started.id, "kind": "not_started", "state": ToolState.INTERRUPTED.value}
     return Event(uuid7(), "tool.interrupted", data, now_us(), parent_call=started.parent_call, started=started)
 
 

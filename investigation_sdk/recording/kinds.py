@@ -43,6 +43,7 @@ def _close(driver: Driver, call: Call, close: Close, end: Any, value: Any = None
         entry = close(call, end)
         waiter = None if entry is None else driver.session.waiter(entry, blocking=True)
         if waiter is not None:
+            driver.about_to_block()
             waiter.wait()
     except InvestigationError as error:
         raised = end if isinstance(end, BaseException) and end is not value else None

@@ -24,6 +24,8 @@ from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.storage.codec import decode, encode
 
 _UNSET: Final = object()
+MAX_UNWAITED: Final = 10_000
+"""Events of one investigation that may wait to be durable while the block only appends and never waits."""
 
 
 class InvestigationContext:
@@ -143,8 +145,16 @@ class InvestigationContext:
             self._append(Event(uuid7(), "usage.reported", {"usage": usage}, now_us(), parent_call=inside))
 
     def _append(self, event: Event) -> None:
-        self._driver.check_not_finished()
-        self._driver.fact(event, lazy=True)
+        driver = self._driver
+        driver.check_not_finished()
+        if driver.session.queued_events > MAX_UNWAITED:
+            raise driver.interrupt(
+                BackendUnavailable(
+                    f"{MAX_UNWAITED} events of investigation {self.id} wait for a store that does not take them.",
+                    investigation_id=self.id,
+                )
+            )
+        driver.fact(event, lazy=True)
 
     def _command(self, event: Event) -> None:
         driver = self._driver

@@ -33,6 +33,7 @@ class InvestigationScope:
         self._recorder = recorder
         self._open = opening
         self._driver: Driver | None = None
+        self._entered = False
         self._frame: BlockFrame | None = None
 
     def __enter__(self) -> InvestigationRun:
@@ -60,8 +61,9 @@ class InvestigationScope:
             await go(self._leave(self._driver, e), self._recorder.io)
 
     def _enter(self) -> Step[Driver]:
-        if self._driver is not None:
-            raise RuntimeError("this investigation scope is entered already; call sdk.investigation() again")
+        if self._entered:
+            raise RuntimeError("this investigation scope was entered before; call sdk.investigation() again")
+        self._entered = True
         yield self._recorder.opened()
         return (yield from self._open())
 
@@ -81,8 +83,8 @@ class InvestigationScope:
                 failure = yield from self._ended(driver, error, stopped)
         finally:
             signals.left()
-        if stopped is not None:
-            raise stopped.error from error
+        if stopped is not None and stopped.error.investigation_id in (driver.session.id, None):
+            raise stopped.error from error  # another block's interrupt goes on to that block
         if failure is not None and error is None:
             raise failure
 
@@ -119,14 +121,14 @@ class InvestigationScope:
 
     @staticmethod
     def _command(driver: Driver, error: BaseException | None, stopped: InvestigationInterrupt | None) -> Any:
-        time, token = now_us(), driver.token
+        time, token, attempt = now_us(), driver.token, driver.attempt
         if stopped is not None:
-            return Release(time=time, token=token)
+            return Release(time=time, token=token, attempt=attempt)
         if error is None:
             result = driver.context._encoded_result()  # pyright: ignore[reportPrivateUsage]
-            return Finish(time=time, token=token, result=result)
+            return Finish(time=time, token=token, attempt=attempt, result=result)
         kind = "error" if isinstance(error, Exception) else "interrupted"
-        return Fail(time=time, token=token, kind=kind, error=describe_error(error))
+        return Fail(time=time, token=token, attempt=attempt, kind=kind, error=describe_error(error))
 
 
 def find_interrupt(error: BaseException | None) -> InvestigationInterrupt | None:

@@ -5,6 +5,7 @@ The handler is set only in the main thread, only over the default one, and taken
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -19,9 +20,18 @@ class _Handler:
     """Counts the blocks that are open, and whether the handler in place is ours."""
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._open = 0
         self._ours = False
+
+    def forked(self) -> None:
+        """In a forked child no block is open."""
+        if self._ours and signal.getsignal(signal.SIGTERM) is _terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._reset()
 
     def entered(self) -> None:
         """One more block is open."""
@@ -46,5 +56,6 @@ def _in_main_thread() -> bool:
 
 
 _handler = _Handler()
+os.register_at_fork(after_in_child=_handler.forked)
 entered = _handler.entered
 left = _handler.left

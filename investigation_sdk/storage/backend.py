@@ -50,7 +50,7 @@ class Backend(Protocol):
         ``auto_migrate`` and the schema is older.
 
         Raises:
-            SchemaMismatch: as said; the message names the command that upgrades.
+            SchemaMismatch: as said; the message says how to upgrade.
             BackendUnavailable: it cannot be reached, read or written.
         """
         ...
@@ -68,10 +68,13 @@ class Backend(Protocol):
         parts, and never touch its neighbours. When the method returns, everything APPLIED is durable and
         visible to all other handles. An investigation's rows are written so: the investigation's row is
         inserted (``expected_version`` 0) or updated; phase and call rows are inserted or replaced by id.
-        Lease columns or rows are never written, but for ``Commit.lease``.
+        Lease columns or rows are never written, but for ``Commit.lease``. The creation of an id whose time (it is
+        a UUIDv7) is more than a day from the store's clock answers DATA, with a message that says so.
 
         Raises:
-            ValueError: two commits of one investigation, or a commit without events: a programming error.
+            ValueError: a programming error: two commits of one investigation; a commit without events, or whose
+                events are not ``expected_version + 1, …``, or whose investigation's row, the first of its rows,
+                has another version or head than its last event.
             CommitNotApplied: none of the batch was written; try again.
             CommitUnknown: the answer was lost; the caller sends the same commits again. Sent twice, an
                 applied commit answers CONFLICT.

@@ -172,6 +172,15 @@ class Checker:
         if header is None:
             self._problem(sequence, "header", f"the header of event {sequence} is not a JSON object")
             return
+        version = header.get("v")
+        if type(version) is int and version > FORMAT_VERSION:
+            self._problem(
+                sequence,
+                "header",
+                f"event {sequence} is of format {version}, and this version of the SDK knows formats up to "
+                f"{FORMAT_VERSION}: it cannot check it; upgrade investigation-sdk",
+            )
+            return
         for column, member in _COLUMNS:
             stored, stated = getattr(event, column), header.get(member)
             if stored != stated:

@@ -151,13 +151,6 @@ def class_name(kind: type[Any]) -> str:
     return shown(attempt(lambda: f"{kind.__module__}.{kind.__qualname__}", type.__repr__(kind)))[:_MAX_REPR]
 
 
-def storable(text: str) -> bool:
-    """Whether every store takes the text: no NUL, no lone surrogates."""
-    if text.isascii():
-        return "\0" not in text
-    return _UNSTORABLE.search(text) is None
-
-
 def shown(text: str) -> str:
     """The text for people, in a form that every store takes."""
     return _UNSTORABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -12,7 +12,7 @@ import pytest
 from _pytest.outcomes import Skipped
 
 from investigation_backends import memory, memory_queries
-from investigation_backends.checks import check_batch
+from investigation_backends.checks import check_batch, refuse_id
 from investigation_backends.memory import MemoryBackend, MemoryStore
 from investigation_backends.sql import sqlite_link, sqlite_write
 from investigation_backends.sql.sqlite_errors import DATA_ERRORS, answer
@@ -117,6 +117,22 @@ def answers_in_another_order(patch: Patch) -> None:
 
 def twice_in_a_batch_passes(patch: Patch) -> None:
     patch.setattr(memory, "check_batch", lambda _: None)
+
+
+def nothing_but_the_pairs_is_checked(patch: Patch) -> None:
+    def check(commits: Sequence[Commit]) -> None:
+        if len({commit.investigation_id for commit in commits}) != len(commits) or not all(c.events for c in commits):
+            raise ValueError
+
+    patch.setattr(memory, "check_batch", check)
+
+
+def ids_of_any_time_are_taken(patch: Patch) -> None:
+    patch.setattr(memory, "refuse_id", lambda *_: None)
+
+
+def ids_are_looked_at_in_milliseconds(patch: Patch) -> None:
+    patch.setattr(memory, "refuse_id", lambda id, now: refuse_id(id, now // 1000))
 
 
 def a_taken_key_is_not_named(patch: Patch) -> None:
@@ -278,6 +294,9 @@ IN_MEMORY = [
     (refused_commits_write_rows, "test_another_version_conflicts"),
     (answers_in_another_order, "test_many_are_answered_in_order"),
     (twice_in_a_batch_passes, "test_two_commits_of_one_investigation_are_refused"),
+    (nothing_but_the_pairs_is_checked, "test_commits_that_do_not_fit_together_are_refused"),
+    (ids_of_any_time_are_taken, "test_an_id_says_when_it_was_created"),
+    (ids_are_looked_at_in_milliseconds, "test_an_id_says_when_it_was_created"),
     (a_taken_key_is_not_named, "test_a_key_is_taken_once"),
     (generations_share_a_key, "test_a_key_is_one_with_tenant_type_and_generation"),
     (deleted_ids_come_back, "test_a_deleted_id_never_comes_back"),

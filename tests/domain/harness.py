@@ -183,7 +183,7 @@ def plain(fold: Fold, *, from_rows: bool = False) -> dict[str, Any]:
     values["phases"] = [_phase(phase, from_rows) for phase in fold.phases.values()]
     if from_rows:
         values["error_message"] = None if fold.error_message is None else shorten(fold.error_message)
-        values["calls"] = [tool_row(fold.id, call, None, json_text) for call in fold.calls.values()]
+        values["calls"] = [tool_row(fold.id, fold.tenant, call, None, json_text) for call in fold.calls.values()]
     else:
         values["calls"] = [_event(call) for call in fold.calls.values()]
     return values

@@ -16,7 +16,7 @@ from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.domain.rows import PhaseRow, ToolRow
 from investigation_sdk.domain.states import InvestigationState, PhaseState, Verb
 from investigation_sdk.domain.upcast import upcast
-from investigation_sdk.domain.usage import check_cost, cost_text
+from investigation_sdk.domain.usage import check_cost, check_count, cost_text
 from investigation_sdk.engine.reading import to_event
 from investigation_sdk.engine.texts import json_text
 from investigation_sdk.errors import PhaseError
@@ -60,7 +60,7 @@ def test_sums_of_costs_are_exact_whatever_the_applications_decimal_context(conte
 
 @pytest.mark.parametrize(
     ("cost", "text"),
-    [(Decimal("1E+3"), "1000"), (Decimal("0.10"), "0.10"), (0.1, "0.1"), (1e-7, "0.0000001"), (10**30, "1" + "0" * 30)],
+    [(Decimal("1E+3"), "1000"), (Decimal("0.10"), "0.10"), (0.1, "0.1"), (1e-7, "0.0000001"), (10**14, "1" + "0" * 14)],
 )
 def test_costs_are_plain_digits(cost: Any, text: str):
     assert cost_text(check_cost(cost)) == text
@@ -305,3 +305,24 @@ def test_a_payload_stands_in_its_row_up_to_a_limit_and_in_its_event_always(lengt
     for sequence in (phase.input_sequence, phase.output_sequence, call.input_sequence, call.output_sequence):
         assert sequence is not None
         assert payload in world.stored[sequence - 1].event_data
+
+
+@pytest.mark.parametrize("cost", [-1, 10**15, Decimal("1e-31"), Decimal("NaN"), Decimal("Infinity"), float("inf")])
+def test_costs_that_no_store_could_sum_are_refused(cost: Any):
+    with pytest.raises(ValueError, match="cost_estimate="):
+        check_cost(cost)
+
+
+@pytest.mark.parametrize("count", [-1, 2**53 + 1, 10**30, "5", 1.5])
+def test_counts_that_no_store_could_sum_are_refused(count: Any):
+    with pytest.raises(ValueError, match="tokens_used="):
+        check_count("tokens_used", count)
+
+
+def test_sums_of_counts_stop_at_what_every_store_holds():
+    world, token = running()
+    for _ in range(3):
+        world.fact("usage.reported", {"usage": {"tokens_used": 2**62, "api_calls_made": 2**53}}, token)
+    world.commit()
+    assert (world.fold.tokens_used, world.fold.api_calls_made) == (2**63 - 1, 3 * 2**53)
+    assert world.from_rows().tokens_used == 2**63 - 1

@@ -1,4 +1,4 @@
-"""The two tables, written out here a second time, as the seed and DESIGN section 5 have them."""
+"""The two tables, written out here a second time, to be compared with what the code has."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ from tests.domain.harness import World, states_passed
 
 S = InvestigationState
 
-SEED = """
+TRANSITIONS = """
 created       queued, cancelled
 queued        initializing, cancelled
 initializing  running, failed
@@ -35,11 +35,11 @@ cancelled
 
 LEGAL = {
     S(state): [S(name) for name in "".join(following).replace(",", " ").split()]
-    for state, *following in (line.split(maxsplit=1) for line in SEED.strip().splitlines())
+    for state, *following in (line.split(maxsplit=1) for line in TRANSITIONS.strip().splitlines())
 }
 
-# DESIGN section 5, cell by cell. R: refused; -: nothing to do; +: retrying -> initializing -> running.
-DESIGN = """
+# The legal ways, cell by cell. R: refused; -: nothing to do; +: retrying -> initializing -> running.
+LEGAL_WAYS = """
 | state | a new owner opens it | pause | cancel | retry | resume | block ends well | block ends with an error |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 | created | queued, initializing, running | R | cancelled | R | R | R | R |
@@ -76,7 +76,7 @@ def way(cell: str) -> Way:
 
 def cells() -> list[tuple[S, Verb, Way]]:
     found = []
-    for line in DESIGN.strip().splitlines()[2:]:
+    for line in LEGAL_WAYS.strip().splitlines()[2:]:
         state, *columns = (cell.strip() for cell in line.strip("|").split("|"))
         found += [(S(state), verb, way(cell)) for verb, cell in zip(Verb, columns, strict=True)]
     return found
@@ -121,7 +121,7 @@ def test_every_way_is_legal_step_by_step(state: S, verb: Verb):
 
 
 def test_nothing_but_a_plus_stands_for_a_restart():
-    assert re.findall(r"\+", DESIGN) == ["+"] * 4
+    assert re.findall(r"\+", LEGAL_WAYS) == ["+"] * 4
 
 
 # ---- the cells that say more than a state

@@ -140,7 +140,7 @@ def expected_rows(log: Log) -> dict[str, Row]:
         if isinstance(item, Phase):
             rows[item.id] = phase_row(fold.id, item, json_text)
         else:
-            rows[item[0].id] = tool_row(fold.id, item[0], item[1], json_text)
+            rows[item[0].id] = tool_row(fold.id, fold.tenant, item[0], item[1], json_text)
     return rows
 
 

@@ -71,7 +71,7 @@ class Rig:
 
     async def others_ask(self, session: Session, verb: Verb) -> None:
         """Another process gives a command."""
-        other = await load(self.plain, session.id)
+        other = await load(self.plain, session.id, "")
         other.submit(Ask(time=now_us(), verb=verb))
         commit = other.seal()
         assert commit is not None

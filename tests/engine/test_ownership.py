@@ -191,7 +191,7 @@ async def test_a_stale_owner_loses_its_commands_and_keeps_its_facts(lite, other,
         await go.wait()
         return "late"
 
-    with pytest.raises(LeaseLost):  # noqa: PT012 - the whole block raises
+    with pytest.raises(LeaseLost):
         async with lite.investigation("s") as investigation:
             task = asyncio.create_task(slow())
             await begun.wait()
@@ -247,7 +247,7 @@ def test_a_pause_holds_a_blocking_owner_too(lite, other):
 
 async def test_where_pauses_raise_the_block_is_left_and_can_be_driven_again(sqlite_url, make_sdk, other):
     lite = make_sdk(sqlite_url, on_pause="raise")
-    with pytest.raises(InvestigationPaused):  # noqa: PT012 - the whole block raises
+    with pytest.raises(InvestigationPaused):
         async with lite.investigation("s") as investigation:
             await other.service.pause(investigation.id)
             await lookup(1)
@@ -265,7 +265,7 @@ async def test_where_pauses_raise_the_block_is_left_and_can_be_driven_again(sqli
 
 
 async def test_cancelled_from_outside(lite, other):
-    with pytest.raises(InvestigationCancelled):  # noqa: PT012 - the whole block raises
+    with pytest.raises(InvestigationCancelled):
         async with lite.investigation("s") as investigation:
             await other.service.cancel(investigation.id)
             assert await lookup(1) == {"n": 1}
@@ -279,7 +279,7 @@ async def test_cancelled_from_outside(lite, other):
 
 
 async def test_a_transition_from_outside_takes_it_from_its_owner(lite, other):
-    with pytest.raises(LeaseLost):  # noqa: PT012 - the whole block raises
+    with pytest.raises(LeaseLost):
         async with lite.investigation("s") as investigation:
             await other.service.transition_state(investigation.id, InvestigationState.FAILED, "enough")
             await lookup(1)
@@ -338,6 +338,13 @@ def mine(**changes):
 )
 def test_who_is_provably_dead(owner, dead):
     assert provably_dead(owner()) is dead
+
+
+def test_a_name_without_a_machine_id_may_be_that_of_another_host(monkeypatch):
+    monkeypatch.setattr(ownership, "_machine", lambda: "app.")
+    assert not provably_dead(mine(boot="another boot"))
+    assert provably_dead(mine(nonce="unknown"))
+    assert provably_dead(mine(pid=2**22 + 1))
 
 
 def test_a_claim_that_was_given_up_is_dead():

@@ -16,7 +16,7 @@ from investigation_sdk.domain.states import TERMINAL
 from investigation_sdk.engine import repair as repairing
 from investigation_sdk.engine import session as sessions
 from investigation_sdk.engine.reading import to_event
-from investigation_sdk.engine.session import Session
+from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.storage.commit import APPLIED, CommitStatus
 from tests.engine import world as worlds
@@ -178,7 +178,7 @@ def test_a_poison_value_drops_its_neighbours(monkeypatch):
         woken = []
         for entry in entries:
             session.queued_events -= len(entry.events)
-            woken += session._refuse(entry, error)
+            woken += entry.refuse(error)
         return woken + session._redecide()
 
     wrap(monkeypatch, Session, "_poisoned", poisoned)
@@ -230,7 +230,7 @@ def test_an_attempt_set_too_late(monkeypatch):
 
 
 def test_commands_not_withdrawn(monkeypatch):
-    monkeypatch.setattr(sessions, "_HAPPENED", (object,))
+    monkeypatch.setattr(sessions, "HAPPENED", (object,))
     caught()
 
 
@@ -240,11 +240,11 @@ def test_an_unknown_outcome_forgotten(monkeypatch):
 
 
 def test_the_refused_not_told(monkeypatch):
-    def refuse(original, session, entry, error):
-        original(session, entry, error)
+    def refuse(original, entry, error):
+        original(entry, error)
         return []
 
-    wrap(monkeypatch, Session, "_refuse", refuse)
+    wrap(monkeypatch, Entry, "refuse", refuse)
     caught()
 
 

@@ -199,3 +199,39 @@ def _in_the_child(sdk, step) -> None:
 def test_the_file_is_made_where_it_is_said(sqlite_url, make_sdk):
     make_sdk(sqlite_url).sync.list()
     assert Path(sqlite_url.removeprefix("sqlite:///")).exists()
+
+
+def test_in_a_forked_child_the_parents_block_says_so_and_nothing_of_it_runs_on(child, sqlite_url):
+    started = child(
+        """
+        import asyncio
+        from investigation_sdk import InvestigationError
+        sdk = InvestigationSDK(URL)
+        called = []
+        sdk.service.on_state()(lambda investigation, event: called.append(os.getpid()))
+        with sdk.investigation("parent") as run:
+            say(run.id)
+            pid = os.fork()
+            if not pid:
+                said = []
+                enter = lambda: run.phase("p").__enter__()
+                for attempt in (lambda: run.checkpoint(1), lambda: run.record("my.note"), enter):
+                    try:
+                        attempt()
+                        said.append("silent")
+                    except InvestigationError as error:
+                        said.append("forked" if "was forked" in str(error) else str(error))
+                said.append(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+                time.sleep(0.3)
+                said.append(os.getpid() in called)
+                say(*said)
+                os._exit(0)
+            os.waitpid(pid, 0)
+            step(1)
+        """,
+    )
+    assert started.end() == ["forked forked forked True False"]
+    with InvestigationSDK(sqlite_url) as sdk:
+        assert sdk.sync.get(started.id).status == "completed"
+        types = [event.event_type for event in sdk.sync.iter_events(started.id)]
+        assert not {"my.note", "checkpoint.saved", "phase.started"} & set(types)

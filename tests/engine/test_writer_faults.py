@@ -430,7 +430,9 @@ async def test_a_commit_is_bounded_in_size_and_what_is_left_follows_in_order() -
 def test_how_much_goes_into_one_commit() -> None:
     def entry(size: int) -> Entry:
         event = Event("id", "note", {}, 0, text="x" * size)
-        return Entry(Fact(event, None), [event])
+        made = Entry(Fact(event, None))
+        made.events = [event]
+        return made
 
     assert fitting([entry(10)] * 1000, 1000) == 1000
     assert fitting([entry(MAX_SIZE)] * FEW, FEW) == FEW

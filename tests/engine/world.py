@@ -26,7 +26,7 @@ from investigation_sdk.domain.commands import (
 )
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationState, Verb
-from investigation_sdk.engine.recorder import _run_now
+from investigation_sdk.engine.inline import run_now
 from investigation_sdk.engine.repair import empty, load, repair
 from investigation_sdk.engine.session import Entry
 from investigation_sdk.engine.waiting import wake
@@ -60,7 +60,7 @@ class World:
             self._create(f"subject {number}", drive=number % 2 == 0)
         for process in range(1, processes):
             for id in self.ids:
-                session = _run_now(load(self.backend, id))
+                session = run_now(load(self.backend, id, ""))
                 self.hands[process].append(Hand(session, (process * 2 - 3) * 10 * MINUTES))
 
     def run(self) -> World:
@@ -192,7 +192,7 @@ class World:
 
     def mend(self, hand: Hand) -> None:
         session = hand.session
-        woken = _run_now(repair(session, self.backend))
+        woken = run_now(repair(session, self.backend))
         hand.conflict = session.repairing = False
         wake(woken)
 

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -177,8 +177,12 @@ async def test_nothing_refers_to_arguments_results_or_errors_any_more(sdk: Inves
     assert [ref() for ref in seen if ref() is not None] == []
 
 
-async def test_nothing_refers_to_an_investigation_that_is_over(sdk: InvestigationSDK) -> None:
+async def test_nothing_refers_to_an_investigation_that_is_over(
+    sdk: InvestigationSDK, make_sdk: Callable[..., InvestigationSDK]
+) -> None:
+    another = make_sdk("memory://?writer=true")
     async with sdk.investigation("memory") as investigation:
+        assert len(await another.list()) == 0  # opened in here, and stays open
         reference = weakref.ref(investigation)
         session = weakref.ref(investigation._driver.session)
     del investigation

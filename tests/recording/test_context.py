@@ -244,3 +244,24 @@ async def test_states_are_complete_at_the_end_of_the_block(sdk: InvestigationSDK
     async with sdk.investigation("complete") as investigation:
         await asyncio.gather(*(anote(n) for n in range(20)))
     assert {c.status for c in await sdk.tools(investigation.id)} == {ToolState.COMPLETED}
+
+
+async def test_sync_tools_that_hold_the_loop_often_are_logged_once(
+    make_sdk: Callable[..., InvestigationSDK], sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdk = make_sdk(sqlite_url)
+
+    @tool
+    def quick() -> int:
+        return 1
+
+    async with sdk.investigation("held") as investigation:
+        for _ in range(99):
+            quick()
+        assert not caplog.records
+        for _ in range(10):
+            quick()
+    (record,) = caplog.records
+    assert record.name == "investigation_sdk.recording"
+    assert investigation.id in record.getMessage()
+    assert "asyncio.to_thread" in record.getMessage()

@@ -274,7 +274,7 @@ async def test_a_result_that_grew_after_it_was_assigned_gives_way_to_a_note(sdk:
 async def test_a_scope_is_entered_once(sdk: InvestigationSDK) -> None:
     scope = sdk.investigation("once")
     async with scope:
-        with pytest.raises(RuntimeError, match="entered already"):
+        with pytest.raises(RuntimeError, match="entered before"):
             async with scope:
                 raise AssertionError("must not run")
     assert len(await sdk.list()) == 1

@@ -1,7 +1,9 @@
 """The reading side: get, find, list, phases, tools, events, iter_events, verify."""
 
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +11,7 @@ import pytest
 
 from investigation_sdk import (
     Effect,
+    InvestigationError,
     InvestigationNotFound,
     InvestigationSDK,
     InvestigationState,
@@ -61,7 +64,7 @@ async def test_get_takes_ids_of_any_form(sdk: InvestigationSDK) -> None:
     assert (record.metadata, record.configuration, record.tenant_id) == ({"a": [1]}, {"model": "x"}, None)
     assert record.created_at.tzinfo is UTC
     assert record.version == len(await sdk.events(id))
-    with pytest.raises(ValueError, match="badly formed"):
+    with pytest.raises(InvestigationNotFound, match=r"'not-an-id' is not an id .* For a key, use sdk.find"):
         await sdk.get("not-an-id")
 
 
@@ -265,3 +268,42 @@ async def test_unknown_ids_are_named(sdk: InvestigationSDK) -> None:
         assert isinstance(found.value, LookupError)
     with pytest.raises(InvestigationNotFound, match=UNKNOWN):
         next(sdk.sync.iter_events(UNKNOWN))
+
+
+ODD = {
+    "a status": ("UPDATE investigations SET status = 'weird'", ("get", "list", "find", "attach")),
+    "a time": ("UPDATE investigations SET created_at = 9223372036854775807", ("get", "list", "find")),
+    "money": ("UPDATE investigations SET cost_estimate = 'a lot'", ("get", "list", "find", "attach")),
+    "a result": ("UPDATE investigations SET result = '{'", ("get", "list", "find")),
+    "a call's status": ("UPDATE tool_executions SET status = 'weird'", ("tools",)),
+    "a call's effect": ("UPDATE tool_executions SET effect = 'weird'", ("tools",)),
+    "a call's input": ("UPDATE tool_executions SET input_parameters = '{'", ("tools",)),
+    "a phase's status": ("UPDATE investigation_phases SET status = 'weird'", ("phases", "attach")),
+    "a phase's tools": ("UPDATE investigation_phases SET tools = 'x'", ("attach",)),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_an_odd_row_is_named(odd: str, lite: InvestigationSDK, other: InvestigationSDK, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with lite.investigation("odd", key="k") as investigation, investigation.phase("p"):
+            look(1)
+            raise ZeroDivisionError
+    id = investigation.id
+    statement, ways = ODD[odd]
+    with sqlite3.connect(tmp_path / "cases.db") as connection:
+        assert connection.execute(statement).rowcount == 1
+    connection.close()
+    read: dict[str, Callable[[], Any]] = {
+        "get": lambda: other.get(id),
+        "list": other.list,
+        "find": lambda: other.find(key="k"),
+        "tools": lambda: other.tools(since=timedelta(days=1)),
+        "phases": lambda: other.phases(id),
+        "attach": lambda: other.attach(id).__aenter__(),
+    }
+    for way in ways:
+        with pytest.raises(InvestigationError, match=f"{id} cannot be read.*verify") as raised:
+            await read[way]()
+        assert raised.value.investigation_id == id
+    assert (await other.verify(id)).ok  # its log is as it was

@@ -10,9 +10,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.events import FORMAT_VERSION, Event
 from investigation_sdk.domain.records import VerificationReport
 from investigation_sdk.domain.states import InvestigationState
+from investigation_sdk.storage import chain
 from investigation_sdk.storage.chain import ChainProblem, Checker, canonical_object, link, seal
 from investigation_sdk.storage.commit import GENESIS, StoredEvent
 
@@ -263,6 +264,23 @@ def test_a_column_that_disagrees_with_its_header(column: str, place: int):
 def test_the_columns_are_all_that_a_stored_event_has():
     checked = {*COLUMNS, "sequence", "header", "event_data", "hash"}
     assert set(StoredEvent._fields) == checked
+
+
+# ---- a format to come
+
+
+def test_a_log_of_a_newer_format_cannot_be_checked(monkeypatch: pytest.MonkeyPatch):
+    was = log_of(3)
+    with monkeypatch.context() as later:
+        later.setattr(chain, "FORMAT_VERSION", FORMAT_VERSION + 1)
+        now = log_of(5)
+        assert check(now, 5, now[-1].hash) == []
+    for log in (now, [event._replace(actor="of a column to come") for event in now]):
+        problems = check(log, 5, log[-1].hash)
+        assert [(p.sequence, p.kind) for p in problems] == [(n, "header") for n in range(1, 6)]
+        assert "upgrade" in problems[0].message
+        assert f"format {FORMAT_VERSION + 1}" in problems[0].message
+    assert check(was, 3, was[-1].hash) == []
 
 
 # ---- nothing that can stand in a store makes it raise

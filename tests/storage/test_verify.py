@@ -227,6 +227,6 @@ def test_events_that_are_appended_meanwhile_are_no_problem(make_sdk: MakeSDK, vi
     backend: Any = sdk._recorder.backend
     events = asyncio.run(backend.read_events(run.id))
     row = asyncio.run(backend.get("investigation", run.id))
-    report = asyncio.run(queries.verify(cast("Backend", Growing(row, events, visible)), run.id))
+    report = asyncio.run(queries.verify(cast("Backend", Growing(row, events, visible)), run.id, ""))
     assert (report.ok, report.problems) == (True, [])
     assert report.checked <= max(visible)

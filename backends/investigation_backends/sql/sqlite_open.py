@@ -26,7 +26,7 @@ class Found(Enum):
     OTHERS = "others"
 
 
-async def prepare(link: Link, reader: ReaderThread, url: str, *, auto_migrate: bool, page_size: int) -> None:
+async def prepare(link: Link, reader: ReaderThread, *, auto_migrate: bool, page_size: int) -> None:
     """See that the file has this version's schema; make it if there is no file, or an empty one.
 
     Raises:
@@ -44,12 +44,12 @@ async def prepare(link: Link, reader: ReaderThread, url: str, *, auto_migrate: b
     if found is Found.OTHERS and not auto_migrate:
         raise SchemaMismatch(
             f"{path} holds tables, but not the SDK's: it may be an application's database. Name another file, or "
-            f"run 'investigate db upgrade {url}' (or pass auto_migrate=True) to add the SDK's tables to it"
+            "pass auto_migrate=True to add the SDK's tables to it"
         )
     if isinstance(found, str) and not auto_migrate:
         raise SchemaMismatch(
             f"{path} has schema {found}, and this version works with {REVISIONS[-1]}; "
-            f"run 'investigate db upgrade {url}', or pass auto_migrate=True"
+            "pass auto_migrate=True to upgrade it"
         )
     await upgrade(link, reader, page_size)
 

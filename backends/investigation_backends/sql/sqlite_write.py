@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from investigation_backends.checks import refuse_id
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow, ToolRow
 from investigation_sdk.storage.commit import (
     APPLIED,
@@ -128,6 +129,8 @@ def _create(connection: sqlite3.Connection, commit: Commit) -> CommitResult:
     assert isinstance(row, InvestigationRow)
     if execute(_BURIED, (row.id,)).fetchone() is not None:
         return CONFLICT
+    if (refusal := refuse_id(row.id, now_us())) is not None:
+        return refusal if execute(_EXISTS, (row.id,)).fetchone() is None else CONFLICT
     parent = row.parent_investigation_id
     if parent is not None and execute(_EXISTS, (parent,)).fetchone() is None:
         if execute(_EXISTS, (row.id,)).fetchone() is not None:

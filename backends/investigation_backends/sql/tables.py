@@ -128,6 +128,7 @@ tools = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("investigation_id", ID, ForeignKey(_INVESTIGATION, ondelete="CASCADE"), nullable=False),
+    Column("tenant_id", Text, nullable=False),
     Column("phase_id", ID),
     Column("agent_name", Text, nullable=False),
     Column("tool_name", Text, nullable=False),

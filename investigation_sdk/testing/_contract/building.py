@@ -146,6 +146,7 @@ class Case:
         return ToolRow(
             id=uuid7(),
             investigation_id=self.id,
+            tenant_id=self.row.tenant_id,
             phase_id=None,
             agent_name="device_agent",
             tool_name="fingerprint",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
 
 from investigation_sdk.domain.rows import InvestigationRow
-from investigation_sdk.ids import uuid7
+from investigation_sdk.ids import lower_bound, uuid7
 from investigation_sdk.storage.commit import APPLIED, Commit, CommitStatus, Lease
 
 from .building import Case, same
 from .opening import ContractBase, OpenStore, refused, statuses
 
+_DAY: Final = 86_400_000_000
 _APPLIED, _CONFLICT, _CONSTRAINT = CommitStatus.APPLIED, CommitStatus.CONFLICT, CommitStatus.CONSTRAINT
 
 
@@ -99,9 +101,8 @@ class CommitTests(ContractBase):
         case = Case()
         await case.apply(store.a)
         for version in (2, 3):
-            commit = case.commit(rows=[case.tool()])
-            commit.expected_version = version
-            await _is_refused(store, commit, _CONFLICT)
+            ahead = Case.of(case.row._replace(version=version))
+            await _is_refused(store, ahead.commit(rows=[case.tool()]), _CONFLICT)
 
     async def test_a_future_version_conflicts(self, store: OpenStore) -> None:
         case = Case()
@@ -186,6 +187,26 @@ class CommitTests(ContractBase):
         await store.a.commit([late.commit(lease=Lease(late.id, "me", 60_000_000))])
         assert await store.a.holder(late.id) is None
 
+    async def test_an_id_says_when_it_was_created(self, store: OpenStore) -> None:
+        now = time.time_ns() // 1000
+        for days in (-20_000, -1.1, 1.1, 3000):
+            case = Case(id=lower_bound(now + int(days * _DAY)))
+            commit = case.commit(rows=[case.tool()], lease=Lease(case.id, "me", 60_000_000))
+            await _is_refused(store, commit, CommitStatus.DATA)
+            (result,) = await store.a.commit([commit])
+            assert case.id in result.message
+            assert "clock" in result.message
+            assert await store.a.holder(case.id) is None
+        for days in (-0.9, 0.9):
+            case = Case(id=lower_bound(now + int(days * _DAY)))
+            await case.apply(store.a)
+            await case.apply(store.a)
+
+    async def test_an_id_of_another_time_fails_alone(self, store: OpenStore) -> None:
+        cases = [Case(), Case(id=lower_bound(0)), Case()]
+        results = await store.a.commit([case.commit() for case in cases])
+        assert statuses(results) == [_APPLIED, CommitStatus.DATA, _APPLIED]
+
     async def test_a_snapshot_comes_with_its_commit(self, store: OpenStore) -> None:
         case = Case()
         assert await store.a.read_snapshot(case.id) is None
@@ -207,7 +228,7 @@ class BatchTests(ContractBase):
         await held.apply(store.a)
         cases = [Case() for _ in range(6)]
         batch = [case.commit("a", "b", rows=[case.tool()]) for case in cases]
-        batch[1].expected_version = 4
+        batch[1] = Case.of(cases[1].row._replace(version=4)).commit()
         batch[3].rows = [cases[3].row._replace(key="held", version=2, head=batch[3].events[-1].hash)]
         results = await store.a.commit(batch)
         assert statuses(results) == [_APPLIED, _CONFLICT, _APPLIED, _CONSTRAINT, _APPLIED, _APPLIED]
@@ -239,6 +260,17 @@ class BatchTests(ContractBase):
         await refused(store.a.commit([other.commit(), empty]), "the batch")
         assert await store.version(case) == await store.version(other) == 0
 
+    async def test_commits_that_do_not_fit_together_are_refused(self, store: OpenStore) -> None:
+        for break_ in (_gap, _repeated, _backwards, _not_behind, _other_version, _other_head, _no_rows, _no_head_row):
+            for case in (Case(), Case()):
+                if break_ is not _not_behind:
+                    await case.apply(store.a)
+                before = await store.version(case)
+                other, commit = Case(), case.commit("a", "b", rows=[case.tool()])
+                break_(commit)
+                await refused(store.a.commit([other.commit(), commit]), f"a commit with {break_.__name__}")
+                assert (await store.version(case), await store.version(other)) == (before, 0)
+
     async def test_one_poison_among_fifty_that_create(self, store: OpenStore) -> None:
         for poison in POISONS:
             cases = [Case() for _ in range(50)]
@@ -254,6 +286,44 @@ class BatchTests(ContractBase):
             batch = [case.commit("a", "b", rows=[case.tool()]) for case in cases]
             poison(cases[30], batch[30])
             await _one_fails(store, cases, batch, 30)
+
+
+def _gap(commit: Commit) -> None:
+    commit.events = [commit.events[0], commit.events[1]._replace(sequence=commit.expected_version + 3)]
+
+
+def _repeated(commit: Commit) -> None:
+    commit.events = [commit.events[0], commit.events[1]._replace(sequence=commit.expected_version + 1)]
+
+
+def _backwards(commit: Commit) -> None:
+    commit.events = commit.events[::-1]
+
+
+def _not_behind(commit: Commit) -> None:
+    commit.expected_version += 1
+
+
+def _other_version(commit: Commit) -> None:
+    commit.rows = [_head(commit)._replace(version=commit.expected_version + 1), *commit.rows[1:]]
+
+
+def _other_head(commit: Commit) -> None:
+    commit.rows = [_head(commit)._replace(head=commit.events[0].hash), *commit.rows[1:]]
+
+
+def _no_rows(commit: Commit) -> None:
+    commit.rows = []
+
+
+def _no_head_row(commit: Commit) -> None:
+    commit.rows = commit.rows[::-1]
+
+
+def _head(commit: Commit) -> InvestigationRow:
+    row = commit.rows[0]
+    assert isinstance(row, InvestigationRow)
+    return row
 
 
 async def _one_fails(store: OpenStore, cases: list[Case], batch: list[Commit], culprit: int) -> None:

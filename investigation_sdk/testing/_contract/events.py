@@ -100,5 +100,9 @@ class EventTests(ContractBase):
     async def test_every_byte_of_a_hash(self, store: OpenStore) -> None:
         case = Case()
         for start in range(0, 256, 32):
-            await case.apply(store.a, case.commit(head=bytes(range(start, start + 32))))
+            head = bytes(range(start, start + 32))
+            commit = case.commit(head=head)
+            commit.events = [commit.events[0]._replace(hash=head)]
+            await case.apply(store.a, commit)
             assert await store.a.get("investigation", case.id) == case.row
+            assert [event.hash for event in await store.a.read_events(case.id)] == [e.hash for e in case.events]

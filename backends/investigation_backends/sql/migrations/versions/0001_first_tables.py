@@ -173,6 +173,7 @@ def upgrade() -> None:
         "tool_executions",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("investigation_id", sa.Text(), nullable=False),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
         sa.Column("phase_id", sa.Text(), nullable=True),
         sa.Column("agent_name", sa.Text(), nullable=False),
         sa.Column("tool_name", sa.Text(), nullable=False),

@@ -1,0 +1,51 @@
+"""Inline: commits on the caller's own thread, to a backend that never blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from investigation_sdk.engine.exclusive import exclusive
+from investigation_sdk.engine.repair import repair
+from investigation_sdk.engine.session import Session
+from investigation_sdk.engine.waiting import wake
+from investigation_sdk.engine.writer import refused
+from investigation_sdk.storage.backend import InlineBackend
+from investigation_sdk.storage.commit import CommitStatus
+
+T = TypeVar("T")
+
+
+@exclusive
+def commit_one(session: Session, backend: InlineBackend) -> bool:
+    """Commit what can be committed at once; whether there was anything."""
+    commit = session.seal()
+    if commit is None:
+        return False
+    result = backend.commit_now((commit,))[0]
+    if result.status is CommitStatus.APPLIED:
+        woken = session.on_applied()
+    elif result.status is CommitStatus.CONFLICT:
+        woken = run_now(repair(session, backend))
+    else:
+        woken = refused(session, result)
+    if woken:
+        wake(woken)
+    return True
+
+
+@exclusive
+def refresh_now(session: Session, backend: InlineBackend) -> None:
+    """Fold in what others have written."""
+    wake(run_now(repair(session, backend)))
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never suspends: one over a backend that never blocks."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a backend that offers commit_now must not suspend in its other methods")
