@@ -195,7 +195,7 @@ class Recorder:
         assert backend is not None
         with session.lock:
             if session not in busy:
-                while commit_one(session, backend):
+                while (session.queue or session.in_flight is not None) and commit_one(session, backend):
                     pass
             elif self._opened:  # this thread is in the middle of it
                 self._linger.add(session, self.loop)

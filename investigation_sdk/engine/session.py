@@ -180,11 +180,10 @@ class Session:
 
     # ---- sealing
 
-    @exclusive
     def seal(self) -> Commit | None:
         """The next commit: the one that is to be sent again, or all that is queued; None if there is nothing.
 
-        The shell holds `lock` meanwhile.
+        The shell makes it :func:`~investigation_sdk.engine.exclusive.exclusive`.
         """
         if self.abandoned or self.repairing:
             return None
@@ -220,9 +219,8 @@ class Session:
 
     # ---- what became of it
 
-    @exclusive
     def on_applied(self) -> Woken:
-        """The commit in flight is durable. The shell holds `lock` meanwhile."""
+        """The commit in flight is durable. The shell makes it exclusive, as :meth:`seal`."""
         flight = self.in_flight
         assert flight is not None
         self.in_flight = None

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from investigation_sdk.engine.exclusive import exclusive
 from investigation_sdk.engine.repair import repair
 from investigation_sdk.engine.session import Session, Woken
 from investigation_sdk.engine.waiting import wake
@@ -136,7 +137,7 @@ class Writer:
             session = self._ready.popleft()
             with session.lock:
                 session.scheduled = False
-                commit = session.seal()
+                commit = _seal(session)
             if commit is not None:
                 sessions.append(session)
                 commits.append(commit)
@@ -181,8 +182,7 @@ class Writer:
     def _one(self, session: Session, result: CommitResult) -> Woken:
         status = result.status
         if status is CommitStatus.APPLIED:
-            with session.lock:
-                return session.on_applied()
+            return _on_applied(session)
         if status is CommitStatus.CONFLICT:
             self._repair(session)
             return []
@@ -281,6 +281,10 @@ class Writer:
         for session in sessions:
             if session.queue or session.in_flight is not None:
                 self.kick(session)
+
+
+_seal = exclusive(Session.seal)
+_on_applied = exclusive(Session.on_applied)
 
 
 def _down(error: BaseException) -> BackendUnavailable:
