@@ -115,7 +115,7 @@ def _claim(fold: Fold, command: Claim) -> list[Event]:
     way = WAYS[status][Verb.OPEN] or ()
     if status is _S.PAUSED and fold.resume_requested:
         way = (_S.RUNNING,)
-    events = _close_all(fold, command, "crashed")
+    events = _close(fold, command, "crashed")
     if way[:1] == (_S.FAILED,):  # the attempt before fails first: to fail voids a token, and must not void the new one
         message = f"The owner {fold.owner} stopped without a word." if fold.owner else "It was left without an end."
         crashed = {"kind": "crashed", "message": message}
@@ -223,7 +223,7 @@ def _finish(fold: Fold, command: Finish) -> list[Event]:
     if way is None:
         raise _refusal(fold, Verb.END_WELL, _S.COMPLETED)
     return [
-        *_close_all(fold, command, "outlived"),
+        *_close(fold, command, "outlived"),
         *(_left_open(command, phase) for phase in fold.phases.values() if phase.status is PhaseState.RUNNING),
         *_walk(fold, command, way, extra={_S.COMPLETED: result}),
         _released(command),
@@ -239,7 +239,7 @@ def _fail(fold: Fold, command: Fail) -> list[Event]:
         return _late([*closing, occurred])
     failed = {"kind": command.kind, "message": error_message(command.error), "error": command.error}
     return [
-        *_close_all(fold, command, "outlived"),
+        *_close(fold, command, "outlived"),
         *_walk(fold, command, way, extra={_S.FAILED: failed}),
         _released(command),
     ]
@@ -259,7 +259,7 @@ def _close_own(fold: Fold, command: Finish | Fail | Release) -> list[Event]:
 def _release(fold: Fold, command: Release) -> list[Event]:
     if not _drives(fold, command.token):
         return _late(_close_own(fold, command)) if fold.status is _S.CANCELLED else []
-    return [*_close_all(fold, command, "outlived"), _released(command)]
+    return [*_close(fold, command, "outlived"), _released(command)]
 
 
 # ---- shared pieces
@@ -305,18 +305,15 @@ def _late(events: list[Event]) -> list[Event]:
     return events
 
 
-def _close_all(fold: Fold, command: Command, kind: str) -> list[Event]:
-    return _close(fold, command, kind, fold.calls.values())
-
-
 def _close_from_outside(fold: Fold, command: Command, kind: str) -> list[Event]:
     """Calls in flight of a living owner go on: they cannot be stopped from here, and report their own end."""
     return _close(fold, command, kind, () if fold.token else fold.calls.values())
 
 
-def _close(fold: Fold, command: Command, kind: str, calls: Iterable[Event]) -> list[Event]:
-    """Events that close what is open: calls are interrupted, running phases go back to pending."""
-    events = [interrupted(call, kind, command.time) for call in calls]
+def _close(fold: Fold, command: Command, kind: str, calls: Iterable[Event] | None = None) -> list[Event]:
+    """Events that close what is open: calls (all, or these) are interrupted, running phases go back to pending."""
+    open_calls = fold.calls.values() if calls is None else calls
+    events = [interrupted(call, kind, command.time) for call in open_calls]
     running = [phase for phase in fold.phases.values() if phase.status is PhaseState.RUNNING]
     return events + [_event(command, "phase.interrupted", _phase_data(phase, kind)) for phase in running]
 
