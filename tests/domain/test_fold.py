@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from investigation_sdk.domain.commands import Append, Fact
+from investigation_sdk.domain.commands import Append, Ask, Fact, Fail, Finish, Release
 from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.progress import overall, valid_weight
@@ -326,3 +326,23 @@ def test_sums_of_counts_stop_at_what_every_store_holds():
     world.commit()
     assert (world.fold.tokens_used, world.fold.api_calls_made) == (2**63 - 1, 3 * 2**53)
     assert world.from_rows().tokens_used == 2**63 - 1
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "release"])
+def test_in_a_cancelled_investigation_a_block_closes_its_own_calls_only(end: str):
+    world, stale = running()
+    own = world.start_tool(stale)
+    world.claim()
+    newer = world.start_tool(world.fold.token)
+    late = world.start_tool(stale)
+    late.attempt = 1
+    world.submit(Ask(time=world.time, verb=Verb.CANCEL))
+    command = {
+        "finish": Finish(time=world.time, token=stale, attempt=1),
+        "fail": Fail(time=world.time, token=stale, attempt=1, kind="error", error={"type": "KeyError"}),
+        "release": Release(time=world.time, token=stale, attempt=1),
+    }[end]
+    events = world.submit(command)
+    assert [e.data["call"] for e in events if e.type == "tool.interrupted"] == [late.id]
+    assert set(world.fold.calls) == {newer.id}
+    assert own.id not in world.fold.calls  # the takeover had closed it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -50,29 +50,26 @@ class _Average:
 
 
 class _Extreme:
+    better: Callable[[Decimal, Decimal], Decimal]
+
     def __init__(self) -> None:
         self._found: Decimal | None = None
 
     def step(self, value: str | None) -> None:
         if value is not None:
             other = Decimal(value)
-            self._found = other if self._found is None else self._better(self._found, other)
-
-    def _better(self, one: Decimal, other: Decimal) -> Decimal:
-        raise NotImplementedError
+            self._found = other if self._found is None else self.better(self._found, other)
 
     def finalize(self) -> str | None:
         return None if self._found is None else format(self._found, "f")
 
 
 class _Least(_Extreme):
-    def _better(self, one: Decimal, other: Decimal) -> Decimal:
-        return min(one, other)
+    better = staticmethod(min)
 
 
 class _Greatest(_Extreme):
-    def _better(self, one: Decimal, other: Decimal) -> Decimal:
-        return max(one, other)
+    better = staticmethod(max)
 
 
 _AGGREGATES: Final[dict[str, Any]] = {"sum": _Sum, "avg": _Average, "min": _Least, "max": _Greatest}

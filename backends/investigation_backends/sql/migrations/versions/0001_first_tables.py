@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Make all tables."""
     op.create_table(
         "investigation_leases",
         sa.Column("resource", sa.Text(), nullable=False),
@@ -220,6 +221,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop them, with all that is in them."""
     for table in (
         "tool_executions",
         "investigation_snapshots",
