@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import PayloadTooLarge
+from investigation_sdk.recording.confidential import EVERYTHING, Confidential, confidential
 from investigation_sdk.storage.codec import Encoded, Json, digest, encode, object_text
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ class ToolSpec:
     """One decorated function: its name, what was said of it, and how its arguments bind."""
 
     __slots__ = (
-        "_described", "_ordinary", "agent", "cache", "defaults", "effect", "identity", "ignore", "keywords", "masked",
-        "masks_result", "name", "names", "no_effect_on", "positional", "reconcile", "sensitive", "signature",
-        "summary", "version", "waits_to_start",
+        "_described", "_kept_back", "_ordinary", "agent", "cache", "defaults", "effect", "identity", "ignore",
+        "keywords", "masked", "masks_result", "name", "names", "no_effect_on", "positional", "reconcile", "sensitive",
+        "signature", "summary", "version", "waits_to_start",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +57,9 @@ class ToolSpec:
         self.identity = identity
         self.summary = summary
         self.sensitive = sensitive is True
-        self.masked: frozenset[str] = frozenset(() if isinstance(sensitive, bool) else sensitive)
+        named = () if isinstance(sensitive, bool) else tuple(sensitive)
+        self.masked: frozenset[str] = frozenset([*named, *(f"**{name}" for name in named)])  # see _bind
+        self._kept_back = tuple(name for name in named if name != "return")
         # Recorded nowhere: resume and the result cache will ask the live function for them.
         self.reconcile: Callable[..., Any] | None = None
         self.no_effect_on: tuple[type[BaseException], ...] = ()
@@ -204,6 +206,16 @@ class ToolSpec:
             return Json("{" + ",".join(f"{encode(k).text}:{v}" for k, v in masked.items()) + "}"), signed, warnings
         return rest.text, signed, warnings
 
+    def confidential(self, arguments: dict[str, Any]) -> Confidential | None:
+        """What exceptions of this call must not quote; None for nothing."""
+        if self.sensitive:
+            return EVERYTHING
+        if not self._kept_back:
+            return None
+        if any(name not in arguments for name in self._kept_back):  # not known, so not to be looked for
+            return EVERYTHING
+        return confidential(arguments[name] for name in arguments if name in self.masked)
+
     def _identity(self, arguments: dict[str, Any], encoded: Encoded) -> Any:
         if self.identity is None:
             if encoded.rebuildable:
@@ -250,44 +262,3 @@ def encode_raw(value: Mapping[str, Any]) -> str:
     import json
 
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-_TRACEBACK_LIMIT: Final = 16_000
-
-
-def describe_error(error: BaseException) -> dict[str, Any]:
-    """An exception as it is recorded: ``type``, ``message``, ``traceback``; nothing of it is ever rebuilt."""
-    try:
-        message = str(error)
-    except Exception as broken:
-        message = f"(str() of the exception failed: {type(broken).__name__})"
-    try:
-        trace = "".join(traceback.format_exception(error))
-    except Exception:
-        trace = ""
-    if len(trace) > _TRACEBACK_LIMIT:
-        trace = f"(… {len(trace) - _TRACEBACK_LIMIT} characters before)\n{trace[-_TRACEBACK_LIMIT:]}"
-    cls = type(error)
-    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    return {"type": clean(name), "message": clean(message[:_TRACEBACK_LIMIT]), "traceback": clean(trace)}
-
-
-_CONTROL_FLOW: Final = frozenset(
-    {
-        "ApprovalRequired",
-        "CallDeferred",
-        "GraphBubbleUp",
-        "GraphInterrupt",
-        "ModelRetry",
-        "NodeInterrupt",
-        "ParentCommand",
-    }
-)
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether an exception steers the program rather than reports a failure: cancellation, exit, and the
-    control-flow exceptions of agent frameworks, known by name."""
-    if not isinstance(error, Exception):
-        return True
-    return any(cls.__name__ in _CONTROL_FLOW for cls in type(error).__mro__)

@@ -27,8 +27,10 @@ from investigation_sdk.errors import (
     NotRecorded,
 )
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.capture import MASKED, ToolSpec, describe_error, is_interrupt
+from investigation_sdk.recording.capture import MASKED, ToolSpec
+from investigation_sdk.recording.confidential import Confidential
 from investigation_sdk.recording.context import Frame, ToolCall, current_agent, current_frame
+from investigation_sdk.recording.failures import describe_error, is_interrupt, keep_confidential
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.settings import Durability
@@ -57,10 +59,11 @@ class Options:
 class Call:
     """One recorded call in flight."""
 
-    __slots__ = ("begun", "frame", "spec", "started", "tool")
+    __slots__ = ("begun", "confidential", "frame", "spec", "started", "tool")
 
     def __init__(self, spec: ToolSpec, started: Event, tool: ToolCall, frame: Frame) -> None:
         self.spec = spec
+        self.confidential: Confidential | None = None
         self.started = started
         self.tool = tool
         self.frame = frame
@@ -235,6 +238,8 @@ class Driver:
         if probes.probe is not None:
             probes.probe(self, started)
         call = Call(spec, started, tool, Frame(self, frame.phase_id, frame.phase_name, tool))
+        if spec.masked or spec.sensitive:
+            call.confidential = spec.confidential(arguments)
         if warnings:
             self.warn("input", warnings, call=id, tool=spec.name)
         return call
@@ -285,11 +290,9 @@ class Driver:
     def fail(self, call: Call, error: BaseException) -> Entry | None:
         """The body raised; what to wait for before the exception goes on: nothing where it is an interrupt."""
         data, time = self._ended(call)
-        spec = call.spec
-        if spec.sensitive:
-            data["error"] = {"type": type(error).__qualname__, "message": "(masked)"}
-        else:
-            data["error"] = describe_error(error)
+        if call.confidential is not None:
+            keep_confidential(error, call.confidential)
+        data["error"] = describe_error(error)
         if is_interrupt(error):
             data["kind"] = "cancelled" if type(error).__name__ in _CANCELLED else "interrupted"
             self._close(call, "tool.interrupted", data, time)

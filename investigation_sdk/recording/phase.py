@@ -17,9 +17,10 @@ from investigation_sdk.engine.session import json_text
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.capture import describe_error, encode_within
+from investigation_sdk.recording.capture import encode_within
 from investigation_sdk.recording.context import BlockFrame, current_frame
 from investigation_sdk.recording.driver import Driver
+from investigation_sdk.recording.failures import describe_error
 from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.recording.wrapping import dress, kind_of, name_of
 from investigation_sdk.storage.codec import Json, decode, encode

@@ -64,7 +64,9 @@ def tool(
         effect: What running it twice would do: ``"read"``, ``"idempotent"``, ``"unsafe"``.
         identity: The parameters (or a function of the arguments) that make two calls the same act.
         ignore: Parameters that are neither recorded nor compared.
-        sensitive: True, or the parameters (``"return"`` for the result) of which only a mask is recorded.
+        sensitive: True, or the parameters (``"return"`` for the result) of which only a mask is recorded. An exception
+            that quotes a sensitive value is recorded without its text, wherever it ends up; of a tool that is
+            sensitive as a whole, each is.
         summary: Makes one line for people from the result.
         reconcile: Finds out what became of a call of unknown outcome; kept for resume.
         no_effect_on: Exceptions that mean that nothing was done; kept for resume.
