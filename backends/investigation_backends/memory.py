@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Self, cast
 
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow, ToolRow
@@ -22,6 +22,7 @@ from investigation_sdk.storage.commit import (
     Lease,
     Query,
     StoredEvent,
+    chunks,
 )
 
 from . import memory_queries
@@ -33,7 +34,7 @@ _Key = tuple[str, str, str, int]
 class _File:
     """Everything of one investigation."""
 
-    __slots__ = ("events", "phases", "row", "snapshots", "tools")
+    __slots__ = ("blobs", "events", "phases", "row", "snapshots", "tools")
 
     def __init__(self, row: InvestigationRow) -> None:
         self.row = row
@@ -41,6 +42,7 @@ class _File:
         self.phases: dict[str, PhaseRow] = {}
         self.tools: dict[str, ToolRow] = {}
         self.snapshots: dict[str, SnapshotRow] = {}
+        self.blobs: dict[str, bytes] = {}
 
 
 class MemoryStore:
@@ -172,6 +174,14 @@ class MemoryBackend:
             file = self.store.files.get(investigation_id)
             found = [] if file is None else list(file.snapshots.values())
         return max(found, key=lambda snapshot: snapshot.sequence, default=None)
+
+    async def read_blob(self, investigation_id: str, digest: str) -> AsyncIterator[bytes]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.read_blob`."""
+        with self.store.lock:
+            file = self.store.files.get(investigation_id)
+            data = None if file is None else file.blobs.get(digest)
+        for chunk in () if data is None else chunks(data):
+            yield chunk
 
     async def get(self, kind: Kind, id: str) -> Row | SnapshotRow | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.get`."""
@@ -315,6 +325,8 @@ def _apply(store: MemoryStore, file: _File, commit: Commit) -> None:
             store.phases[row.id] = file.phases[row.id] = row  # type: ignore[assignment]
         else:
             _put_head(store, file, row)  # type: ignore[arg-type]
+    for blob in commit.blobs:
+        file.blobs.setdefault(blob.digest, blob.data)
     snapshot = commit.snapshot
     if snapshot is not None:
         store.snapshots[snapshot.id] = file.snapshots[snapshot.id] = snapshot

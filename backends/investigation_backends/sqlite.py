@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -236,6 +236,16 @@ class SQLiteBackend:
     async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_snapshot`."""
         return await self._at_once(lambda c: reads.snapshot(c, investigation_id))
+
+    async def read_blob(self, investigation_id: str, digest: str) -> AsyncIterator[bytes]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.read_blob`."""
+        position = 0
+        while (data := await self._chunk(investigation_id, digest, position)) is not None:
+            yield data
+            position += 1
+
+    async def _chunk(self, investigation_id: str, digest: str, position: int) -> bytes | None:
+        return await self._at_once(lambda c: reads.chunk(c, investigation_id, digest, position))
 
     async def get(self, kind: Kind, id: str) -> Row | SnapshotRow | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.get`."""

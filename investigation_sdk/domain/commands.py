@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.domain.states import InvestigationState, Verb
 
 
@@ -39,9 +39,10 @@ class Command:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Create(Command):
-    """Bring the investigation into being; `data` is that of ``investigation.created``."""
+    """Bring the investigation into being; `data` is that of ``investigation.created``, `blobs` what it refers to."""
 
     data: dict[str, Any]
+    blobs: tuple[Blob, ...] = ()
     queue: bool = True
 
 
@@ -87,9 +88,10 @@ class Append(Command):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Finish(Command):
-    """The block ended well; `result` is its encoded result or None."""
+    """The block ended well; `result` is its encoded result or None, `blobs` what that refers to."""
 
     result: Any = None
+    blobs: tuple[Blob, ...] = ()
     attempt: int | None = None
     """Of the block that ends: where it is cancelled, only calls of that attempt are its to close."""
 

@@ -23,7 +23,7 @@ from investigation_sdk.domain.commands import (
     Submission,
     Transition,
 )
-from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.domain.fold import Fold, Phase
 from investigation_sdk.domain.project import error_message, interrupted_state
 from investigation_sdk.domain.states import (
@@ -89,7 +89,7 @@ def _mark_late(fold: Fold, fact: Fact, closes: str | None) -> None:
 def _create(fold: Fold, command: Create) -> list[Event]:
     if fold.status is not None:
         raise VersionConflict(f"Investigation {fold.id} exists already.", investigation_id=fold.id)
-    created = _event(command, "investigation.created", command.data)
+    created = _event(command, "investigation.created", command.data, command.blobs)
     created.new_state = _S.CREATED
     if not command.queue:
         return [created]
@@ -216,18 +216,19 @@ def _skip(fold: Fold, event: Event) -> list[Event]:
 def _finish(fold: Fold, command: Finish) -> list[Event]:
     result = {} if command.result is None else {"result": command.result}
     if fold.status is _S.CANCELLED:
-        note = _event(command, "note.recorded", {"kind": "late_result", **result})
+        note = _event(command, "note.recorded", {"kind": "late_result", **result}, command.blobs)
         return _late([*_close_own(fold, command), note])
     status = _owned(fold, command.token)
     way = WAYS[status][Verb.END_WELL]
     if way is None:
         raise _refusal(fold, Verb.END_WELL, _S.COMPLETED)
-    return [
+    events = [
         *_close(fold, command, "outlived"),
         *(_left_open(command, phase) for phase in fold.phases.values() if phase.status is PhaseState.RUNNING),
         *_walk(fold, command, way, extra={_S.COMPLETED: result}),
-        _released(command),
     ]
+    events[-1].blobs = command.blobs
+    return [*events, _released(command)]
 
 
 def _fail(fold: Fold, command: Fail) -> list[Event]:
@@ -265,8 +266,8 @@ def _release(fold: Fold, command: Release) -> list[Event]:
 # ---- shared pieces
 
 
-def _event(command: Command, type: str, data: dict[str, Any]) -> Event:
-    return Event(uuid7(), type, data, command.time, actor=command.actor)
+def _event(command: Command, type: str, data: dict[str, Any], blobs: tuple[Blob, ...] = ()) -> Event:
+    return Event(uuid7(), type, data, command.time, blobs=blobs, actor=command.actor)
 
 
 def _released(command: Command) -> Event:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from investigation_sdk.domain.states import InvestigationState
 
@@ -77,6 +77,15 @@ def check_custom_type(event_type: str) -> str:
     return event_type
 
 
+class Blob(NamedTuple):
+    """A payload that is too large to stand in its event, which refers to it by its digest."""
+
+    digest: str
+    """SHA-256 of `data`, 64 hexadecimal digits."""
+    data: bytes
+    """Its JSON text in UTF-8; never empty."""
+
+
 class Event:
     """One event. `sequence`, `at` and `attempt` are assigned when it is decided, and again if decided again.
 
@@ -85,6 +94,7 @@ class Event:
         type: An :class:`EventType`, or a user's own type.
         data: What ``event_data`` says. Payloads in it may be JSON text (``codec.Json``) or decoded values.
         text: ``event_data`` as JSON text, as it is hashed; None until encoded.
+        blobs: What its data refers to, until that is durable.
         actor: Who caused it; None for the SDK itself.
         previous_state, new_state: Set exactly on the events that change the state.
         parent_call: Id of the call inside which it happened.
@@ -95,7 +105,7 @@ class Event:
     """
 
     __slots__ = (
-        "actor", "at", "attempt", "data", "id", "metadata", "new_state", "parent_call", "previous_state",
+        "actor", "at", "attempt", "blobs", "data", "id", "metadata", "new_state", "parent_call", "previous_state",
         "schema_version", "sequence", "started", "text", "time", "type",
     )  # fmt: skip
 
@@ -107,6 +117,7 @@ class Event:
         time: int,
         *,
         text: str | None = None,
+        blobs: tuple[Blob, ...] = (),
         actor: str | None = None,
         previous_state: InvestigationState | None = None,
         new_state: InvestigationState | None = None,
@@ -117,6 +128,7 @@ class Event:
         self.type = type
         self.data = data
         self.text = text
+        self.blobs = blobs
         self.time = time
         self.actor = actor
         self.previous_state = previous_state

@@ -10,7 +10,7 @@ from investigation_sdk.domain.rows import Row
 from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.texts import event_text, json_text
 from investigation_sdk.storage.chain import seal
-from investigation_sdk.storage.commit import Commit, Lease, StoredEvent
+from investigation_sdk.storage.commit import Blob, Commit, Lease, StoredEvent
 
 
 def make_commit(entries: Iterable[Entry], fold: Fold, expected: int, head: bytes, lease: Lease | None) -> Commit:
@@ -24,6 +24,7 @@ def make_commit(entries: Iterable[Entry], fold: Fold, expected: int, head: bytes
         AssertionError: they are not numbered one after another; such a commit is never to be sent.
     """
     events: list[StoredEvent] = []
+    blobs: dict[str, Blob] = {}
     last = head
     for entry in entries:
         for event in entry.events:
@@ -33,8 +34,10 @@ def make_commit(entries: Iterable[Entry], fold: Fold, expected: int, head: bytes
             sealed = seal(fold.id, fold.tenant, event, text, last)
             last = sealed.hash
             events.append(sealed)
+            if event.blobs:
+                blobs.update((blob.digest, blob) for blob in event.blobs)
             if event.sequence != expected + len(events):
                 raise AssertionError(f"event {event.sequence} is not the one behind {expected + len(events) - 1}")
     rows: list[Row] = [investigation_row(fold, events[-1].sequence, last, json_text)]
     rows += touched_rows(fold, json_text)
-    return Commit(events[0].id, fold.id, expected, head, events, rows, None, lease)
+    return Commit(events[0].id, fold.id, expected, head, events, rows, tuple(blobs.values()), None, lease)

@@ -7,7 +7,7 @@ and chained above it, the same for all of them. :mod:`investigation_sdk.testing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
@@ -68,8 +68,10 @@ class Backend(Protocol):
         parts, and never touch its neighbours. When the method returns, everything APPLIED is durable and
         visible to all other handles. An investigation's rows are written so: the investigation's row is
         inserted (``expected_version`` 0) or updated; phase and call rows are inserted or replaced by id.
-        Lease columns or rows are never written, but for ``Commit.lease``. The creation of an id whose time (it is
-        a UUIDv7) is more than a day from the store's clock answers DATA, with a message that says so.
+        Lease columns or rows are never written, but for ``Commit.lease``. Blobs become visible with their commit,
+        and only if it is applied; their sizes count for SIZE where the store has a limit. The creation of an id
+        whose time (it is a UUIDv7) is more than a day from the store's clock answers DATA, with a message that
+        says so.
 
         Raises:
             ValueError: a programming error: two commits of one investigation; a commit without events, or whose
@@ -97,6 +99,14 @@ class Backend(Protocol):
 
     async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:
         """The snapshot with the highest sequence, or None."""
+        ...
+
+    def read_blob(self, investigation_id: str, digest: str) -> AsyncIterator[bytes]:
+        """The data of a blob, in order, in pieces of 1 to `CHUNK_BYTES` bytes; no piece for an unknown id or digest.
+
+        The pieces are read as they are asked for: nothing is locked, and no transaction open, between two of them.
+        If the investigation is deleted meanwhile, they may end early; whoever reads compares size and digest.
+        """
         ...
 
     async def get(self, kind: Kind, id: str) -> Row | SnapshotRow | None:
@@ -145,7 +155,8 @@ class Backend(Protocol):
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
         """Delete investigations, each only if its version is still the given one, with all that belongs to
-        them; answer how many. A tombstone stays: a later commit to that id, also one that creates, answers CONFLICT."""
+        them, blobs too; answer how many. A tombstone stays: a later commit to that id, also one that creates,
+        answers CONFLICT."""
         ...
 
 

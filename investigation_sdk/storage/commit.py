@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple
 
+from investigation_sdk.domain.events import Blob
 from investigation_sdk.domain.rows import Row, SnapshotRow
+
+__all__ = [
+    "APPLIED",
+    "CHUNK_BYTES",
+    "CONFLICT",
+    "GENESIS",
+    "MAX_ROWS",
+    "Aggregate",
+    "Blob",
+    "Commit",
+    "CommitResult",
+    "CommitStatus",
+    "Kind",
+    "Lease",
+    "Measure",
+    "Operator",
+    "Query",
+    "StoredEvent",
+    "Where",
+    "chunks",
+]
 
 GENESIS = bytes(32)
 """The hash before an investigation's first event; also the head of version 0."""
@@ -72,6 +94,16 @@ class CommitResult(NamedTuple):
     message: str = ""
 
 
+CHUNK_BYTES: Final = 262_144
+"""Bytes of a blob that stores keep in one piece, and at most give out in one."""
+
+
+def chunks(data: bytes) -> Iterator[bytes]:
+    """The data of a blob in pieces of `CHUNK_BYTES`, in order; the last one may be shorter."""
+    for start in range(0, len(data), CHUNK_BYTES):
+        yield data[start : start + CHUNK_BYTES]
+
+
 APPLIED = CommitResult(CommitStatus.APPLIED)
 CONFLICT = CommitResult(CommitStatus.CONFLICT)
 
@@ -87,6 +119,9 @@ class Commit:
         events: At least one; their sequences are ``expected_version + 1, …``.
         rows: The investigation's row first (its `version` and `head` are those of the last event), then
             each phase and call that the events changed, once.
+        blobs: Payloads that the events refer to by their digests. They are kept per investigation, one for each
+            digest: one that is there already is left as it is, here or in an earlier commit. A blob has the digest
+            of its data and at least one byte; who makes the commit sees to that.
         snapshot: To be stored with it, if any.
         lease: To be taken with it; only where `expected_version` is 0. `expires_at` is then a duration (µs)
             that the store adds to its own clock.
@@ -98,6 +133,7 @@ class Commit:
     expected_head: bytes
     events: Sequence[StoredEvent]
     rows: Sequence[Row]
+    blobs: Sequence[Blob] = ()
     snapshot: SnapshotRow | None = None
     lease: Lease | None = None
 

@@ -18,6 +18,7 @@ import pytest
 
 pytest.register_assert_rewrite("investigation_sdk.testing._contract")
 
+from ._contract.blobs import BlobTests  # noqa: E402
 from ._contract.commits import BatchTests, CommitTests  # noqa: E402
 from ._contract.events import EventTests  # noqa: E402
 from ._contract.leases import LeaseTests  # noqa: E402
@@ -32,6 +33,7 @@ class BackendContract(
     CommitTests,
     BatchTests,
     EventTests,
+    BlobTests,
     FindTests,
     AggregateTests,
     PutRowsTests,

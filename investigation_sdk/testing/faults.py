@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -141,6 +141,12 @@ class FaultyBackend:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_snapshot`."""
         await self._reading()
         return await self._backend.read_snapshot(investigation_id)
+
+    async def read_blob(self, investigation_id: str, digest: str) -> AsyncIterator[bytes]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.read_blob`."""
+        await self._reading()
+        async for chunk in self._backend.read_blob(investigation_id, digest):
+            yield chunk
 
     async def get(self, kind: Kind, id: str) -> Row | SnapshotRow | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.get`."""

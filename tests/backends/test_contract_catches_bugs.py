@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from _pytest.outcomes import Skipped
 from investigation_backends import memory, memory_queries
 from investigation_backends.checks import check_batch, refuse_id
 from investigation_backends.memory import MemoryBackend, MemoryStore
-from investigation_backends.sql import sqlite_link, sqlite_write
+from investigation_backends.sql import sqlite_link, sqlite_reads, sqlite_write
 from investigation_backends.sql.sqlite_errors import DATA_ERRORS, answer
 from investigation_backends.sqlite import SQLiteBackend
 from investigation_sdk.storage.commit import APPLIED, CONFLICT, Commit, CommitResult, CommitStatus, Lease
@@ -287,6 +287,30 @@ def text_is_made_tidy(patch: Patch) -> None:
     patch.setattr(memory, "_apply", tidy)
 
 
+def refused_commits_write_blobs(patch: Patch) -> None:
+    commit = memory._commit
+
+    def leaking(store: MemoryStore, c: Commit) -> CommitResult:
+        if (file := store.files.get(c.investigation_id)) is not None:
+            file.blobs.update(c.blobs)
+        return commit(store, c)
+
+    patch.setattr(memory, "_commit", leaking)
+
+
+def blobs_are_everybody_s(patch: Patch) -> None:
+    async def read_blob(self: MemoryBackend, investigation_id: str, digest: str) -> AsyncIterator[bytes]:
+        for file in self.store.files.values():
+            if digest in file.blobs:
+                yield file.blobs[digest]
+
+    patch.setattr(MemoryBackend, "read_blob", read_blob)
+
+
+def blobs_come_in_one_piece(patch: Patch) -> None:
+    patch.setattr(memory, "chunks", lambda data: [data])
+
+
 IN_MEMORY = [
     (no_head_check, "test_another_head_conflicts"),
     (no_version_check, "test_another_version_conflicts_though_the_head_is_right"),
@@ -313,6 +337,9 @@ IN_MEMORY = [
     (money_is_a_float, "test_sums_of_money_are_exact"),
     (handles_remember_rows, "test_another_handle_sees_at_once"),
     (text_is_made_tidy, "test_text_is_kept_byte_for_byte"),
+    (refused_commits_write_blobs, "test_a_commit_that_loses_leaves_no_blob"),
+    (blobs_are_everybody_s, "test_another_investigation_s_blob_is_not_given"),
+    (blobs_come_in_one_piece, "test_every_byte_of_a_blob"),
 ]
 
 
@@ -402,6 +429,20 @@ def the_first_commit_replaces(patch: Patch) -> None:
     )
 
 
+def a_blob_twice_is_an_error(patch: Patch) -> None:
+    patch.setattr(sqlite_write, "_BLOB", sqlite_write._BLOB.replace("INSERT OR IGNORE", "INSERT"))
+
+
+def blobs_are_read_in_any_order(patch: Patch) -> None:
+    chunk = sqlite_reads.chunk
+
+    def backwards(connection: sqlite3.Connection, id: str, digest: str, position: int) -> bytes | None:
+        count = connection.execute("SELECT count(*) FROM investigation_blobs WHERE digest=?", (digest,)).fetchone()[0]
+        return chunk(connection, id, digest, count - 1 - position)
+
+    patch.setattr(sqlite_reads, "chunk", backwards)
+
+
 IN_SQLITE = [
     (a_poison_fails_the_batch, "test_one_poison_among_fifty_that_append"),
     (a_poison_is_half_applied, "test_one_poison_among_fifty_that_create"),
@@ -410,6 +451,8 @@ IN_SQLITE = [
     (foreign_keys_are_off, "test_everything_goes"),
     (the_guard_has_no_head, "test_another_head_conflicts"),
     (the_first_commit_replaces, "test_creating_twice_conflicts"),
+    (a_blob_twice_is_an_error, "test_the_same_blob_twice"),
+    (blobs_are_read_in_any_order, "test_a_large_blob_comes_in_order_and_in_pieces"),
 ]
 
 

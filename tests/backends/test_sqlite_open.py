@@ -23,7 +23,7 @@ from investigation_backends.sqlite import SQLiteBackend
 from investigation_sdk.domain.rows import ROW_TYPES
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, SchemaMismatch
 from investigation_sdk.storage.commit import StoredEvent
-from investigation_sdk.testing._contract.building import Case
+from investigation_sdk.testing._contract.building import Case, blob, blob_data
 
 
 async def refused(path: Path, error: type[InvestigationError], **options: Any) -> str:
@@ -226,22 +226,28 @@ async def test_a_newer_schema(tmp_path: Path) -> None:
         assert "upgrade investigation-sdk" in message
 
 
-async def test_an_older_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_older_schema(tmp_path: Path) -> None:
+    """A file of the first release: refused by name, upgraded when asked, and nothing in it is lost."""
     path = tmp_path / "x.db"
-    await made(path)
-    monkeypatch.setattr(sqlite_open, "REVISIONS", ("0001", "0002"))
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        migrate.upgrade(connection, "0001")
+    engine.dispose()
+    execute(path, "PRAGMA journal_mode=WAL", "INSERT INTO investigation_leases VALUES('case', 'me', 1)")
     message = await refused(path, SchemaMismatch)
     assert "schema 0001" in message
-    assert "works with 0002" in message
+    assert f"works with {names.REVISIONS[-1]}" in message
     assert "pass auto_migrate=True" in message
 
-    def upgrade(connection: object) -> None:
-        connection.exec_driver_sql(f"UPDATE {names.VERSION_TABLE} SET version_num='0002'")  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(migrate, "upgrade", upgrade)
     backend = SQLiteBackend(path, auto_migrate=True)
     await backend.open()
-    assert await backend.current_revision() == "0002"
+    assert await backend.current_revision() == names.REVISIONS[-1]
+    held = await backend.holder("case")
+    assert held is not None
+    assert held.owner == "me"
+    case = Case()
+    await case.apply(backend, case.commit(blobs=[blob(b"new")]))
+    assert await blob_data(backend, case.id, blob(b"new").digest) == b"new"
     await backend.close()
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from investigation_sdk.domain.rows import ROW_TYPES
 
 EVENTS: Final = "investigation_events"
+BLOBS: Final = "investigation_blobs"
 LEASES: Final = "investigation_leases"
 TOMBSTONES: Final = "investigation_tombstones"
 TABLE_OF: Final = {
@@ -15,10 +16,10 @@ TABLE_OF: Final = {
 }
 """Table by kind of row."""
 
-ALL_TABLES: Final = (*TABLE_OF.values(), EVENTS, LEASES, TOMBSTONES)
+ALL_TABLES: Final = (*TABLE_OF.values(), EVENTS, BLOBS, LEASES, TOMBSTONES)
 
 VERSION_TABLE: Final = "investigation_alembic_version"
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 """Every revision that was ever released, oldest first. A test compares it with the migrations."""
 
 _FIRST_MUTABLE: Final = {"investigation": "status", "phase": "status", "tool": "completed_at"}

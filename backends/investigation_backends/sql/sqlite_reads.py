@@ -9,7 +9,7 @@ from typing import Any, Final
 from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
 from investigation_sdk.storage.commit import StoredEvent
 
-from .names import EVENTS, TABLE_OF
+from .names import BLOBS, EVENTS, TABLE_OF
 
 _BY_ID: Final = {kind: f"SELECT * FROM {table} WHERE id=?" for kind, table in TABLE_OF.items()}
 _SNAPSHOT: Final = f"SELECT * FROM {TABLE_OF['snapshot']} WHERE investigation_id=? ORDER BY sequence DESC LIMIT 1"
@@ -31,6 +31,18 @@ def snapshot(connection: sqlite3.Connection, investigation_id: str) -> SnapshotR
     except UnicodeEncodeError:
         return None
     return None if found is None else SnapshotRow._make(found)
+
+
+_CHUNK: Final = f"SELECT data FROM {BLOBS} WHERE investigation_id=? AND digest=? AND position=?"
+
+
+def chunk(connection: sqlite3.Connection, investigation_id: str, digest: str, position: int) -> bytes | None:
+    """One piece of a blob, None behind the last."""
+    try:
+        found = connection.execute(_CHUNK, (investigation_id, digest, position)).fetchone()
+    except UnicodeEncodeError:
+        return None
+    return None if found is None else found[0]
 
 
 def events(

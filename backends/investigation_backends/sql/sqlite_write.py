@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from investigation_backends.checks import refuse_id
@@ -18,9 +18,10 @@ from investigation_sdk.storage.commit import (
     CommitStatus,
     Lease,
     StoredEvent,
+    chunks,
 )
 
-from .names import EVENTS, LEASES, TABLE_OF, TOMBSTONES, fields, mutable
+from .names import BLOBS, EVENTS, LEASES, TABLE_OF, TOMBSTONES, fields, mutable
 from .sqlite_errors import DATA_ERRORS, answer
 from .sqlite_link import immediately
 
@@ -47,6 +48,7 @@ _ADVANCE_STATUS: Final = f"UPDATE investigations SET {_set(_MUTABLE)} {_GUARD}"
 _CREATE: Final = f"INSERT INTO investigations VALUES({_marks(fields('investigation'))}) ON CONFLICT DO NOTHING"
 _EVENT: Final = f"INSERT INTO {EVENTS} VALUES({_marks(StoredEvent._fields)})"
 _SNAPSHOT: Final = f"INSERT OR REPLACE INTO {TABLE_OF['snapshot']} VALUES({_marks(SnapshotRow._fields)})"
+_BLOB: Final = f"INSERT OR IGNORE INTO {BLOBS} VALUES(?,?,?,?)"
 _PHASE: Final = _upsert("phase")
 _TOOL: Final = _upsert("tool")
 _LEASE: Final = f"INSERT OR REPLACE INTO {LEASES} VALUES(?,?,?)"
@@ -114,6 +116,8 @@ def _insert(cursor: sqlite3.Cursor, commits: Sequence[Commit]) -> None:
                 tools.append(row)
             elif kind is PhaseRow:
                 phases.append(row)
+        if commit.blobs:
+            cursor.executemany(_BLOB, _chunk_rows(commit))
         if commit.snapshot is not None:
             cursor.execute(_SNAPSHOT, commit.snapshot)
     cursor.executemany(_EVENT, events)
@@ -121,6 +125,12 @@ def _insert(cursor: sqlite3.Cursor, commits: Sequence[Commit]) -> None:
         cursor.executemany(_PHASE, phases)
     if tools:
         cursor.executemany(_TOOL, tools)
+
+
+def _chunk_rows(commit: Commit) -> Iterator[tuple[str, str, int, bytes]]:
+    for digest, data in commit.blobs:
+        for position, chunk in enumerate(chunks(data)):
+            yield commit.investigation_id, digest, position, chunk
 
 
 def _create(connection: sqlite3.Connection, commit: Commit) -> CommitResult:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from .names import EVENTS, LEASES, TABLE_OF, TOMBSTONES
+from .names import BLOBS, EVENTS, LEASES, TABLE_OF, TOMBSTONES
 
 ID = Text()
 TIME = BigInteger()  # µs since the epoch
@@ -188,6 +188,16 @@ events = Table(
     Column("hash", HASH, nullable=False),
     UniqueConstraint("investigation_id", "sequence"),
 )
+
+blobs = Table(
+    BLOBS,
+    metadata,
+    Column("investigation_id", ID, ForeignKey(_INVESTIGATION, ondelete="CASCADE"), primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+"""A payload that does not stand in its event, cut into rows of ``CHUNK_BYTES``; `position` counts them from 0."""
 
 snapshots = Table(
     TABLE_OF["snapshot"],

@@ -10,7 +10,7 @@ from typing import Any
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow, ToolRow
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.commit import APPLIED, GENESIS, Commit, Lease, StoredEvent
+from investigation_sdk.storage.commit import APPLIED, CHUNK_BYTES, GENESIS, Blob, Commit, Lease, StoredEvent
 
 TIME = 1_764_000_000_000_000
 """The time of event 0 of every case, µs; each event is 1 µs later."""
@@ -77,6 +77,7 @@ class Case:
         *types: str,
         data: str = "{}",
         rows: Sequence[Row] = (),
+        blobs: Sequence[Blob] = (),
         snapshot: SnapshotRow | None = None,
         lease: Lease | None = None,
         **changes: Any,
@@ -87,6 +88,7 @@ class Case:
             types: Of the events; one note if there are none.
             data: ``event_data`` of each.
             rows: Phases and calls that are written with it.
+            blobs: To be stored with it.
             snapshot: To be stored with it.
             lease: To be taken with it.
             changes: Of the investigation's row.
@@ -100,7 +102,7 @@ class Case:
         row = self.row._replace(version=version + len(events), head=head, updated_at=events[-1].event_timestamp)
         row = row._replace(**changes)
         return Commit(
-            events[0].id, self.id, version, self.row.head, events, [row, *rows], snapshot=snapshot, lease=lease
+            events[0].id, self.id, version, self.row.head, events, [row, *rows], blobs, snapshot=snapshot, lease=lease
         )
 
     def moved(self, commit: Commit) -> None:
@@ -174,6 +176,18 @@ class Case:
     def snapshot(self, sequence: int, **fields: Any) -> SnapshotRow:
         """A snapshot of this investigation."""
         return SnapshotRow(uuid7(), self.id, sequence, 1, TIME, "periodic", "{}", "{}", "{}")._replace(**fields)
+
+
+def blob(data: bytes) -> Blob:
+    """A blob with the digest that it must have."""
+    return Blob(hashlib.sha256(data).hexdigest(), data)
+
+
+async def blob_data(backend: Backend, investigation_id: str, digest: str) -> bytes:
+    """All of a stored blob, its pieces checked; empty where there is none."""
+    found = [chunk async for chunk in backend.read_blob(investigation_id, digest)]
+    assert all(0 < len(chunk) <= CHUNK_BYTES for chunk in found), f"pieces of {[len(chunk) for chunk in found]} bytes"
+    return b"".join(found)
 
 
 _JSON = (
