@@ -14,7 +14,6 @@ the hash of each RECORD is kept here, and two audits can be compared. Files with
 compiled `.pyc` files are, cannot be checked.
 """
 
-import argparse
 import asyncio
 import base64
 import csv
@@ -23,14 +22,14 @@ import io
 import json
 import os
 import re
-import shutil
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from _shared import Parser, print_chain, print_phases, show, shown
 from investigation_sdk import InvestigationError, InvestigationSDK, PhasePlan, agent, tool
 
 SEVERITIES = ("critical", "warning", "info")  # critical: what was installed has been changed
@@ -39,11 +38,6 @@ LISTED = 16_000  # characters of findings that one report lists; more are only c
 Finding = dict[str, str]  # severity, kind, path, detail
 Report = dict[str, Any]  # counts (by severity), findings (as many as fit), and facts
 Claims = Mapping[str, set[str]]  # file -> its hashes in all RECORDs that name it
-
-
-def shown(text: object) -> str:
-    """Printable: file names may hold control characters, or bytes that are no text at all."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def finding(severity: str, kind: str, path: str | Path, detail: str) -> Finding:
@@ -267,32 +261,10 @@ async def audit(sdk: InvestigationSDK, name: str, sites: Sequence[str], key: str
 # ---- The command: what it prints at the end is read back from the record ----
 
 
-def show(text: str, *, end: bool = False) -> None:
-    """Progress on stderr: on a terminal one line that changes, in a file one line for each phase."""
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns - 1
-        print(f"\r{text[:width]:<{width}}", end="\n" if end else "", file=sys.stderr, flush=True)
-    elif end:
-        print(text, file=sys.stderr, flush=True)
-
-
 def print_summary(sdk: InvestigationSDK, investigation_id: str, url: str) -> bool:
     """Print what was recorded; returns whether all is well."""
-    investigation, checked = sdk.sync.get(investigation_id), sdk.sync.verify(investigation_id)
-    calls, after = Counter[str | None](), None
-    while True:
-        page = sdk.sync.tools(investigation_id, after=after)
-        calls.update(call.phase_id for call in page)
-        if (after := page.next) is None:
-            break
-
-    print(f"\n{investigation.subject}\n\n{'phase':<12}{'state':<12}{'tool calls':>10}{'time':>12}")
-    phases = sdk.sync.phases(investigation_id)
-    rows = [(phase.phase_name, phase.status, calls[phase.id], phase.duration_ms or 0) for phase in phases]
-    for name, state, count, ms in [*rows, ("total", investigation.status, calls.total(), sum(row[3] for row in rows))]:
-        print(f"{name:<12}{state:<12}{count:>10}{ms / 1000:>10.2f} s")
-
-    result = investigation.result
+    print_phases(sdk, investigation_id)
+    result = sdk.sync.get(investigation_id).result
     print("\nFindings: " + ", ".join(f"{count} {severity}" for severity, count in result["counts"].items()))
     for found in result["findings"]:
         print(f"  {found['severity']:<9} {found['kind']:<11} {found['path']} {found['detail']}")
@@ -300,11 +272,7 @@ def print_summary(sdk: InvestigationSDK, investigation_id: str, url: str) -> boo
         print(f"  and {more} more, in what the tools answered: sdk.sync.tools({investigation_id!r})")
     print(f"Verdict: {result['verdict']}\n")
 
-    chain = "verified" if checked.ok else "BROKEN: " + "; ".join(problem.message for problem in checked.problems)
-    print(f"Investigation {investigation_id}: {checked.checked} events, chain {chain}. To verify it again, in Python:")
-    print(f"    from investigation_sdk import InvestigationSDK\n    sdk = InvestigationSDK({url!r})")
-    print(f"    sdk.sync.verify({investigation_id!r}).ok")
-    return checked.ok and result["verdict"] == "clean"
+    return print_chain(sdk, investigation_id, url) and result["verdict"] == "clean"
 
 
 def site_folders(environment: Path | None) -> list[str]:
@@ -317,14 +285,9 @@ def site_folders(environment: Path | None) -> list[str]:
     return sorted({str(folder.resolve()) for folder in folders if metadata_of(folder)})
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")  # one sentence, without the usage
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = _Parser(description="Audit a Python environment, and record the audit.")
+    parser = Parser(description="Audit a Python environment, and record the audit.")
     default = os.environ.get("INVESTIGATION_URL", "sqlite:///environment-audit.db")
     parser.add_argument("--db", metavar="URL", default=default, help="where to record it (%(default)s)")
     parser.add_argument("--environment", metavar="PATH", type=Path, help="a venv or a site-packages (this one)")

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -22,15 +21,9 @@ PHASES = ["inventory", "integrity", "provenance", "exposure", "verdict"]
 TOOLS = {"installed", "check_files", "orphans", "provenance", "startup_code", "entry_points", "judge"}
 
 
-@pytest.fixture(scope="session")
-def example():
-    spec = importlib.util.spec_from_file_location("python_environment_audit", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module")
+def example(load_example):
+    return load_example("python_environment_audit")
 
 
 def record_hash(content, algorithm="sha256"):
