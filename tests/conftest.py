@@ -1,11 +1,23 @@
 """Stores to run a test on, and SDKs on them."""
 
+import itertools
+import os
+import urllib.parse
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from investigation_sdk import InvestigationSDK
+from investigation_sdk.testing.servers import (
+    MongoServer,
+    Postgres,
+    PostgresAt,
+    PostgresServer,
+    RedisServer,
+    ServerMissing,
+)
 
 
 @pytest.fixture
@@ -48,3 +60,70 @@ def lite(sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]) -> Investig
 def other(sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]) -> InvestigationSDK:
     """A second handle on the store of `lite`, as another process has one."""
     return make_sdk(sqlite_url)
+
+
+# ---- servers: one of each, started when a test first asks for it; or your own, named in the environment
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, to make databases in."""
+    if url := os.environ.get("INVESTIGATION_TEST_POSTGRES_URL"):
+        yield PostgresAt(url)
+        return
+    try:
+        server = PostgresServer()
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A new, empty database."""
+    name = postgres.create_database()
+    yield postgres.url_of(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    try:
+        server = RedisServer()
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+_redis_databases = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """A Redis database that no other module uses; of a server of your own, the one that you name."""
+    if url := os.environ.get("INVESTIGATION_TEST_REDIS_URL"):
+        return url
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return server.url_of(next(_redis_databases))
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[MongoServer]:
+    try:
+        server = MongoServer()
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mongo_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a new database."""
+    name = f"investigation_test_{uuid.uuid4().hex[:12]}"
+    if url := os.environ.get("INVESTIGATION_TEST_MONGO_URL"):
+        return urllib.parse.urlsplit(url)._replace(path=f"/{name}").geturl()
+    server: MongoServer = request.getfixturevalue("mongo_server")
+    return server.url_of(name)
