@@ -21,6 +21,7 @@ from investigation_sdk.domain.records import (
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
 from investigation_sdk.engine import queries, reading
 from investigation_sdk.engine.creation import creation_data
+from investigation_sdk.engine.hosts import shielded
 from investigation_sdk.engine.queries import When, check_limit, created_between, equals, in_states
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
@@ -354,9 +355,10 @@ class InvestigationSDK:
 
     async def aclose(self) -> None:
         """Flush and close the store; it opens again when it is used again."""
-        await self._recorder.aflush(EXIT_SECONDS)
-        await self.service._hooks.adrain()  # pyright: ignore[reportPrivateUsage]
-        await self._recorder.aclose()
+        with shielded():
+            await self._recorder.aflush(EXIT_SECONDS)
+            await self.service._hooks.adrain()  # pyright: ignore[reportPrivateUsage]
+            await self._recorder.aclose()
 
 
 def _backend(url_or_backend: str | Backend | None, options: Mapping[str, Any] | None, *, auto_migrate: bool) -> Backend:

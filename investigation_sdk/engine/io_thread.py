@@ -8,10 +8,12 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import CancelledError
 from concurrent.futures import Future as ThreadFuture
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from investigation_sdk.engine.waiting import never_blocks
+from investigation_sdk.engine.waiting import Waiter, never_blocks, wake
+from investigation_sdk.errors import BackendUnavailable
 
 T = TypeVar("T")
 
@@ -101,6 +103,7 @@ class IOThread:
         is cancelled, and undone if it is done already.
 
         Raises:
+            BackendUnavailable: the thread was ended meanwhile.
             RuntimeError: this *is* the I/O thread: it would wait for itself.
         """
         if self.owns_this_thread():
@@ -109,7 +112,7 @@ class IOThread:
         run = _Run(coroutine)
         future = self.submit(run.run())
         try:
-            return future.result()
+            return _outcome(future)
         except BaseException as error:
             self._broken_off(run, future, error)
             raise
@@ -121,10 +124,17 @@ class IOThread:
         run = _Run(coroutine)
         future = self.submit(run.run())
         try:
-            return await asyncio.wrap_future(future)
+            return await self.outcome(future)
         except BaseException as error:
             self._broken_off(run, future, error)
             raise
+
+    async def outcome(self, future: ThreadFuture[T]) -> T:
+        """Suspend this task until what was submitted is done. A cancelled wait cancels nothing but itself."""
+        waiter = Waiter(blocking=False)
+        future.add_done_callback(lambda _: wake([(waiter, None)]))
+        await waiter.wait_async()
+        return _outcome(future)
 
     def _broken_off(self, run: _Run[T], future: ThreadFuture[T], error: BaseException) -> None:
         if future.done() and not future.cancelled() and future.exception() is error:
@@ -149,6 +159,13 @@ class IOThread:
         yield
         if thread not in (None, self._thread, threading.current_thread()) and pid == os.getpid():
             thread.join(timeout)
+
+
+def _outcome(future: ThreadFuture[T]) -> T:
+    try:
+        return future.result()
+    except CancelledError:  # an Exception here, and none of asyncio's or trio's: nobody cancelled who waits
+        raise BackendUnavailable("The store was closed before it answered.") from None
 
 
 def _cancel_all_and_stop(loop: asyncio.AbstractEventLoop) -> None:

@@ -119,8 +119,8 @@ class StateHooks:
 
     async def adrain(self) -> None:
         """As :meth:`drain`, for tasks."""
-        if self._waiting or self._busy:
-            await asyncio.get_running_loop().run_in_executor(None, self.drain)
+        if (self._waiting or self._busy) and threading.current_thread() is not self._thread:
+            await self._recorder.io.acall(asyncio.to_thread(self.drain))
 
 
 _all: weakref.WeakSet[StateHooks] = weakref.WeakSet()

@@ -127,7 +127,7 @@ class Recorder:
         if self._opened:
             _report(await self.aflush(EXIT_SECONDS), "the store was closed")
             with self.io.ending():
-                await asyncio.shield(asyncio.wrap_future(self.io.submit(self._close())))
+                await self.io.outcome(self.io.submit(self._close()))
         else:
             self.io.stop()
             self._opening = asyncio.Lock()
@@ -331,6 +331,12 @@ class Recorder:
 
     async def aflush(self, timeout: float | None = None) -> int:
         """As :meth:`flush`, for tasks."""
+        if self._behind():
+            with contextlib.suppress(BackendUnavailable):  # closed meanwhile
+                await self.io.acall(self._flushed(timeout))
+        return sum(session.queued_events for session in self._behind())
+
+    async def _flushed(self, timeout: float | None) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while behind := self._behind():
@@ -343,7 +349,6 @@ class Recorder:
                     if timeout is None:
                         break
                     await asyncio.sleep(_AGAIN if self._behind() else 0)
-        return sum(session.queued_events for session in self._behind())
 
     def at_exit(self) -> None:
         """Flush at the end of the process, for a bounded time, and say what could not be written."""

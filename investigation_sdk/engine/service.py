@@ -225,7 +225,7 @@ class InvestigationStateService:
         """Decorate a hook ``(investigation, event)``, def or async def, that is called after the commit of every
         change to one of `states` (none given: to any) that this process makes.
 
-        Hooks run on a thread of their own, one after another; what they raise is logged.
+        Hooks run on a thread of their own, one after another, async ones under asyncio; what they raise is logged.
         """
 
         def register(hook: S) -> S:

@@ -5,11 +5,12 @@ Whoever resolves many waiters wakes each loop once (:func:`wake`), whatever numb
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import Generator, Iterable
 from typing import Final
+
+from investigation_sdk.engine.hosts import Future, Loop, running_loop
 
 _never: Final[set[int]] = set()
 
@@ -36,14 +37,14 @@ class Waiter:
 
     def __init__(self, *, blocking: bool) -> None:
         self.error: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._future: asyncio.Future[None] | None = None
+        self._loop: Loop | None = None
+        self._future: Future | None = None
         self._lock: threading.Lock | None = None
         if blocking:
             self._lock = threading.Lock()
             self._lock.acquire()
         else:
-            self._loop = asyncio.get_running_loop()
+            self._loop = running_loop()
             self._future = self._loop.create_future()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -86,7 +87,7 @@ def _finish_all(waiters: list[Waiter]) -> None:
 
 def wake(waiters: Iterable[tuple[Waiter, BaseException | None]]) -> None:
     """Resolve waiters, each with its error or None, waking every loop among them once."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
+    by_loop: dict[Loop, list[Waiter]] = {}
     for waiter, error in waiters:
         waiter.error = error
         lock = waiter._lock  # pyright: ignore[reportPrivateUsage]
@@ -96,5 +97,5 @@ def wake(waiters: Iterable[tuple[Waiter, BaseException | None]]) -> None:
         elif loop is not None:
             by_loop.setdefault(loop, []).append(waiter)
     for loop, mine in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # that loop has ended: nobody waits any more
             loop.call_soon_threadsafe(_finish_all, mine)

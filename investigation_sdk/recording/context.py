@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Coroutine, Generator
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
@@ -227,7 +227,7 @@ def propagate(fn: Callable[P, R], /) -> Callable[P, R]:
 
         @functools.wraps(fn)
         async def run(*args: Any, **kwargs: Any) -> Any:
-            return await asyncio.create_task(coroutine_function(*args, **kwargs), context=captured.copy())
+            return await _stepped(coroutine_function(*args, **kwargs), captured.copy())
 
         return cast("Callable[P, R]", run)
 
@@ -236,3 +236,19 @@ def propagate(fn: Callable[P, R], /) -> Callable[P, R]:
         return captured.copy().run(fn, *args, **kwargs)
 
     return call
+
+
+@types.coroutine
+def _stepped(coroutine: Coroutine[Any, Any, R], context: contextvars.Context) -> Generator[Any, Any, R]:
+    """Run a coroutine in the task that awaits this, each step of it in another context; under any async library."""
+    step: Callable[[], Any] = functools.partial(coroutine.send, None)
+    while True:
+        try:
+            asked = context.run(step)
+        except StopIteration as done:
+            result: R = done.value
+            return result
+        try:
+            step = functools.partial(coroutine.send, (yield asked))
+        except BaseException as thrown:  # GeneratorExit too: thrown in, it closes the coroutine
+            step = functools.partial(coroutine.throw, thrown)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from investigation_sdk.domain.commands import Append, Fact
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import InvestigationState, ToolState
 from investigation_sdk.engine import probes
+from investigation_sdk.engine.hosts import running_loop
 from investigation_sdk.engine.recorder import MAX_QUEUED, Recorder
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.texts import clean
@@ -30,7 +30,7 @@ from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.capture import MASKED, ToolSpec
 from investigation_sdk.recording.confidential import Confidential
 from investigation_sdk.recording.context import Frame, ToolCall, current_agent, current_frame
-from investigation_sdk.recording.failures import describe_error, is_interrupt, keep_confidential
+from investigation_sdk.recording.failures import describe_error, is_interrupt, keep_confidential, was_cancelled
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.settings import Durability
@@ -294,7 +294,7 @@ class Driver:
             keep_confidential(error, call.confidential)
         data["error"] = describe_error(error)
         if is_interrupt(error):
-            data["kind"] = "cancelled" if type(error).__name__ in _CANCELLED else "interrupted"
+            data["kind"] = "cancelled" if was_cancelled(error) else "interrupted"
             self._close(call, "tool.interrupted", data, time)
             return None
         return self._close(call, "tool.failed", data, time)
@@ -326,14 +326,14 @@ class Driver:
     def about_to_block(self) -> None:
         """Count the waits of sync tools that hold a running event loop, and say so once when there are many."""
         try:
-            asyncio.get_running_loop()
+            running_loop()
         except RuntimeError:
             return
         self.held += 1
         if self.held == OFTEN:
             _log.warning(
                 "Investigation %s: %d sync tools have held the event loop for a commit each. Make them `async def`, or "
-                "call them through asyncio.to_thread().",
+                "call them through asyncio.to_thread() (trio.to_thread.run_sync()).",
                 self.session.id,
                 self.held,
             )
@@ -367,8 +367,6 @@ class Driver:
 
 _ALWAYS: Final = 4
 """Members that every ``tool.completed`` has: call, completed_at, duration_ms, output."""
-
-_CANCELLED: Final = frozenset({"CancelledError", "Cancelled"})
 
 
 def _not_started(started: Event) -> Event:

@@ -13,6 +13,7 @@ _LIMIT: Final = 16_000
 _MASKED: Final = "(masked)"
 _MARK: Final = "__investigation_confidential__"
 _LONGEST_CHAIN: Final = 200
+_SHOWN: Final = 5
 
 
 def keep_confidential(error: BaseException, what: Confidential) -> None:
@@ -37,7 +38,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         places = "".join(f"  {frame.filename}:{frame.lineno} in {frame.name}\n" for frame in _frames(error))
         return {"type": clean(name), "message": _MASKED, "traceback": clean(_end_of(places))}
     try:
-        message = str(error)
+        message = str(error) + "".join(f"; {type(e).__qualname__}: {e}" for e in _inside(error))
     except Exception as broken:
         message = f"(str() of the exception failed: {type(broken).__name__})"
     return {"type": clean(name), "message": clean(message[:_LIMIT]), "traceback": clean(_end_of(_trace(error)))}
@@ -85,8 +86,21 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         left += [link.__cause__, link.__context__]
-        if isinstance(link, BaseExceptionGroup):
-            left += cast("BaseExceptionGroup[BaseException]", link).exceptions
+        left += _members(link)
+
+
+def _inside(error: BaseException) -> list[BaseException]:
+    """The first exceptions that a group holds, however deep."""
+    found: list[BaseException] = []
+    groups = [error]
+    while groups and len(found) < _SHOWN:
+        for inner in _members(groups.pop(0)):
+            (groups if _members(inner) else found).append(inner)
+    return found[:_SHOWN]
+
+
+def _members(error: BaseException | None) -> tuple[BaseException, ...]:
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
 
 
 _CONTROL_FLOW: Final = frozenset(
@@ -108,3 +122,12 @@ def is_interrupt(error: BaseException) -> bool:
     if not isinstance(error, Exception):
         return True
     return any(cls.__name__ in _CONTROL_FLOW for cls in type(error).__mro__)
+
+
+_CANCELLED: Final = ("CancelledError", "Cancelled")  # of asyncio, of trio
+
+
+def was_cancelled(error: BaseException | None) -> bool:
+    """Whether an exception is how asyncio or trio cancels a task; also a group of nothing else, as nurseries give."""
+    members = _members(error)
+    return all(map(was_cancelled, members)) if members else type(error).__name__ in _CANCELLED

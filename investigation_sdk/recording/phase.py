@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -13,6 +12,7 @@ from investigation_sdk.domain.commands import StartPhase
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.domain.states import PhaseState
+from investigation_sdk.engine.hosts import shielded
 from investigation_sdk.engine.session import json_text
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
@@ -20,7 +20,7 @@ from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.capture import encode_within
 from investigation_sdk.recording.context import BlockFrame, current_frame
 from investigation_sdk.recording.driver import Driver
-from investigation_sdk.recording.failures import describe_error
+from investigation_sdk.recording.failures import describe_error, was_cancelled
 from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.recording.wrapping import dress, kind_of, name_of
 from investigation_sdk.storage.codec import Json, decode, encode
@@ -142,7 +142,7 @@ class _Phase:
         driver = self.driver
         try:
             entry = driver.fact(self._left(run, error))
-            if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+            if was_cancelled(error) or isinstance(error, KeyboardInterrupt | SystemExit):
                 return  # the end of the investigation waits for it
             yield from driver.wait_for(entry)
         except InvestigationError as failure:
@@ -229,7 +229,8 @@ class AsyncPhaseScope:
         """Never swallows."""
         if self._aopen is not None:
             (phase, run), self._aopen = self._aopen, None
-            await go(phase.leave(run, e), phase.driver.recorder.io)
+            with shielded():
+                await go(phase.leave(run, e), phase.driver.recorder.io)
 
     def __call__(self, fn: F, /) -> F:
         """As a decorator on ``def`` or ``async def``: each call is the phase."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Fail, Finish, Release
 from investigation_sdk.domain.states import InvestigationState
+from investigation_sdk.engine.hosts import shielded
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.errors import (
     BackendUnavailable,
@@ -58,7 +59,8 @@ class InvestigationScope:
     ) -> None:
         """Never swallows; raises what stopped the block."""
         if self._driver is not None:
-            await go(self._leave(self._driver, e), self._recorder.io)
+            with shielded():
+                await go(self._leave(self._driver, e), self._recorder.io)
 
     def _enter(self) -> Step[Driver]:
         if self._entered:

@@ -1,6 +1,7 @@
 """SIGTERM while an investigation is open: leave its blocks as Ctrl-C would, so that they reach a recorded state.
 
-The handler is set only in the main thread, only over the default one, and taken away with the last block.
+The handler is set only in the main thread, only over the default one, and taken away with the last block. Under trio it
+does what Ctrl-C does there; where trio does not handle that either, the process ends as it would without a handler.
 """
 
 from __future__ import annotations
@@ -9,11 +10,20 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import NoReturn
+
+from investigation_sdk.engine.hosts import trio_runs_this_thread
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+def _terminate(number: int, frame: FrameType | None) -> None:
+    if not trio_runs_this_thread():
+        raise SystemExit(128 + number)
+    # In the middle of trio's own loop no exception may go off; trio's handler of Ctrl-C knows where it is.
+    interrupt = signal.getsignal(signal.SIGINT)
+    if callable(interrupt) and interrupt.__module__.partition(".")[0] == "trio":
+        interrupt(signal.SIGINT, frame)
+    else:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
 
 class _Handler:

@@ -122,7 +122,8 @@ class MyInterrupt(GraphInterrupt):
         (asyncio.CancelledError("stop"), "cancelled"),
         (KeyboardInterrupt(), "interrupted"),
         (GeneratorExit(), "interrupted"),
-        (BaseExceptionGroup("g", [asyncio.CancelledError()]), "interrupted"),
+        (BaseExceptionGroup("g", [asyncio.CancelledError()]), "cancelled"),
+        (BaseExceptionGroup("g", [asyncio.CancelledError(), KeyboardInterrupt()]), "interrupted"),
     ],
 )
 async def test_control_flow_is_recorded_as_interrupted(sdk: InvestigationSDK, error: BaseException, kind: str) -> None:
