@@ -6,6 +6,7 @@ PYTHON ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+DOCS_STAMP := $(VENV)/.installed-docs
 BIN := $(VENV)/bin
 # pyright: no look at the registry for a newer release of itself
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -29,6 +30,7 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python .ci/generate_sync.py --check
+	$(BIN)/python .ci/generate_docs.py --check
 	$(BIN)/python .ci/check_links.py
 
 test: $(STAMP)  ## all tests
@@ -37,12 +39,11 @@ test: $(STAMP)  ## all tests
 bench: $(BENCH_STAMP)  ## measure, interleaved with a floor and with public tools
 	$(BIN)/python -m tests.benchmarks.run
 
-docs: $(STAMP)  ## where the documentation is, and whether its links hold
-	@echo "The documentation is Markdown, to be read where it is. Start at docs/index.md."
-	$(BIN)/python .ci/check_links.py
+docs: $(DOCS_STAMP)  ## build the documentation site, strictly, and say where it is
+	@$(BIN)/python .ci/build_docs.py
 
 clean:  ## remove .venv, caches and the demo's database
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -f demo.db demo.db-wal demo.db-shm
 	@for d in investigation_sdk backends tests examples .ci; do \
 		if [ -d $$d ]; then find $$d -type d -name __pycache__ -prune -exec rm -rf {} +; fi; \
@@ -70,4 +71,8 @@ $(STAMP): pyproject.toml
 
 $(BENCH_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@touch $@

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class InvestigationError(Exception):
-    """Base of all errors of the SDK; `investigation_id` is None where no investigation is concerned."""
+    """Base of all errors of the SDK.
+
+    Attributes:
+        investigation_id: The investigation concerned; None where there is none.
+    """
 
     def __init__(self, message: str = "", *, investigation_id: str | None = None) -> None:
         super().__init__(message)
@@ -22,11 +26,22 @@ class InvestigationError(Exception):
 
 
 class ConfigurationError(InvestigationError, ValueError):
-    """The SDK was set up wrongly: an unknown URL scheme or option, a driver that is not installed."""
+    """The SDK was set up wrongly: an unknown URL scheme or option, a driver that is not installed.
+
+    The message names what is known, and the nearest. Mend the URL, the option, or install the extra it names.
+    """
 
 
 class InvalidStateTransition(InvestigationError):
-    """The state machine does not allow what was asked. Nothing was recorded."""
+    """The state machine does not allow what was asked. Nothing was recorded.
+
+    Read the state again: somebody else may have changed it since.
+
+    Attributes:
+        current: The state it is in.
+        requested: The state that was asked for.
+        allowed: The states that can follow `current`.
+    """
 
     def __init__(
         self,
@@ -46,7 +61,13 @@ class InvalidStateTransition(InvestigationError):
 
 
 class PhaseError(InvestigationError, ValueError):
-    """A phase cannot be entered: another of that name is open, or it was completed in this attempt."""
+    """A phase cannot be entered: another of that name is open, or it was completed in this attempt.
+
+    Give the second one another name, or leave the first before.
+
+    Attributes:
+        phase_name: The name that was asked for.
+    """
 
     def __init__(self, message: str = "", *, phase_name: str = "", investigation_id: str | None = None) -> None:
         super().__init__(message, investigation_id=investigation_id)
@@ -54,11 +75,20 @@ class PhaseError(InvestigationError, ValueError):
 
 
 class InvestigationNotFound(InvestigationError, LookupError):
-    """There is no investigation (or call) with that id in this store."""
+    """There is no investigation (or call) with that id in this store, or for this tenant.
+
+    Check the id, the store's URL and `tenant_id`; `sdk.find(key=…)` finds one by your own name for it.
+    """
 
 
 class InvestigationFinished(InvestigationError):
-    """A new call inside an investigation that is finished, or ``on_finished="error"``."""
+    """A new call inside an investigation that is finished, or ``on_finished="error"``.
+
+    Ask `.finished` before, use `.result`, or begin anew with ``on_finished="new"``.
+
+    Attributes:
+        result: What the finished one ended with.
+    """
 
     def __init__(self, message: str = "", *, result: Any = None, investigation_id: str | None = None) -> None:
         super().__init__(message, investigation_id=investigation_id)
@@ -66,26 +96,39 @@ class InvestigationFinished(InvestigationError):
 
 
 class InvestigationUnfinished(InvestigationError):
-    """The key names an investigation that exists and is not finished; the message says how to go on."""
+    """The key names an investigation that exists and is not finished.
+
+    Go on with it by ``sdk.attach(error.investigation_id)``, or cancel it and begin anew.
+    """
 
 
 class VersionConflict(InvestigationError):
-    """Somebody else kept changing the investigation while this was decided; nothing was recorded."""
+    """Somebody else kept changing the investigation while this was decided; nothing was recorded.
+
+    Try again: it is safe.
+    """
 
 
 class AccessDenied(InvestigationError, PermissionError):
-    """The principal's roles do not allow it."""
+    """The principal's roles do not allow it. Ask for a role that does."""
 
 
 class BackendUnavailable(InvestigationError, ConnectionError):
-    """The store does not answer, or cannot be written (disk full, read-only)."""
+    """The store does not answer, or cannot be written (disk full, read-only).
+
+    The message says what the store said. What was queued is written when it answers again.
+    """
 
 
 class NotRecorded(BackendUnavailable):
-    """The tool ran, its record is not durable: `value` is what it returned.
+    """The tool ran, and its record is not durable.
 
     The record stays queued and is written when the store answers; until then, later calls are refused
-    before their bodies.
+    before their bodies. Use `value` rather than running the tool again.
+
+    Attributes:
+        value: What the tool returned.
+        call_id: Which call it was.
     """
 
     def __init__(
@@ -97,27 +140,46 @@ class NotRecorded(BackendUnavailable):
 
 
 class SchemaMismatch(InvestigationError):
-    """The store's schema is older or newer than this version of the SDK, or is not the SDK's at all."""
+    """The store's schema is older or newer than this version of the SDK, or is not the SDK's at all.
+
+    Older: open it once with ``auto_migrate=True``. Newer: upgrade the SDK. Not the SDK's: name another store.
+    """
 
 
 class PayloadTooLarge(InvestigationError, ValueError):
-    """A value is larger than what may be stored with an event."""
+    """A value is larger than what may be stored with an event.
+
+    Raise `max_inline_bytes`, or hand over a reference to it.
+    """
 
 
 class InvestigationPaused(InvestigationError):
-    """The investigation is paused; resume it with ``sdk.service.resume(id)``."""
+    """The investigation is paused.
+
+    ``sdk.service.resume(id)`` asks for it to go on, ``sdk.attach(id)`` goes on.
+    """
 
 
 class InvestigationCancelled(InvestigationError):
-    """The investigation was cancelled."""
+    """The investigation was cancelled. That is final: begin another one."""
 
 
 class LeaseLost(InvestigationError):
-    """Another owner drives the investigation now; what this one commands is refused."""
+    """Another owner drives the investigation now; what this one commands is refused.
+
+    What its calls had done is recorded. Stop here, and let the other one go on.
+    """
 
 
 class InvestigationBusy(InvestigationError):
-    """Another live owner drives the investigation."""
+    """Another live owner drives the investigation.
+
+    Wait until it is done or its lease ends, or give ``attach`` a longer ``wait=``.
+
+    Attributes:
+        owner: Which machine and process drives it.
+        expires_at: When its lease ends, if it is not renewed.
+    """
 
     def __init__(
         self,
@@ -138,7 +200,10 @@ class InvestigationInterrupt(BaseException):
 
     A ``BaseException``, so that no ``except Exception`` of an agent framework feeds it to the model. The
     block's exit unpacks it, also out of exception groups, and raises `error` itself, as
-    :func:`asyncio.timeout` does.
+    :func:`asyncio.timeout` does. Do not catch it.
+
+    Attributes:
+        error: What the block will raise.
     """
 
     def __init__(self, error: InvestigationError) -> None:
