@@ -1,4 +1,8 @@
-"""From a URL to a backend. Backends are named as text here and imported when asked for."""
+"""From a URL to a backend. Backends are named as text here and imported when asked for.
+
+Other distributions add theirs by an entry point of the group ``investigation_sdk.backends``: its name is the scheme,
+its value ``module:Class``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import re
 import typing
 import urllib.parse
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from typing import Any, Final, Literal, NamedTuple
 
 from investigation_sdk.errors import ConfigurationError
@@ -29,7 +34,10 @@ BACKENDS: Final[dict[str, Entry]] = {
     "memory": Entry("investigation_backends.memory:MemoryBackend"),
     "sqlite": Entry("investigation_backends.sqlite:SQLiteBackend"),
 }
-"""By scheme of the URL."""
+"""Our own, by scheme of the URL. A scheme that is here cannot be taken by another distribution."""
+
+GROUP: Final = "investigation_sdk.backends"
+"""The group of entry points by which other distributions name theirs."""
 
 _EXAMPLES: Final = "memory://, sqlite:///cases.db"
 
@@ -71,8 +79,11 @@ def _entry(url: str) -> tuple[str, Entry]:
         raise ConfigurationError(_teach(url))
     entry = BACKENDS.get(scheme)
     if entry is None:
+        others = {point.name: Entry(point.value) for point in metadata.entry_points(group=GROUP)}
+        if scheme in others:
+            return scheme, others[scheme]
         # of "sqlite+aiosqlite" the first part is what is meant
-        near = _near(scheme.lower().partition("+")[0], BACKENDS, shown="schemes")
+        near = _near(scheme.lower().partition("+")[0], {**BACKENDS, **others}, shown="schemes")
         raise ConfigurationError(f"there is no backend for {scheme!r} URLs{near}")
     return scheme, entry
 

@@ -1,5 +1,6 @@
 import re
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
@@ -196,3 +197,20 @@ def test_a_broken_package_is_not_taken_for_a_missing_driver(monkeypatch: pytest.
 def test_every_entry_can_be_loaded_and_has_options() -> None:
     for scheme, entry in registry.BACKENDS.items():
         assert hasattr(registry._load(scheme, entry), "from_url")
+
+
+def test_another_distribution_names_its_backend_by_an_entry_point(
+    recorded: type[Recorded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "their_backend-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-backend\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[investigation_sdk.backends]\ntheirs = recorded_backend:Recorded\nsqlite = recorded_backend:Recorded\n"
+    )
+    assert "did you mean" not in refused("theirs://h")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert isinstance(create_backend("theirs://h?size=7"), Recorded)
+    assert recorded.made == ("theirs://h", "", 7, 1.0, False, "SAFE")
+    assert "did you mean 'theirs'" in refused("theirz://h")
+    assert isinstance(create_backend("sqlite:////var/lib/cases.db"), SQLiteBackend), "a scheme of ours was taken"
