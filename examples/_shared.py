@@ -33,6 +33,13 @@ def show(text: str, *, end: bool = False) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number greater than 0")
+    return int(text)
+
+
 def input_file(parser: Parser, path: Path) -> Path:
     """A file that can be read and is not empty; else the command ends, before any store is made."""
     try:

@@ -14,7 +14,6 @@ not recorded again, only checked; one that was cut short is taken over and run a
 Exit status: 0 the store has exactly what FILE has, 1 it has not, 2 it could not be done.
 """
 
-import argparse
 import asyncio
 import hashlib
 import json
@@ -30,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _shared import Parser, input_file, print_next, show, shown
+from _shared import Parser, input_file, positive, print_next, show, shown
 from investigation_sdk import (
     AsyncInvestigationRun,
     BackendUnavailable,
@@ -379,13 +378,6 @@ def print_summary(outcome: Outcome, places: Sequence[Place], problems: Sequence[
         print(f"  and {more} more" if more > 0 else "", end="\n" if more > 0 else "")
     print_next(options.db, TYPE, next(iter(outcome.ids), None))
     return not everything
-
-
-def positive(text: str) -> int:
-    """A whole number from 1."""
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number greater than 0")
-    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,3 +30,18 @@ def real_data():
         return path
 
     return find
+
+
+@pytest.fixture
+def awk():
+    """Counts with awk: `c[name]` at its end, as a dictionary."""
+    if not (program := shutil.which("awk")):
+        pytest.skip("awk is not installed; it is the independent method")
+
+    def run(path, text):
+        text += r' END { for (name in c) printf "%s\t%s\n", c[name], name }'
+        done = subprocess.run([program, text, path], capture_output=True, text=True, check=True, env={"LC_ALL": "C"})
+        rows = (line.split("\t", 1) for line in done.stdout.splitlines())
+        return {name: int(value) if value.isdecimal() else value for value, name in rows}
+
+    return run
