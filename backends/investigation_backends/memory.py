@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow, ToolRow
 from investigation_sdk.errors import ConfigurationError
@@ -30,6 +30,10 @@ from .checks import check_aggregate, check_batch, check_query, refuse_id
 
 _Key = tuple[str, str, str, int]
 
+_Plain = tuple[Any, ...]
+"""A StoredEvent or a ToolRow, of which there are many, as a tuple that is of no subclass: the garbage collector
+looks at those once, and at a named tuple again and again for as long as it is kept."""
+
 
 class _File:
     """Everything of one investigation."""
@@ -38,9 +42,9 @@ class _File:
 
     def __init__(self, row: InvestigationRow) -> None:
         self.row = row
-        self.events: list[StoredEvent] = []
+        self.events: list[_Plain] = []
         self.phases: dict[str, PhaseRow] = {}
-        self.tools: dict[str, ToolRow] = {}
+        self.tools: dict[str, _Plain] = {}
         self.snapshots: dict[str, SnapshotRow] = {}
         self.blobs: dict[str, bytes] = {}
 
@@ -53,7 +57,7 @@ class MemoryStore:
         self.lock = threading.RLock()
         self.files: dict[str, _File] = {}
         self.phases: dict[str, PhaseRow] = {}
-        self.tools: dict[str, ToolRow] = {}
+        self.tools: dict[str, _Plain] = {}
         self.snapshots: dict[str, SnapshotRow] = {}
         self.keys: dict[_Key, str] = {}
         self.children: dict[str, set[str]] = {}
@@ -66,8 +70,7 @@ class MemoryStore:
         with self.lock:
             if kind == "investigation":
                 return [file.row for file in self.files.values()]
-            table: dict[str, Any] = getattr(self, f"{kind}s")
-            return list(table.values())
+            return _named(kind, getattr(self, f"{kind}s").values())
 
     def rows_of(self, kind: str, investigation_id: str) -> Iterable[Row | SnapshotRow]:
         """A copy of the rows of a kind that belong to one investigation."""
@@ -75,8 +78,7 @@ class MemoryStore:
             file = self.files.get(investigation_id)
             if file is None or kind == "investigation":
                 return []
-            table: dict[str, Any] = getattr(file, f"{kind}s")
-            return list(table.values())
+            return _named(kind, getattr(file, f"{kind}s").values())
 
     def one(self, kind: str, id: str) -> Row | SnapshotRow | None:
         """A row by id, or None."""
@@ -84,10 +86,15 @@ class MemoryStore:
             if kind == "investigation":
                 file = self.files.get(id)
                 return None if file is None else file.row
-            table: dict[str, Any] = getattr(self, f"{kind}s")
-            found: Row | SnapshotRow | None = table.get(id)
-            return found
+            found = getattr(self, f"{kind}s").get(id)
+            return None if found is None else _named(kind, (found,))[0]
 
+
+def _named(kind: str, rows: Iterable[Any]) -> list[Row | SnapshotRow]:
+    return list(map(ToolRow._make, rows)) if kind == "tool" else list(rows)
+
+
+_TYPE: Final = StoredEvent._fields.index("event_type")
 
 _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
@@ -165,8 +172,8 @@ class MemoryBackend:
                 events = file.events[after:] if event_type is not None else file.events[after : after + limit]
         if event_type is not None:
             wanted = frozenset(event_type)
-            events = [event for event in events if event.event_type in wanted]
-        return events[: max(0, limit)]
+            events = [event for event in events if event[_TYPE] in wanted]
+        return [StoredEvent._make(event) for event in events[: max(0, limit)]]
 
     async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_snapshot`."""
@@ -316,11 +323,12 @@ def _apply(store: MemoryStore, file: _File, commit: Commit) -> None:
     events = file.events
     if len(events) > commit.expected_version:  # only after an exception in the middle
         del events[commit.expected_version :]
-    events.extend(commit.events)
+    events += map(tuple, commit.events)
     for row in commit.rows:
         kind = row.__class__
         if kind is ToolRow:
-            store.tools[row.id] = file.tools[row.id] = row  # type: ignore[assignment]
+            id = row[0]
+            store.tools[id] = file.tools[id] = tuple(row)
         elif kind is PhaseRow:
             store.phases[row.id] = file.phases[row.id] = row  # type: ignore[assignment]
         else:
@@ -350,8 +358,8 @@ def _put(store: MemoryStore, file: _File, row: Row) -> None:
             store.phases[row.id] = file.phases[row.id] = row
     else:
         tool = file.tools.get(row.id)
-        if tool is None or tool.sequence <= row.sequence:
-            store.tools[row.id] = file.tools[row.id] = row
+        if tool is None or ToolRow._make(tool).sequence <= row.sequence:
+            store.tools[row.id] = file.tools[row.id] = tuple(row)
 
 
 def _key(row: InvestigationRow) -> _Key | None:

@@ -68,11 +68,11 @@ def decide(fold: Fold, submission: Submission) -> list[Event]:
 def _fact(fold: Fold, fact: Fact) -> list[Event]:
     event = fact.event
     token = fact.token
-    closes = event.data.get("call") if event.started is not None else None
+    closes = None if event.started is None else event.started.id
     event.metadata = None
     if token is None:
         event.attempt = 0  # made in no attempt: it gets that of the moment, each time it is decided
-    if token != fold.token or fold.status in TERMINAL or (closes is not None and closes not in fold.calls):
+    if token != fold.token or (closes is not None and closes not in fold.calls) or fold.status in TERMINAL:
         _mark_late(fold, fact, closes)
     return [event]
 

@@ -129,7 +129,20 @@ def tool_row(investigation_id: str, tenant: str, started: Event, closing: Event 
     """The row of one call, from the event that started it and the one that closed it last."""
     data = started.data
     get = data.get
-    opening = (
+    given = get("input")
+    if closing is None:
+        end, status, output, output_sequence, error, duration = _NOTHING, "running", None, None, None, None
+        usage, last = _NOTHING, started.sequence
+    else:
+        end = closing.data
+        status = _CLOSED.get(closing.type) or end.get("state") or interrupted_state(get("effect")).value
+        output = end.get("output")
+        output_sequence = None if output is None else closing.sequence
+        error = end.get("error")
+        duration = end.get("duration_ms")
+        usage = end.get("usage") or _NOTHING
+        last = closing.sequence
+    values = (
         started.id,
         investigation_id,
         tenant,
@@ -142,37 +155,25 @@ def tool_row(investigation_id: str, tenant: str, started: Event, closing: Event 
         get("source", "executed"),
         started.attempt,
         started.parent_call,
-        _inline(get("input"), encode),
+        None if given is None else _inline(given, encode),
         started.sequence,
-    )
-    if closing is None:
-        running: ToolRow = _new(ToolRow, (*opening, None, None, "running", *_NOTHING, started.sequence))
-        return running
-    end = closing.data
-    duration = end.get("duration_ms")
-    error = end.get("error")
-    output = end.get("output")
-    usage = end.get("usage") or _NO_USAGE
-    values = (
-        *opening,
         end.get("completed_at"),
         None if duration is None else round(duration),
-        _CLOSED.get(closing.type) or end.get("state") or interrupted_state(get("effect")).value,
+        status,
         None if output is None else _inline(output, encode),
-        None if output is None else closing.sequence,
+        output_sequence,
         None if error is None else shorten(error_message(error)),
         _short(end.get("summary")),
         usage.get("tokens_used"),
         usage.get("api_calls_made"),
         usage.get("cost_estimate"),
-        closing.sequence,
+        last,
     )
     row: ToolRow = _new(ToolRow, values)
     return row
 
 
-_NOTHING: Final = (None,) * 7
-_NO_USAGE: Final[dict[str, Any]] = {}
+_NOTHING: Final[dict[str, Any]] = {}
 
 
 def error_message(error: dict[str, Any]) -> str:

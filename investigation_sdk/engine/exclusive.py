@@ -64,7 +64,8 @@ def exclusive(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S,
                 return method(self, *args, **kwargs)
             finally:
                 busy.discard(self)
-                take_in_deferred(self)
+                if self.deferred:
+                    take_in_deferred(self)
 
     return cast("Callable[Concatenate[S, P], T]", run)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from investigation_sdk.engine.exclusive import exclusive
+from investigation_sdk.engine.exclusive import busy, exclusive, take_in_deferred
 from investigation_sdk.engine.repair import repair
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.waiting import wake
@@ -16,9 +16,24 @@ from investigation_sdk.storage.commit import CommitStatus
 T = TypeVar("T")
 
 
-@exclusive
-def commit_one(session: Session, backend: InlineBackend) -> bool:
-    """Commit what can be committed at once; whether there was anything."""
+def commit_queued(session: Session, backend: InlineBackend) -> bool:
+    """Commit all that is queued; False where this thread is in the middle of doing something to the session."""
+    with session.lock:
+        if session in busy:
+            return False
+        more = True
+        while more and (session.queue or session.in_flight is not None):
+            try:  # as `exclusive` does
+                busy.add(session)
+                more = _commit_one(session, backend)
+            finally:
+                busy.discard(session)
+                if session.deferred:
+                    take_in_deferred(session)
+    return True
+
+
+def _commit_one(session: Session, backend: InlineBackend) -> bool:
     commit = session.seal()
     if commit is None:
         return False

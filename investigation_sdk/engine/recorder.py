@@ -22,7 +22,7 @@ from investigation_sdk.domain.commands import Submission
 from investigation_sdk.engine import ownership
 from investigation_sdk.engine.exclusive import busy
 from investigation_sdk.engine.heartbeat import Heartbeat
-from investigation_sdk.engine.inline import commit_one, refresh_now
+from investigation_sdk.engine.inline import commit_queued, refresh_now
 from investigation_sdk.engine.io_thread import IOThread
 from investigation_sdk.engine.linger import Linger
 from investigation_sdk.engine.repair import load
@@ -191,14 +191,9 @@ class Recorder:
             wake(session.on_down(down))
 
     def _commit_inline(self, session: Session) -> None:
-        backend = self._inline
-        assert backend is not None
-        with session.lock:
-            if session not in busy:
-                while (session.queue or session.in_flight is not None) and commit_one(session, backend):
-                    pass
-            elif self._opened:  # this thread is in the middle of it
-                self._linger.add(session, self.loop)
+        assert self._inline is not None
+        if not commit_queued(session, self._inline) and self._opened:
+            self._linger.add(session, self.loop)
 
     def crowded(self, session: Session) -> Entry | None:
         """The entry to wait for, where more is queued than may be."""

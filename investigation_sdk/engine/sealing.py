@@ -25,19 +25,20 @@ def make_commit(entries: Iterable[Entry], fold: Fold, expected: int, head: bytes
     """
     events: list[StoredEvent] = []
     blobs: dict[str, Blob] = {}
-    last = head
+    id, tenant, last, sequence = fold.id, fold.tenant, head, expected
     for entry in entries:
         for event in entry.events:
+            sequence += 1
+            if event.sequence != sequence:
+                raise AssertionError(f"event {event.sequence} is not the one behind {sequence - 1}")
             text = event.text
             if text is None:
                 text = event.text = event_text(event)
-            sealed = seal(fold.id, fold.tenant, event, text, last)
+            sealed = seal(id, tenant, event, text, last)
             last = sealed.hash
             events.append(sealed)
             if event.blobs:
                 blobs.update((blob.digest, blob) for blob in event.blobs)
-            if event.sequence != expected + len(events):
-                raise AssertionError(f"event {event.sequence} is not the one behind {expected + len(events) - 1}")
-    rows: list[Row] = [investigation_row(fold, events[-1].sequence, last, json_text)]
+    rows: list[Row] = [investigation_row(fold, sequence, last, json_text)]
     rows += touched_rows(fold, json_text)
-    return Commit(events[0].id, fold.id, expected, head, events, rows, tuple(blobs.values()), None, lease)
+    return Commit(events[0].id, id, expected, head, events, rows, tuple(blobs.values()), None, lease)

@@ -16,7 +16,7 @@ from investigation_sdk.domain.commands import Fact, Submission
 from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
-from investigation_sdk.engine.entries import HAPPENED, Entry, InFlight, Woken, apply_all, fitting
+from investigation_sdk.engine.entries import FEW, HAPPENED, Entry, InFlight, Woken, apply_all, fitting
 from investigation_sdk.engine.exclusive import busy, exclusive, may_block, take_in_deferred
 from investigation_sdk.engine.sealing import make_commit
 from investigation_sdk.engine.stops import why_stop
@@ -102,17 +102,14 @@ class Session:
     def take_in(self, entry: Entry) -> None:
         """Decide, number and queue it; this session is `busy` meanwhile."""
         submission = entry.submission
-        entry.events = decide(self.decided, submission)
-        if self.abandoned:
-            entry.acknowledged = True
-            return
-        if not entry.events and self.in_flight is None and not self.queue:
-            entry.acknowledged = True  # what it follows from is durable
+        events = entry.events = decide(self.decided, submission)
+        if self.abandoned or (not events and self.in_flight is None and not self.queue):
+            entry.acknowledged = True  # what it follows from is durable, or nothing ever will be
             return
         try:
-            self._number(entry.events)
+            self._number(events)
             self.queue.append(entry)
-            self.queued_events += len(entry.events)
+            self.queued_events += len(events)
         except BaseException:  # a signal's exception may arrive anywhere: never leave a gap
             self._refold(entry)
             raise
@@ -123,7 +120,8 @@ class Session:
         decided = self.decided
         for event in events:
             event.sequence = decided.version + 1
-            event.at = event.time if event.time > decided.at else decided.at  # noqa: FURB136 - max() takes twice as long
+            time, last = event.time, decided.at
+            event.at = time if time > last else last  # noqa: FURB136 - max() takes twice as long
             if not event.attempt:
                 event.attempt = decided.attempt
             decided.apply(event)
@@ -191,7 +189,7 @@ class Session:
             return self.in_flight.commit
         while self.queue:
             wanted = self.take if self.suspects else len(self.queue)
-            count = fitting(self.queue, wanted)
+            count = wanted if wanted <= FEW else fitting(self.queue, wanted)
             if count < wanted:
                 self.suspects = self.suspects or wanted
             entries = self.queue[:count]
@@ -226,23 +224,24 @@ class Session:
         self.in_flight = None
         self.down = None
         woken: Woken = []
-        acked = self.acked
+        apply = self.acked.apply
         while self.queue and not self.queue[0].events:
             flight.entries.append(self.queue.pop(0))
         for entry in flight.entries:
             for event in entry.events:
-                acked.apply(event)
-            self.queued_events -= len(entry.events)
+                apply(event)
             entry.acknowledged = True
             if entry.waiters:
                 woken += [(waiter, None) for waiter in entry.waiters]
                 entry.waiters = None
-        self.head = flight.commit.events[-1].hash
+        events = flight.commit.events
+        self.queued_events -= len(events)
+        self.head = events[-1].hash
         if self.suspects:
             self.suspects = max(0, self.suspects - len(flight.entries))
             self.take = self.suspects
         if self.on_commit is not None:
-            self.on_commit(flight.commit.events)
+            self.on_commit(events)
         return woken
 
     @exclusive

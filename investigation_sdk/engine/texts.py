@@ -15,8 +15,9 @@ _NOT_STORED: Final = "not_stored"
 
 
 def json_text(payload: Any) -> str:
-    """A payload's JSON text: as it is where it is text already, else encoded."""
-    return payload if type(payload) is Json else encode(payload).text
+    """A payload's JSON text: as it is where it is text already, else encoded. Plain text: a store may keep it for
+    long, and the garbage collector does not look into that."""
+    return str(payload if type(payload) is Json else encode(payload).text)
 
 
 def event_text(event: Event) -> str:

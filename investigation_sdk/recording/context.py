@@ -28,13 +28,49 @@ R = TypeVar("R")
 class Frame:
     """What is around a piece of code: the investigation, the phase, the call. Never changed, only replaced."""
 
-    __slots__ = ("call", "driver", "phase_id", "phase_name")
+    __slots__ = ("driver", "phase_id", "phase_name")
 
-    def __init__(self, driver: Driver, phase_id: str | None, phase_name: str | None, call: ToolCall | None) -> None:
+    def __init__(self, driver: Driver, phase_id: str | None, phase_name: str | None) -> None:
         self.driver = driver
         self.phase_id = phase_id
         self.phase_name = phase_name
-        self.call = call
+
+    @property
+    def call(self) -> CallFrame | None:
+        """The innermost call around, if any."""
+        return None
+
+
+class CallFrame(Frame):
+    """The frame of a call's body, which is the call itself."""
+
+    __slots__ = ("_tool", "attempt", "id")
+
+    def __init__(self, around: Frame, id: str, attempt: int) -> None:
+        self.driver = around.driver  # not by super(): one of these is made for each call
+        self.phase_id = around.phase_id
+        self.phase_name = around.phase_name
+        self.id = id
+        self.attempt = attempt
+        self._tool: ToolCall | None = None
+
+    @property
+    def call(self) -> CallFrame:
+        """Itself."""
+        return self
+
+    @property
+    def reported(self) -> ToolCall | None:
+        """What the body may have reported to; None where it never asked for it."""
+        return self._tool
+
+    def tool(self) -> ToolCall:
+        """What :func:`current_tool` gives, made when the body first asks for it."""
+        if self._tool is None:
+            with _adding:
+                if self._tool is None:
+                    self._tool = ToolCall(self.id, self.attempt)
+        return self._tool
 
 
 class BlockFrame(Frame):
@@ -44,13 +80,19 @@ class BlockFrame(Frame):
     context only where that is still inside of it, and goes back to what is around it and not left yet.
     """
 
-    __slots__ = ("_around", "_left")
+    __slots__ = ("_around", "_call", "_left")
 
-    def __init__(self, driver: Driver, phase_id: str | None, phase_name: str | None, call: ToolCall | None) -> None:
-        super().__init__(driver, phase_id, phase_name, call)
+    def __init__(self, driver: Driver, phase_id: str | None, phase_name: str | None, call: CallFrame | None) -> None:
+        super().__init__(driver, phase_id, phase_name)
+        self._call = call
         self._around = current_frame.get()
         self._left = False
         current_frame.set(self)
+
+    @property
+    def call(self) -> CallFrame | None:
+        """The call that the block was opened in, if any."""
+        return self._call
 
     def leave(self) -> None:
         """The block is left."""
@@ -73,7 +115,7 @@ def _start_clean() -> None:
 os.register_at_fork(after_in_child=_start_clean)
 
 
-_adding = threading.Lock()
+_adding = threading.RLock()  # the garbage collector may run a tool in there
 
 
 class ToolCall:
@@ -212,7 +254,8 @@ def current_investigation() -> InvestigationContext | None:
 def current_tool() -> ToolCall:
     """The recorded call that this code runs inside of; never None: outside a call it is inert."""
     frame = current_frame.get()
-    return _INERT if frame is None or frame.call is None else frame.call
+    call = None if frame is None else frame.call
+    return _INERT if call is None else call.tool()
 
 
 def propagate(fn: Callable[P, R], /) -> Callable[P, R]:

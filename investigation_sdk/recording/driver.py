@@ -29,7 +29,7 @@ from investigation_sdk.errors import (
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.capture import MASKED, ToolSpec
 from investigation_sdk.recording.confidential import Confidential
-from investigation_sdk.recording.context import Frame, ToolCall, current_agent, current_frame
+from investigation_sdk.recording.context import CallFrame, Frame, current_agent, current_frame
 from investigation_sdk.recording.failures import describe_error, is_interrupt, keep_confidential, was_cancelled
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.steps import Step
@@ -56,18 +56,17 @@ class Options:
     actor: str | None = None
 
 
-class Call:
+class Call(CallFrame):
     """One recorded call in flight."""
 
-    __slots__ = ("begun", "confidential", "frame", "spec", "started", "tool")
+    __slots__ = ("begun", "confidential", "spec", "started")
 
-    def __init__(self, spec: ToolSpec, started: Event, tool: ToolCall, frame: Frame) -> None:
+    def __init__(self, around: Frame, spec: ToolSpec, started: Event) -> None:
+        super().__init__(around, started.id, started.attempt)
         self.spec = spec
         self.confidential: Confidential | None = None
         self.started = started
-        self.tool = tool
-        self.frame = frame
-        self.begun = monotonic_ns()
+        self.begun = 0
 
 
 class Driver:
@@ -234,10 +233,9 @@ class Driver:
         id = uuid7()
         started = Event(id, "tool.started", data, time, text=text, parent_call=None if outer is None else outer.id)
         started.attempt = self.attempt
-        tool = ToolCall(id, self.attempt)
         if probes.probe is not None:
             probes.probe(self, started)
-        call = Call(spec, started, tool, Frame(self, frame.phase_id, frame.phase_name, tool))
+        call = Call(frame, spec, started)
         if spec.masked or spec.sensitive:
             call.confidential = spec.confidential(arguments)
         if warnings:
@@ -261,7 +259,8 @@ class Driver:
         spec = call.spec
         output, warnings = spec.output(value, self.options.max_inline_bytes)
         data["output"] = output
-        summary = call.tool.summary
+        tool = call.reported
+        summary = None if tool is None else tool.summary
         if summary is None and spec.summary is not None:
             summary = spec.summarise(value)
         if summary is not None:
@@ -281,8 +280,9 @@ class Driver:
         data, time = self._ended(call)
         masked = call.spec.masks_result
         data["output"] = MASKED if masked else items.text()
-        if call.tool.summary is not None:
-            data["summary"] = clean(call.tool.summary)
+        tool = call.reported
+        if tool is not None and tool.summary is not None:
+            data["summary"] = clean(tool.summary)
         if items.warnings and not masked:
             self.warn("output", tuple(items.warnings), call=call.started.id, tool=call.spec.name)
         return self._close(call, "tool.completed", data, time)
@@ -303,11 +303,12 @@ class Driver:
         time = now_us()
         elapsed = (monotonic_ns() - call.begun) // 1000
         data: dict[str, Any] = {"call": call.started.id, "completed_at": time, "duration_ms": elapsed / 1000}
-        tool = call.tool
-        if tool.usage is not None:
-            data["usage"] = tool.usage
-        if tool.progress is not None:
-            data["progress"] = tool.progress
+        tool = call.reported
+        if tool is not None:
+            if tool.usage is not None:
+                data["usage"] = tool.usage
+            if tool.progress is not None:
+                data["progress"] = tool.progress
         return data, time
 
     def _close(

@@ -41,25 +41,35 @@ def _close(driver: Driver, call: Call, close: Close, end: Any, value: Any = None
     """Everything after a body ran, blocking: record its end, and wait until that is durable where it has to be."""
     try:
         entry = close(call, end)
-        waiter = None if entry is None else driver.session.waiter(entry, blocking=True)
-        if waiter is not None:
-            driver.about_to_block()
-            waiter.wait()
+        if entry is not None:
+            _wait(driver, entry)
     except InvestigationError as error:
         raised = end if isinstance(end, BaseException) and end is not value else None
         raise driver.not_recorded(call, error, value, raised) from (raised or error)
+
+
+def _wait(driver: Driver, entry: Entry) -> None:
+    waiter = driver.session.waiter(entry, blocking=True)
+    if waiter is not None:
+        driver.about_to_block()
+        waiter.wait()
 
 
 async def _aclose(driver: Driver, call: Call, close: Close, end: Any, value: Any = None) -> None:
     """As :func:`_close`, suspending."""
     try:
         entry = close(call, end)
-        waiter = None if entry is None else driver.session.waiter(entry, blocking=False)
-        if waiter is not None:
-            await waiter.wait_async()
+        if entry is not None:
+            await _await(driver, entry)
     except InvestigationError as error:
         raised = end if isinstance(end, BaseException) and end is not value else None
         raise driver.not_recorded(call, error, value, raised) from (raised or error)
+
+
+async def _await(driver: Driver, entry: Entry) -> None:
+    waiter = driver.session.waiter(entry, blocking=False)
+    if waiter is not None:
+        await waiter.wait_async()
 
 
 def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
@@ -73,7 +83,7 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
         else:
             recorded = driver.begin(frame, spec, args, kwargs)
             driver.start(recorded)
-        current_frame.set(recorded.frame)
+        current_frame.set(recorded)
         try:
             value = fn(*args, **kwargs)
         except BaseException as error:
@@ -81,7 +91,12 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
             _close(driver, recorded, driver.fail, error)
             raise
         current_frame.set(frame)
-        _close(driver, recorded, driver.complete, value, value)
+        try:
+            entry = driver.complete(recorded, value)
+            if entry is not None:
+                _wait(driver, entry)
+        except InvestigationError as error:
+            raise driver.not_recorded(recorded, error, value, None) from error
         return value
 
     return call
@@ -98,7 +113,7 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
         else:
             recorded = driver.begin(frame, spec, args, kwargs)
             driver.start(recorded)
-        current_frame.set(recorded.frame)
+        current_frame.set(recorded)
         try:
             value = await fn(*args, **kwargs)
         except BaseException as error:
@@ -106,7 +121,12 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
             await _aclose(driver, recorded, driver.fail, error)
             raise
         current_frame.set(frame)
-        await _aclose(driver, recorded, driver.complete, value, value)
+        try:
+            entry = driver.complete(recorded, value)
+            if entry is not None:
+                await _await(driver, entry)
+        except InvestigationError as error:
+            raise driver.not_recorded(recorded, error, value, None) from error
         return value
 
     return call
@@ -149,7 +169,7 @@ def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> C
 def _inside(call: Call, step: Callable[[], Any]) -> Any:
     """Run one step of a body with the call as its context."""
     before = current_frame.get()
-    current_frame.set(call.frame)
+    current_frame.set(call)
     try:
         return step()
     finally:
@@ -162,7 +182,7 @@ def _given_up(call: Call, items: Items) -> None:
     The garbage collector may be who closes it: on any thread, the store's own included, and while that thread
     holds the session's lock, in the middle of numbering another event.
     """
-    driver = call.frame.driver
+    driver = call.driver
     lock: Any = driver.session.lock
     items.end(exhausted=False)
     with contextlib.suppress(InvestigationError):
@@ -192,7 +212,7 @@ def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec
                     step = functools.partial(body.athrow, thrown)
         except StopAsyncIteration:
             if recorded is not None:
-                driver = recorded.frame.driver
+                driver = recorded.driver
                 await _aclose(driver, recorded, driver.complete_items, items.end(exhausted=True))
         except GeneratorExit:
             if recorded is not None:
@@ -200,7 +220,7 @@ def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec
             raise
         except BaseException as error:
             if recorded is not None:
-                await _aclose(recorded.frame.driver, recorded, recorded.frame.driver.fail, error)
+                await _aclose(recorded.driver, recorded, recorded.driver.fail, error)
             raise
 
     return call
@@ -210,7 +230,7 @@ async def _ainside(call: Call | None, step: Callable[[], Awaitable[Any]]) -> Any
     if call is None:
         return await step()
     before = current_frame.get()
-    current_frame.set(call.frame)
+    current_frame.set(call)
     try:
         return await step()
     finally:

@@ -47,29 +47,37 @@ def seal(investigation_id: str, tenant: str, event: Event, event_data: str, prev
         UnicodeEncodeError: the actor or the data contain lone surrogates.
     """
     actor = event.actor
-    metadata = None if event.metadata is None else canonical_object(event.metadata)
-    new = None if event.new_state is None else event.new_state._value_
-    old = None if event.previous_state is None else event.previous_state._value_
-    parent = event.parent_call
-    before = "" if actor is None else f'"actor":{_quote(actor)},'
-    notes = "" if metadata is None else f'"metadata":{metadata},'
-    states = "" if new is None else f'"new_state":"{new}",'
-    if parent is not None:
-        states += f'"parent_call":"{parent}",'
-    if old is not None:
-        states += f'"previous_state":"{old}",'
-    of = f'"tenant":{_quote(tenant)},' if tenant else ""
+    metadata = old = new = None
+    before = middle = of = ""
+    if actor is not None:
+        before = f'"actor":{_quote(actor)},'
+    if event.metadata is not None:
+        metadata = canonical_object(event.metadata)
+        middle = f'"metadata":{metadata},'
+    if event.new_state is not None:
+        new = event.new_state._value_
+        middle += f'"new_state":"{new}",'
+    if event.parent_call is not None:
+        middle += f'"parent_call":"{event.parent_call}",'
+    if event.previous_state is not None:
+        old = event.previous_state._value_
+        middle += f'"previous_state":"{old}",'
+    if tenant:
+        of = f'"tenant":{_quote(tenant)},'
+    id = event.id
+    type = event.type
+    at = event.at
+    sequence = event.sequence
     header = (
-        f'{{{before}"at":{event.at},"attempt":{event.attempt},"id":"{event.id}","investigation":"{investigation_id}",'
-        f'{notes}{states}"schema":{event.schema_version},"sequence":{event.sequence},{of}'
-        f'"type":"{event.type}","v":{FORMAT_VERSION}}}'
+        f'{{{before}"at":{at},"attempt":{event.attempt},"id":"{id}","investigation":"{investigation_id}",'
+        f'{middle}"schema":{event.schema_version},"sequence":{sequence},{of}"type":"{type}","v":{FORMAT_VERSION}}}'
     )
     values = (
         investigation_id,
-        event.sequence,
-        event.id,
-        event.type,
-        event.at,
+        sequence,
+        id,
+        type,
+        at,
         actor,
         old,
         new,

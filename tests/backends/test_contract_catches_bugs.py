@@ -17,7 +17,15 @@ from investigation_backends.memory import MemoryBackend, MemoryStore
 from investigation_backends.sql import sqlite_link, sqlite_reads, sqlite_write
 from investigation_backends.sql.sqlite_errors import DATA_ERRORS, answer
 from investigation_backends.sqlite import SQLiteBackend
-from investigation_sdk.storage.commit import APPLIED, CONFLICT, Commit, CommitResult, CommitStatus, Lease
+from investigation_sdk.storage.commit import (
+    APPLIED,
+    CONFLICT,
+    Commit,
+    CommitResult,
+    CommitStatus,
+    Lease,
+    StoredEvent,
+)
 from investigation_sdk.testing.contract import BackendContract, StoreUnderTest, opened
 
 Patch = pytest.MonkeyPatch
@@ -282,7 +290,8 @@ def text_is_made_tidy(patch: Patch) -> None:
 
     def tidy(store: MemoryStore, file: Any, commit: Commit) -> None:
         apply(store, file, commit)
-        file.events[:] = [event._replace(event_data=event.event_data.strip()) for event in file.events]
+        events = map(StoredEvent._make, file.events)
+        file.events[:] = [event._replace(event_data=event.event_data.strip()) for event in events]
 
     patch.setattr(memory, "_apply", tidy)
 

@@ -19,7 +19,7 @@ from sqlite3 import connect
 from time import time_ns
 from typing import Any
 
-from investigation_sdk import InvestigationSDK, tool
+from investigation_sdk import Durability, InvestigationSDK, tool
 
 Runner = Callable[[int], Awaitable[None]]
 INVESTIGATIONS, CALLS = 100, 20
@@ -61,6 +61,18 @@ async def ours(url: str) -> AsyncIterator[Runner]:
     """Recorded in one open investigation, one call after another."""
     async with InvestigationSDK(url) as sdk, sdk.investigation("benchmark"):
         yield functools.partial(repeat, recorded)
+
+
+@asynccontextmanager
+async def ours_batched(url: str) -> AsyncIterator[Runner]:
+    """As `ours` with durability BATCHED; what is queued is flushed at the end of each run, within its time."""
+    async with InvestigationSDK(url, durability=Durability.BATCHED) as sdk, sdk.investigation("benchmark"):
+
+        async def run(n: int) -> None:
+            await repeat(recorded, n)
+            await sdk.flush()
+
+        yield run
 
 
 @asynccontextmanager

@@ -55,6 +55,16 @@ def works(folder: Path) -> list[Work]:
             {"OpenTelemetry span, batch, 5 attributes": 1.25, "eventsourcing, in memory": 0.35},
         ),
         Work(
+            "in memory, BATCHED and flushed",  # as a batch processor hands over
+            500,
+            {
+                "ours": lambda: c.ours_batched("memory://"),
+                "OpenTelemetry span, batch, 5 attributes": c.otel_batch,
+                "eventsourcing, in memory": c.eventsourcing_memory,
+            },
+            {"OpenTelemetry span, batch, 5 attributes": 1.25, "eventsourcing, in memory": 0.35},
+        ),
+        Work(
             "SQLite (FULL), sequential",
             300,
             {"ours": lambda: c.ours(sqlite), "floor": lambda: c.floor(folder)},

@@ -11,7 +11,7 @@ from investigation_sdk.domain.commands import Append, Claim, Fact, Fail, Finish,
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold, Phase
 from investigation_sdk.domain.project import investigation_row, phase_row, tool_row
-from investigation_sdk.domain.rows import Row
+from investigation_sdk.domain.rows import Row, ToolRow
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, TERMINAL, InvestigationState
 from investigation_sdk.engine.reading import to_event
 from investigation_sdk.engine.texts import json_text
@@ -115,7 +115,7 @@ class Log:
 def check_log(store: MemoryStore, id: str) -> Log:
     """The log of an investigation in memory: one unbroken chain, numbered without gaps, time never backwards."""
     file = store.files[id]
-    return check_events(id, list(file.events), file.row.version, file.row.head)
+    return check_events(id, [StoredEvent._make(event) for event in file.events], file.row.version, file.row.head)
 
 
 def check_events(id: str, stored: list[StoredEvent], version: int, head: bytes) -> Log:
@@ -159,7 +159,8 @@ def compare_rows(stored: dict[str, Any], expected: dict[str, Row]) -> None:
 def check_rows(store: MemoryStore, log: Log) -> None:
     """The rows in memory are those that follow from the log."""
     file = store.files[log.id]
-    compare_rows({file.row.id: file.row, **file.phases, **file.tools}, expected_rows(log))
+    tools = {id: ToolRow._make(row) for id, row in file.tools.items()}
+    compare_rows({file.row.id: file.row, **file.phases, **tools}, expected_rows(log))
 
 
 async def check_backend(backend: Backend, id: str) -> Log:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from investigation_sdk.storage.commit import StoredEvent
 from tests.engine.world import World
 
 SETTINGS = settings(
@@ -42,7 +43,7 @@ def test_the_script_reaches_what_it_is_to_test():
     for seed in range(60):
         world = World(random.Random(seed).randbytes(900)).run()
         for id in world.ids:
-            for event in world.store.files[id].events:
+            for event in map(StoredEvent._make, world.store.files[id].events):
                 reached |= {event.event_type, event.metadata or "", event.new_state or ""}
         for hand in world.all_hands():
             errors = {type(sent.entry.error).__name__ for sent in hand.sent if sent.entry is not None}
