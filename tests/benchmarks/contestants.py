@@ -147,10 +147,8 @@ async def otel_batch() -> AsyncIterator[Runner]:
     provider.shutdown()
 
 
-@asynccontextmanager
-async def eventsourcing_memory() -> AsyncIterator[Runner]:
-    """The library `eventsourcing`, in memory: an aggregate with two events a call, each saved."""
-    from eventsourcing.application import Application
+@functools.cache
+def _aggregate() -> Any:
     from eventsourcing.domain import Aggregate, event
 
     class Calls(Aggregate):
@@ -166,10 +164,18 @@ async def eventsourcing_memory() -> AsyncIterator[Runner]:
         def completed(self, call_id: str, result: dict[str, Any]) -> None:
             self.calls[call_id] = result
 
+    return Calls
+
+
+@asynccontextmanager
+async def eventsourcing_memory() -> AsyncIterator[Runner]:
+    """The library `eventsourcing`, in memory: an aggregate with two events a call, each saved."""
+    from eventsourcing.application import Application
+
     app: Application[Any] = Application(env={"PERSISTENCE_MODULE": "eventsourcing.popo"})
 
     async def run(n: int) -> None:
-        aggregate = Calls()
+        aggregate = _aggregate()()
         app.save(aggregate)
         for i in range(n):
             d = argument(i)
