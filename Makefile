@@ -8,16 +8,17 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 # pyright: no look at the registry for a newer release of itself
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test bench docs clean
+.PHONY: help demo check test test-packaging test-lowest bench docs clean
 
 help:  ## this list
 	@echo "make <target>, one of:"
-	@sed -n 's/^\([a-z]*\):.*  ## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 19
 	@echo "PYTHON=<interpreter> chooses the Python of a new .venv, DB=<url> the store of the demo."
 
 demo: $(STAMP)  ## investigate this Python environment, on SQLite; fails where something was tampered with
@@ -33,8 +34,17 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 	$(BIN)/python .ci/generate_docs.py --check
 	$(BIN)/python .ci/check_links.py
 
-test: $(STAMP)  ## all tests
+test: $(STAMP)  ## all tests but those of the next two
 	$(BIN)/python -m pytest
+
+test-packaging: $(STAMP)  ## build, install into a new environment, use and type-check what was installed
+	$(BIN)/python -m pytest -m packaging tests/packaging
+
+test-lowest: $(STAMP)  ## the tests of the packages, with the oldest versions of what pyproject.toml requires
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[test]'
+	$(BIN)/uv pip list --quiet --python $(LOWEST)
+	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends domain engine golden recording sdk storage vectors)
 
 bench: $(BENCH_STAMP)  ## measure, interleaved with a floor and with public tools
 	$(BIN)/python -m tests.benchmarks.run
@@ -43,7 +53,7 @@ docs: $(DOCS_STAMP)  ## build the documentation site, strictly, and say where it
 	@$(BIN)/python .ci/build_docs.py
 
 clean:  ## remove .venv, caches and the demo's database
-	rm -rf $(VENV) build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -f demo.db demo.db-wal demo.db-shm
 	@for d in investigation_sdk backends tests examples .ci; do \
 		if [ -d $$d ]; then find $$d -type d -name __pycache__ -prune -exec rm -rf {} +; fi; \

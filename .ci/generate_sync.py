@@ -72,7 +72,9 @@ def face(source: Path, name: str, blocking_name: str) -> tuple[list[str], str]:
         "        self._target = target",
     ]
     if name == "InvestigationSDK":
-        lines.append("        self.service = SyncInvestigationStateService(target.service)")
+        lines.append(
+            "        self.service: SyncInvestigationStateService = SyncInvestigationStateService(target.service)"
+        )
     lines += [
         "",
         "    @property",

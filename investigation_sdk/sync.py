@@ -152,7 +152,7 @@ class SyncInvestigationSDK:
 
     def __init__(self, target: InvestigationSDK) -> None:
         self._target = target
-        self.service = SyncInvestigationStateService(target.service)
+        self.service: SyncInvestigationStateService = SyncInvestigationStateService(target.service)
 
     @property
     def _recorder(self) -> Recorder:

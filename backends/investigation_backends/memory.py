@@ -54,7 +54,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         # reentrant: a finalizer may record something on a thread that is just committing something else
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.files: dict[str, _File] = {}
         self.phases: dict[str, PhaseRow] = {}
         self.tools: dict[str, _Plain] = {}
@@ -123,7 +123,7 @@ class MemoryBackend:
         return cast("Self", object.__new__(InlineMemoryBackend if cls is MemoryBackend and not writer else cls))
 
     def __init__(self, *, writer: bool = False, store: MemoryStore | None = None) -> None:
-        self.store = MemoryStore() if store is None else store
+        self.store: MemoryStore = MemoryStore() if store is None else store
 
     @classmethod
     def from_url(cls, url: str, *, writer: bool = False) -> MemoryBackend:

@@ -75,7 +75,7 @@ class SQLiteBackend:
             raise ConfigurationError(f"synchronous is {synchronous!r}; it can be NORMAL, FULL or EXTRA")
         if page_size not in (2**n for n in range(9, 17)):
             raise ConfigurationError(f"page_size is {page_size}; it must be a power of two from 512 to 65536")
-        self.path = str(Path(name).absolute())
+        self.path: str = str(Path(name).absolute())
         self._auto_migrate = auto_migrate
         self._page_size = page_size
         self._link = Link(self.path, synchronous, busy_timeout)

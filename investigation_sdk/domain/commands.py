@@ -24,8 +24,8 @@ class Fact:
     __slots__ = ("event", "token")
 
     def __init__(self, event: Event, token: str | None) -> None:
-        self.event = event
-        self.token = token
+        self.event: Event = event
+        self.token: str | None = token
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

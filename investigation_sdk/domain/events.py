@@ -151,22 +151,22 @@ class Event:
         parent_call: str | None = None,
         started: Event | None = None,
     ) -> None:
-        self.id = id
-        self.type = type
-        self.data = data
-        self.text = text
-        self.blobs = blobs
-        self.time = time
-        self.actor = actor
-        self.previous_state = previous_state
-        self.new_state = new_state
-        self.parent_call = parent_call
-        self.started = started
+        self.id: str = id
+        self.type: str = type
+        self.data: dict[str, Any] = data
+        self.text: str | None = text
+        self.blobs: tuple[Blob, ...] = blobs
+        self.time: int = time
+        self.actor: str | None = actor
+        self.previous_state: InvestigationState | None = previous_state
+        self.new_state: InvestigationState | None = new_state
+        self.parent_call: str | None = parent_call
+        self.started: Event | None = started
         self.metadata: dict[str, Any] | None = None
-        self.schema_version = 1
-        self.sequence = 0
-        self.at = 0
-        self.attempt = 0
+        self.schema_version: int = 1
+        self.sequence: int = 0
+        self.at: int = 0
+        self.attempt: int = 0
 
     def __repr__(self) -> str:
         return f"<Event {self.sequence} {self.type} {self.id}>"

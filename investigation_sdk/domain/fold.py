@@ -24,15 +24,15 @@ class Phase:
     )  # fmt: skip
 
     def __init__(self, id: str, name: str, order: int, weight: float, tools: tuple[str, ...], sequence: int) -> None:
-        self.id = id
-        self.name = name
-        self.order = order
-        self.weight = weight
-        self.tools = tools
-        self.sequence = sequence
-        self.status = PhaseState.PENDING
-        self.progress = 0
-        self.attempt = 0
+        self.id: str = id
+        self.name: str = name
+        self.order: int = order
+        self.weight: float = weight
+        self.tools: tuple[str, ...] = tools
+        self.sequence: int = sequence
+        self.status: PhaseState = PhaseState.PENDING
+        self.progress: int = 0
+        self.attempt: int = 0
         self.started_at: int | None = None
         self.completed_at: int | None = None
         self.duration_ms: int | None = None
@@ -66,37 +66,37 @@ class Fold:
     )  # fmt: skip
 
     def __init__(self, id: str, tenant: str = "") -> None:
-        self.id = id
-        self.tenant = tenant
-        self.version = 0
-        self.at = 0
+        self.id: str = id
+        self.tenant: str = tenant
+        self.version: int = 0
+        self.at: int = 0
         self.status: InvestigationState | None = None
-        self.subject = ""
-        self.investigation_type = ""
+        self.subject: str = ""
+        self.investigation_type: str = ""
         self.user_id: str | None = None
         self.key: str | None = None
-        self.generation = 1
+        self.generation: int = 1
         self.parent: str | None = None
         self.metadata: Any = None
         self.configuration: Any = None
-        self.created_at = 0
+        self.created_at: int = 0
         self.started_at: int | None = None
         self.completed_at: int | None = None
         self.failed_at: int | None = None
         self.token: str | None = None
         self.owner: str | None = None
-        self.attempt = 0
-        self.retry_count = 0
-        self.resume_requested = False
+        self.attempt: int = 0
+        self.retry_count: int = 0
+        self.resume_requested: bool = False
         self.error_message: str | None = None
         self.failure_kind: str | None = None
         self.result: Any = None
         self.last_checkpoint: Any = None
         self.current_phase: str | None = None
-        self.progress = 0
-        self.tokens_used = 0
-        self.api_calls_made = 0
-        self.cost_estimate = Decimal(0)
+        self.progress: int = 0
+        self.tokens_used: int = 0
+        self.api_calls_made: int = 0
+        self.cost_estimate: Decimal = Decimal(0)
         self.phases: dict[str, Phase] = {}
         self.calls: dict[str, Event] = {}
         self.fixed: tuple[Any, ...] | None = None

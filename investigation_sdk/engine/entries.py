@@ -42,13 +42,13 @@ class Entry:
         return sum(_OVERHEAD + len(event.text or "") for event in self.events)
 
     def __init__(self, submission: Submission, *, lazy: bool = False) -> None:
-        self.submission = submission
-        self.lazy = lazy
+        self.submission: Submission = submission
+        self.lazy: bool = lazy
         self.events: list[Event] = []
         self.waiters: list[Waiter] | None = None
-        self.acknowledged = False
+        self.acknowledged: bool = False
         self.error: InvestigationError | None = None
-        self.lightened = False
+        self.lightened: bool = False
 
     def refuse(self, error: InvestigationError) -> Woken:
         """It is not to be written; whom to tell."""
@@ -83,9 +83,9 @@ class InFlight:
     __slots__ = ("commit", "entries", "unknown")
 
     def __init__(self, commit: Commit, entries: list[Entry]) -> None:
-        self.commit = commit
-        self.entries = entries
-        self.unknown = False
+        self.commit: Commit = commit
+        self.entries: list[Entry] = entries
+        self.unknown: bool = False
 
 
 def apply_all(fold: Fold, entries: Iterable[Entry]) -> None:

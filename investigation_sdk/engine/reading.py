@@ -7,8 +7,6 @@ import json
 from collections.abc import Generator
 from typing import Any, Final
 
-from pydantic_core import to_json
-
 from investigation_sdk.domain.events import FORMAT_VERSION, SCHEMA_VERSIONS, Event
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import InvestigationState
@@ -17,6 +15,7 @@ from investigation_sdk.errors import InvestigationError, InvestigationNotFound, 
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import Json, decode
 from investigation_sdk.storage.commit import StoredEvent
+from investigation_sdk.storage.spelling import to_json
 
 _PAYLOADS: Final = frozenset({"configuration", "data", "input", "metadata", "output", "result"})
 

@@ -58,7 +58,7 @@ class Recorder:
         self.backend = backend
         self.tenant = tenant
         self.ttl_us = ttl_us
-        self.io = IOThread()
+        self.io: IOThread = IOThread()
         self.observers: list[Observer] = []
         self._inline: InlineBackend | None = backend if isinstance(backend, InlineBackend) else None
         self._patience = patience

@@ -49,11 +49,11 @@ class Session:
     """
 
     def __init__(self, acked: Fold, head: bytes = GENESIS) -> None:
-        self.id = acked.id
-        self.lock = threading.RLock()
+        self.id: str = acked.id
+        self.lock: threading.RLock = threading.RLock()
         self.acked = acked
-        self.head = head
-        self.decided = acked.copy()
+        self.head: bytes = head
+        self.decided: Fold = acked.copy()
         self.decided.touched = {}
         self.queue: list[Entry] = []
         self.in_flight: InFlight | None = None
@@ -66,11 +66,11 @@ class Session:
         self.scheduled = False
         self.lingering = False
         self.repairing = False
-        self.take = 0
-        self.suspects = 0
+        self.take: int = 0
+        self.suspects: int = 0
         self.changed: list[Waiter] = []
         self.deferred: list[Entry] = []
-        self.queued_events = 0
+        self.queued_events: int = 0
         self.on_commit: Callable[[Sequence[StoredEvent]], None] | None = None
 
     # ---- submitting

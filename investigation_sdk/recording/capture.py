@@ -49,14 +49,14 @@ class ToolSpec:
         sensitive: bool | Sequence[str],
         summary: Callable[[Any], str] | None,
     ) -> None:
-        self.name = clean(name)
-        self.agent = None if agent is None else clean(agent)
-        self.version = None if version is None else clean(version)
-        self.effect = effect
-        self.waits_to_start = effect in (Effect.IDEMPOTENT, Effect.UNSAFE)
-        self.identity = identity
-        self.summary = summary
-        self.sensitive = sensitive is True
+        self.name: str = clean(name)
+        self.agent: str | None = None if agent is None else clean(agent)
+        self.version: str | None = None if version is None else clean(version)
+        self.effect: Effect | None = effect
+        self.waits_to_start: bool = effect in (Effect.IDEMPOTENT, Effect.UNSAFE)
+        self.identity: Sequence[str] | Callable[..., Any] | None = identity
+        self.summary: Callable[[Any], str] | None = summary
+        self.sensitive: bool = sensitive is True
         named = () if isinstance(sensitive, bool) else tuple(sensitive)
         self.masked: frozenset[str] = frozenset([*named, *(f"**{name}" for name in named)])  # see _bind
         self._kept_back = tuple(name for name in named if name != "return")
@@ -66,7 +66,7 @@ class ToolSpec:
         self.cache: timedelta | None = None
         self._described: tuple[AgentScope | None, tuple[dict[str, Any], str]] | None = None
         self._ordinary = identity is None and not sensitive
-        self.masks_result = self.sensitive or "return" in self.masked
+        self.masks_result: bool = self.sensitive or "return" in self.masked
         self._read_signature(fn, ignore)
         self._check_names("ignore", ignore)
         if not callable(identity):
@@ -84,15 +84,17 @@ class ToolSpec:
                     inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
                 ]
             )
-        self.signature = signature
+        self.signature: inspect.Signature = signature
         parameters = list(signature.parameters.values())
         first = parameters[0].name if parameters else ""
-        self.ignore = frozenset(ignore) | ({first} if first in _SELF else frozenset[str]())
-        self.keywords = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
+        self.ignore: frozenset[str] = frozenset(ignore) | ({first} if first in _SELF else frozenset[str]())
+        self.keywords: str | None = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
         simple = not any(p.kind in _VARIADIC for p in parameters)
-        self.names = tuple(p.name for p in parameters) if simple else ()
-        self.positional = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters) if simple else -1
-        self.defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+        self.names: tuple[str, ...] = tuple(p.name for p in parameters) if simple else ()
+        self.positional: int = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters) if simple else -1
+        self.defaults: dict[str, Any] = {
+            p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty
+        }
 
     def _check_names(self, option: str, names: Sequence[str], *more: str) -> None:
         if isinstance(names, str):

@@ -31,9 +31,9 @@ class Frame:
     __slots__ = ("driver", "phase_id", "phase_name")
 
     def __init__(self, driver: Driver, phase_id: str | None, phase_name: str | None) -> None:
-        self.driver = driver
-        self.phase_id = phase_id
-        self.phase_name = phase_name
+        self.driver: Driver = driver
+        self.phase_id: str | None = phase_id
+        self.phase_name: str | None = phase_name
 
     @property
     def call(self) -> CallFrame | None:
@@ -47,11 +47,11 @@ class CallFrame(Frame):
     __slots__ = ("_tool", "attempt", "id")
 
     def __init__(self, around: Frame, id: str, attempt: int) -> None:
-        self.driver = around.driver  # not by super(): one of these is made for each call
-        self.phase_id = around.phase_id
-        self.phase_name = around.phase_name
-        self.id = id
-        self.attempt = attempt
+        self.driver: Driver = around.driver  # not by super(): one of these is made for each call
+        self.phase_id: str | None = around.phase_id
+        self.phase_name: str | None = around.phase_name
+        self.id: str = id
+        self.attempt: int = attempt
         self._tool: ToolCall | None = None
 
     @property
@@ -130,9 +130,9 @@ class ToolCall:
     __slots__ = ("attempt", "id", "progress", "recording", "summary", "usage")
 
     def __init__(self, id: str = "", attempt: int = 0) -> None:
-        self.id = id
-        self.attempt = attempt
-        self.recording = bool(id)
+        self.id: str = id
+        self.attempt: int = attempt
+        self.recording: bool = bool(id)
         self.usage: dict[str, Any] | None = None
         self.progress: float | None = None
         self.summary: str | None = None
@@ -200,9 +200,9 @@ class AgentScope:
     __slots__ = ("_before", "_entered", "model", "name", "version")
 
     def __init__(self, name: str, version: str | None, model: str | None) -> None:
-        self.name = clean(name)
-        self.version = version
-        self.model = model
+        self.name: str = clean(name)
+        self.version: str | None = version
+        self.model: str | None = model
         self._before: AgentScope | None = None
         self._entered: AgentScope = self
 

@@ -63,10 +63,10 @@ class Call(CallFrame):
 
     def __init__(self, around: Frame, spec: ToolSpec, started: Event) -> None:
         super().__init__(around, started.id, started.attempt)
-        self.spec = spec
+        self.spec: ToolSpec = spec
         self.confidential: Confidential | None = None
-        self.started = started
-        self.begun = 0
+        self.started: Event = started
+        self.begun: int = 0
 
 
 class Driver:
@@ -95,16 +95,16 @@ class Driver:
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, session: Session, options: Options, *, finished: bool = False) -> None:
-        self.recorder = recorder
-        self.session = session
-        self.options = options
-        self.token = session.token
-        self.attempt = session.decided.attempt
-        self.synchronous = options.durability is not Durability.BATCHED
-        self.strict = options.durability is Durability.STRICT
-        self.closed = False
-        self.finished = finished
-        self.held = 0
+        self.recorder: Recorder = recorder
+        self.session: Session = session
+        self.options: Options = options
+        self.token: str | None = session.token
+        self.attempt: int = session.decided.attempt
+        self.synchronous: bool = options.durability is not Durability.BATCHED
+        self.strict: bool = options.durability is Durability.STRICT
+        self.closed: bool = False
+        self.finished: bool = finished
+        self.held: int = 0
         self.context: InvestigationContext
 
     # ---- waiting

@@ -26,7 +26,7 @@ class Items:
         self._kept: list[str] = []
         self._exhausted = False
         self._value: Json | None = None
-        self.count = 0
+        self.count: int = 0
         self.warnings: dict[str, None] = {}
 
     def add(self, item: Any) -> None:

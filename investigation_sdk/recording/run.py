@@ -39,12 +39,12 @@ class InvestigationContext:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         fold = driver.session.decided
-        self.id = fold.id
-        self.subject = fold.subject
-        self.investigation_type = fold.investigation_type
-        self.key = fold.key
-        self.user_id = fold.user_id
-        self.attempt = fold.attempt
+        self.id: str = fold.id
+        self.subject: str = fold.subject
+        self.investigation_type: str = fold.investigation_type
+        self.key: str | None = fold.key
+        self.user_id: str | None = fold.user_id
+        self.attempt: int = fold.attempt
         self._result: Any = _UNSET
         driver.context = self
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Final
 
 from investigation_sdk.engine.hosts import trio_runs_this_thread
 
@@ -67,5 +69,5 @@ def _in_main_thread() -> bool:
 
 _handler = _Handler()
 os.register_at_fork(after_in_child=_handler.forked)
-entered = _handler.entered
-left = _handler.left
+entered: Final[Callable[[], None]] = _handler.entered
+left: Final[Callable[[], None]] = _handler.left

@@ -120,9 +120,9 @@ class Checker:
     def __init__(self, investigation_id: str) -> None:
         self.investigation_id = investigation_id
         self.problems: list[ChainProblem] = []
-        self.head = GENESIS
-        self.sequence = 0
-        self.checked = 0
+        self.head: bytes = GENESIS
+        self.sequence: int = 0
+        self.checked: int = 0
         self._at = 0
         self._before: tuple[bytes, ...] = (GENESIS,)
         """What the next event may follow: one hash, or several where it is not known which is the true one."""

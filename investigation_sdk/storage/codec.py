@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
+from investigation_sdk.storage.spelling import to_json
 from investigation_sdk.storage.tagging import MAX_DEPTH, MAX_NODES, Tagger, too_large
 from investigation_sdk.storage.tags import Tagged, canonical, restore
 

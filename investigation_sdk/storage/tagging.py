@@ -18,10 +18,11 @@ from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from investigation_sdk.errors import PayloadTooLarge
 from investigation_sdk.storage.fields import attempt, class_name, safe_repr, shown, steady, take_apart
+from investigation_sdk.storage.spelling import to_json
 from investigation_sdk.storage.tags import TAG, Tagged, canonical, decimal_text, escape
 
 MAX_DEPTH = 180
@@ -52,8 +53,8 @@ class Tagger:
     __slots__ = ("_active", "_frames", "_limit", "_nodes", "_size", "_warnings", "rebuildable", "tagged")
 
     def __init__(self, limit: int | None = None) -> None:
-        self.rebuildable = True
-        self.tagged = False
+        self.rebuildable: bool = True
+        self.tagged: bool = False
         self._warnings: dict[str, None] = {}
         self._limit = limit
         self._size = 0

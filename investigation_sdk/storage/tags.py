@@ -21,7 +21,7 @@ from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import to_json
+from investigation_sdk.storage.spelling import to_json
 
 TAG = "$type"
 CLASS_TAGS = frozenset({"enum", "model", "dataclass", "namedtuple", "subclass"})

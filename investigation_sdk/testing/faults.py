@@ -70,9 +70,9 @@ class FaultyBackend:
     """
 
     def __init__(self, backend: Backend, plan: Plan | None = None) -> None:
-        self.plan = Plan() if plan is None else plan
+        self.plan: Plan = Plan() if plan is None else plan
         self.batches: list[tuple[Commit, ...]] = []
-        self.reads = 0
+        self.reads: int = 0
         self._backend = backend
         self._hanging = threading.Event()
 

@@ -149,15 +149,17 @@ async def test_a_cancelled_exit_lets_go(make_sdk: Callable[..., InvestigationSDK
 
 
 SIGTERM = """
-import sys, time
+import signal, sys, time
 from investigation_sdk import InvestigationSDK, tool
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sdk = InvestigationSDK(sys.argv[1])
 
 @tool
 def slow():
     print("running", flush=True)
-    time.sleep(60)
+    for _ in range(600):  # a signal that comes just before a sleep does not wake it
+        time.sleep(0.1)
 
 with sdk.investigation("signal") as investigation:
     print(investigation.id, flush=True)

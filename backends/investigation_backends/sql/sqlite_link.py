@@ -43,8 +43,8 @@ class Link:
     def __init__(self, path: str, synchronous: str, patience: float) -> None:
         self.path = path
         self.patience = patience
-        self.wanted = False
-        self.reading = threading.Lock()
+        self.wanted: bool = False
+        self.reading: threading.Lock = threading.Lock()
         self.close_reading: Callable[[], None] | None = None
         self._synchronous = synchronous
         self._connection: sqlite3.Connection | None = None

@@ -4,6 +4,8 @@ Columns stand in the order of the row types' fields. The types below are what SQ
 better ones (UUID, TIMESTAMPTZ, JSONB, NUMERIC) adds them here with ``with_variant``.
 """
 
+from typing import Final
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -29,7 +31,7 @@ LOG = Text()  # what is hashed: stays text on every store, byte for byte
 MONEY = Text()  # decimal
 HASH = LargeBinary()
 
-metadata = MetaData(
+metadata: Final[MetaData] = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -39,7 +41,7 @@ metadata = MetaData(
     }
 )
 
-investigations = Table(
+investigations: Final[Table] = Table(
     TABLE_OF["investigation"],
     metadata,
     Column("id", ID, primary_key=True),
@@ -99,7 +101,7 @@ for _name in ("user_id", "parent_investigation_id"):
 
 _INVESTIGATION = "investigations.id"
 
-phases = Table(
+phases: Final[Table] = Table(
     TABLE_OF["phase"],
     metadata,
     Column("id", ID, primary_key=True),
@@ -123,7 +125,7 @@ phases = Table(
     UniqueConstraint("investigation_id", "id"),
 )
 
-tools = Table(
+tools: Final[Table] = Table(
     TABLE_OF["tool"],
     metadata,
     Column("id", ID, primary_key=True),
@@ -171,7 +173,7 @@ Index(
     postgresql_where=text(NOT_COMPLETED),
 )
 
-events = Table(
+events: Final[Table] = Table(
     EVENTS,
     metadata,
     Column("investigation_id", ID, ForeignKey(_INVESTIGATION, ondelete="CASCADE"), nullable=False),
@@ -189,7 +191,7 @@ events = Table(
     UniqueConstraint("investigation_id", "sequence"),
 )
 
-blobs = Table(
+blobs: Final[Table] = Table(
     BLOBS,
     metadata,
     Column("investigation_id", ID, ForeignKey(_INVESTIGATION, ondelete="CASCADE"), primary_key=True),
@@ -199,7 +201,7 @@ blobs = Table(
 )
 """A payload that does not stand in its event, cut into rows of ``CHUNK_BYTES``; `position` counts them from 0."""
 
-snapshots = Table(
+snapshots: Final[Table] = Table(
     TABLE_OF["snapshot"],
     metadata,
     Column("id", ID, primary_key=True),
@@ -215,7 +217,7 @@ snapshots = Table(
 )
 
 # no foreign key: a lease may name anything, and a heartbeat must not touch its investigation's row
-leases = Table(
+leases: Final[Table] = Table(
     LEASES,
     metadata,
     Column("resource", Text, primary_key=True),
@@ -223,7 +225,7 @@ leases = Table(
     Column("expires_at", TIME, nullable=False),
 )
 
-tombstones = Table(
+tombstones: Final[Table] = Table(
     TOMBSTONES,
     metadata,
     Column("investigation_id", ID, primary_key=True),

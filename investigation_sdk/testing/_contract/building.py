@@ -24,7 +24,7 @@ class Case:
     """
 
     def __init__(self, **fields: Any) -> None:
-        self.row = InvestigationRow(
+        self.row: InvestigationRow = InvestigationRow(
             id=uuid7(),
             tenant_id="",
             user_id=None,

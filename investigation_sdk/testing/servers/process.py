@@ -45,9 +45,9 @@ class Server:
     """What it gets to end in an orderly way."""
 
     def __init__(self) -> None:
-        self.folder = Path()
-        self.port = 0
-        self.patience = 60.0
+        self.folder: Path = Path()
+        self.port: int = 0
+        self.patience: float = 60.0
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
 
