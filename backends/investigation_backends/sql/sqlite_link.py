@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from investigation_sdk.errors import BackendUnavailable
 
@@ -187,17 +187,25 @@ def immediately(connection: sqlite3.Connection, work: Callable[[sqlite3.Connecti
     return result
 
 
+class _Forking(threading.local):
+    """The fork that this thread is at; another thread may be at one of its own, and its locks are not ours."""
+
+    def __init__(self) -> None:
+        self.links: list[tuple[Link, bool]] = []
+
+
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
-_forking: list[tuple[Link, bool]] = []
+_forking: Final = _Forking()
 
 
 def _before_fork() -> None:
-    _forking.extend((link, link.before_fork()) for link in list(_links))
+    for link in sorted(_links, key=id):  # in one order, or two threads could wait for each other
+        _forking.links.append((link, link.before_fork()))
 
 
 def _after_fork(*, child: bool) -> None:
-    while _forking:
-        link, locked = _forking.pop()
+    while _forking.links:
+        link, locked = _forking.links.pop()
         link.after_fork(locked=locked, child=child)
 
 
