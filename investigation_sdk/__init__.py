@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from investigation_sdk.sdk import InvestigationSDK as InvestigationSDK
     from investigation_sdk.settings import Durability as Durability
     from investigation_sdk.storage.backend import Backend as Backend
+    from investigation_sdk.storage.tags import LargePayload as LargePayload
     from investigation_sdk.sync import SyncInvestigationSDK as SyncInvestigationSDK
 
 _MODULES = {
@@ -89,6 +90,7 @@ _MODULES = {
     "sdk": "InvestigationSDK",
     "settings": "Durability",
     "storage.backend": "Backend",
+    "storage.tags": "LargePayload",
     "sync": "SyncInvestigationSDK",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -127,6 +129,7 @@ __all__ = [
     "InvestigationState",
     "InvestigationStateService",
     "InvestigationUnfinished",
+    "LargePayload",
     "LeaseLost",
     "NotRecorded",
     "Page",

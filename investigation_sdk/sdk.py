@@ -19,7 +19,7 @@ from investigation_sdk.domain.records import (
     VerificationReport,
 )
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
-from investigation_sdk.engine import queries, reading
+from investigation_sdk.engine import queries, reading, verifying
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.hosts import shielded
 from investigation_sdk.engine.queries import When, check_limit, created_between, equals, in_states
@@ -57,7 +57,8 @@ class InvestigationSDK:
         auto_migrate: Upgrade an older schema on opening.
         tenant_id: Whose investigations these are: those of other tenants are not found, by key, id or otherwise.
             None: keys are those of no tenant, and investigations of all tenants are read.
-        max_inline_bytes: Largest payload (JSON, UTF-8) that is recorded with an event.
+        max_inline_bytes: Largest payload (JSON, UTF-8) that stands in its event, and comes with every list; larger
+            ones, up to 64 MiB, are kept beside the log, and :meth:`payload` reads them.
         lease_ttl: How long an owner that is not heard of keeps an investigation; 30 s by default.
         backend_options: Options for the backend that the URL names.
 
@@ -171,7 +172,7 @@ class InvestigationSDK:
             InvestigationNotFound: on entering: there is no such parent.
         """
         _one_of("on_finished", on_finished, ("return", "new", "error"))
-        data, warnings = creation_data(
+        creation = creation_data(
             subject=subject,
             investigation_type=investigation_type,
             user_id=user_id,
@@ -180,10 +181,10 @@ class InvestigationSDK:
             metadata=metadata,
             phases=phases,
             parent=self._parent(parent),
-            limit=self._options.max_inline_bytes,
+            inline=self._options.max_inline_bytes,
         )
         recorder, options = self._recorder, self._options
-        return InvestigationScope(recorder, lambda: entering.create(recorder, options, data, warnings, on_finished))
+        return InvestigationScope(recorder, lambda: entering.create(recorder, options, creation, on_finished))
 
     def _parent(self, parent: Id | HasId | None) -> Id | HasId | None:
         frame = current_frame.get()
@@ -214,13 +215,13 @@ class InvestigationSDK:
         return self._recorder.backend, id, self._recorder.tenant
 
     async def get(self, investigation_id: Id) -> Investigation:
-        """One investigation.
+        """One investigation, with all of its result, configuration and metadata, however large.
 
         Raises:
             InvestigationNotFound: there is none of that id.
         """
         id = canonical(investigation_id)
-        return queries.investigation(await self._recorder.acall(reading.get_row(*self._place(id))))
+        return await self._recorder.acall(queries.whole_investigation(*self._place(id)))
 
     async def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
         """The newest investigation of a key, or None."""
@@ -339,13 +340,28 @@ class InvestigationSDK:
             for event in chunk:
                 yield event
 
+    async def payload(self, investigation_id: Id, value: Any) -> Any:
+        """What was recorded, in full: ``await sdk.payload(call.investigation_id, call.output_result)``.
+
+        Records that come in lists have a :class:`LargePayload` in the place of what is larger than
+        ``max_inline_bytes``. This gives `value`, any part of a record, with each of them read. It is checked
+        against its digest.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+            InvestigationError: the store does not have what the log refers to.
+        """
+        backend, id, tenant = self._place(canonical(investigation_id))
+        return await self._recorder.acall(queries.whole_value(backend, id, tenant, value))
+
     async def verify(self, investigation_id: Id) -> VerificationReport:
-        """Check an investigation's chain of hashes, its columns, and the end that its row states.
+        """Check an investigation's chain of hashes, its columns, the payloads that are kept beside it, and the end
+        that its row states.
 
         Without a head that was written down outside the store, a tail that was cut off together with the row
         cannot be seen; compare ``report.head`` with one that you kept.
         """
-        return await self._recorder.acall(queries.verify(*self._place(canonical(investigation_id))))
+        return await self._recorder.acall(verifying.verify(*self._place(canonical(investigation_id))))
 
     # ---- the store
 

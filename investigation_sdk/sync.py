@@ -159,7 +159,7 @@ class SyncInvestigationSDK:
         return self._target._recorder  # pyright: ignore[reportPrivateUsage]
 
     def get(self, investigation_id: Id) -> Investigation:
-        """One investigation.
+        """One investigation, with all of its result, configuration and metadata, however large.
 
         Raises:
             InvestigationNotFound: there is none of that id.
@@ -266,8 +266,22 @@ class SyncInvestigationSDK:
             self._target.iter_events(investigation_id, event_type=event_type, after=after), self._recorder.io
         )
 
+    def payload(self, investigation_id: Id, value: Any) -> Any:
+        """What was recorded, in full: ``await sdk.payload(call.investigation_id, call.output_result)``.
+
+        Records that come in lists have a :class:`LargePayload` in the place of what is larger than
+        ``max_inline_bytes``. This gives `value`, any part of a record, with each of them read. It is checked
+        against its digest.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+            InvestigationError: the store does not have what the log refers to.
+        """
+        return self._recorder.io.call(self._target.payload(investigation_id, value))
+
     def verify(self, investigation_id: Id) -> VerificationReport:
-        """Check an investigation's chain of hashes, its columns, and the end that its row states.
+        """Check an investigation's chain of hashes, its columns, the payloads that are kept beside it, and the end
+        that its row states.
 
         Without a head that was written down outside the store, a tail that was cut off together with the row
         cannot be seen; compare ``report.head`` with one that you kept.

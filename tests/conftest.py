@@ -32,6 +32,13 @@ def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
 
 
 @pytest.fixture
+def most(monkeypatch: pytest.MonkeyPatch) -> int:
+    """No payload has more than 36,000 bytes, so that one can do without megabytes."""
+    monkeypatch.setattr("investigation_sdk.storage.payloads.MAX_PAYLOAD", 36_000)
+    return 36_000
+
+
+@pytest.fixture
 def make_sdk() -> Iterator[Callable[..., InvestigationSDK]]:
     """Makes SDKs that are closed at the end of the test."""
     made: list[InvestigationSDK] = []

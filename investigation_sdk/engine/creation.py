@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from investigation_sdk.domain.events import Blob
 from investigation_sdk.domain.project import shorten
 from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.ids import HasId, Id, canonical, uuid7
-from investigation_sdk.storage.codec import encode
+from investigation_sdk.storage.payloads import pack_members
+
+
+class Creation(NamedTuple):
+    """What an investigation is created with."""
+
+    data: dict[str, Any]
+    """That of ``investigation.created``."""
+    warnings: Sequence[str]
+    """What of it could not be recorded as it was."""
+    blobs: tuple[Blob, ...] = ()
+    """What `data` refers to."""
 
 
 def creation_data(
@@ -23,9 +35,9 @@ def creation_data(
     metadata: Mapping[str, Any] | None,
     phases: Sequence[str | PhasePlan],
     parent: Id | HasId | None,
-    limit: int,
-) -> tuple[dict[str, Any], list[str]]:
-    """The data of ``investigation.created``, and what of it could not be recorded as it was.
+    inline: int,
+) -> Creation:
+    """What ``investigation.created`` is to say. Of `configuration` and `metadata`, up to `inline` bytes stand in it.
 
     Raises:
         ValueError: an empty subject, type or key; two planned phases of one name; a parent that is not an id.
@@ -42,14 +54,16 @@ def creation_data(
     if parent is not None:
         data["parent"] = canonical(parent if isinstance(parent, str | UUID) else parent.id)
     warnings: list[str] = []
+    blobs: list[Blob] = []
     for name, given in (("configuration", configuration), ("metadata", metadata)):
-        encoded = encode(dict(given or {}), max_bytes=limit)
-        data[name] = encoded.text
-        warnings += (f"{name}: {warning}" for warning in encoded.warnings)
+        packed = pack_members(dict(given or {}), inline)
+        data[name] = packed.text
+        blobs += packed.blobs
+        warnings += (f"{name}: {warning}" for warning in packed.warnings)
     planned = plan_data(phases)
     if planned:
         data["phases"] = planned
-    return data, warnings
+    return Creation(data, warnings, tuple(blobs))
 
 
 def _is_text(value: object) -> bool:

@@ -32,9 +32,10 @@ class Entry:
         error: Why it was refused, or None.
         lazy: Nobody waits for it, so nobody is told that the store does not take it: it stays queued then.
         lightened: The store did not take its payload, and gets a note instead.
+        blob_bytes: Of all blobs of its events.
     """
 
-    __slots__ = ("acknowledged", "error", "events", "lazy", "lightened", "submission", "waiters")
+    __slots__ = ("acknowledged", "blob_bytes", "error", "events", "lazy", "lightened", "submission", "waiters")
 
     @property
     def size(self) -> int:
@@ -45,10 +46,20 @@ class Entry:
         self.submission: Submission = submission
         self.lazy: bool = lazy
         self.events: list[Event] = []
+        self.blob_bytes = 0
         self.waiters: list[Waiter] | None = None
         self.acknowledged: bool = False
         self.error: InvestigationError | None = None
         self.lightened: bool = False
+
+    def decided(self, events: list[Event]) -> list[Event]:
+        """It leads to these events, which are returned."""
+        self.events = events
+        self.blob_bytes = 0
+        for event in events:
+            if event.blobs:
+                self.blob_bytes += sum(len(blob.data) for blob in event.blobs)
+        return events
 
     def refuse(self, error: InvestigationError) -> Woken:
         """It is not to be written; whom to tell."""
@@ -59,17 +70,24 @@ class Entry:
 
 
 FEW: Final = 32
-"""Entries that go into one commit whatever their size."""
+"""Entries that go into one commit whatever their size, their blobs left aside."""
 
 MAX_SIZE: Final = 4_000_000
 """About the size of one commit of more entries than that, in characters."""
 
+MAX_BLOB_BYTES: Final = 16_000_000
+"""Bytes of blobs in one commit of more than one entry."""
+
 
 def fitting(queue: Sequence[Entry], count: int) -> int:
     """How many of the first `count` entries of a queue go into one commit."""
-    if count <= FEW:
-        return count
-    return max(FEW, sum(total <= MAX_SIZE for total in accumulate(entry.size for entry in queue[:count])))
+    entries = queue[:count]
+    if any(entry.blob_bytes for entry in entries):
+        totals = accumulate(entry.blob_bytes for entry in entries)
+        entries = entries[: max(1, sum(total <= MAX_BLOB_BYTES for total in totals))]
+    if len(entries) <= FEW:
+        return len(entries)
+    return max(FEW, sum(total <= MAX_SIZE for total in accumulate(entry.size for entry in entries)))
 
 
 class InFlight:

@@ -13,6 +13,7 @@ from investigation_sdk.clock import now_us, to_datetime
 from investigation_sdk.domain.commands import Claim, Command, Create, Release
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.engine import reading
+from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.io_thread import undo_with
 from investigation_sdk.engine.ownership import describe, new_owner, provably_dead, retire
 from investigation_sdk.engine.recorder import Recorder
@@ -57,7 +58,7 @@ async def command(recorder: Recorder, investigation_id: str, what: Command) -> S
 
 
 async def create(
-    recorder: Recorder, data: dict[str, Any], *, tenant: str, actor: str | None, queue: bool = True, drive: bool = False
+    recorder: Recorder, creation: Creation, *, tenant: str, actor: str | None, queue: bool = True, drive: bool = False
 ) -> Session:
     """Create an investigation; with `drive` also claim it, in the same commit.
 
@@ -65,6 +66,7 @@ async def create(
         KeyTaken: its key names one that exists.
         InvestigationNotFound: its parent is not there.
     """
+    data = creation.data
     if recorder.tenant and "parent" in data:  # that there is one, the store sees to
         await reading.get_row(recorder.backend, data["parent"], recorder.tenant)
     session = recorder.adopt(empty(uuid7(), tenant))
@@ -73,7 +75,7 @@ async def create(
     lease = session.lease = Lease(session.id, new_owner(), recorder.ttl_us) if drive else None
     try:
         with session.lock:
-            entry = session.submit(Create(time=time_us, actor=actor, data=data, queue=queue))
+            entry = session.submit(Create(time=time_us, actor=actor, data=data, blobs=creation.blobs, queue=queue))
             if lease is not None:
                 entry = session.submit(Claim(time=time_us, actor=actor, id=token, owner=lease.owner))
         recorder.commit(session)
@@ -176,7 +178,7 @@ async def existing(recorder: Recorder, taken: KeyTaken, data: dict[str, Any]) ->
     row = await reading.get_row(recorder.backend, taken.existing_id, recorder.tenant)
     key = data["key"]
     if row.status == InvestigationState.COMPLETED.value:
-        result = None if row.result is None else decode(row.result)
+        result = None if row.result is None else await reading.whole(recorder.backend, row.id, decode(row.result))
         return InvestigationFinished(
             f"Key {key!r} names investigation {row.id}, which is completed.", result=result, investigation_id=row.id
         )

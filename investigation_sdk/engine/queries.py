@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,18 +15,15 @@ from investigation_sdk.domain.records import (
     InvestigationEvent,
     InvestigationPhase,
     Page,
-    Problem,
     Source,
     ToolExecution,
     Usage,
-    VerificationReport,
 )
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
-from investigation_sdk.engine.reading import get_row, readable
+from investigation_sdk.engine.reading import get_row, has_large, payload, readable, whole
 from investigation_sdk.ids import lower_bound
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.chain import Checker
 from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.commit import Query, StoredEvent, Where
 
@@ -116,8 +112,8 @@ def _investigation(row: InvestigationRow) -> Investigation:
         failure_kind=row.failure_kind,
         parent_investigation_id=row.parent_investigation_id,
         result=_value(row.result),
-        metadata=_value(row.metadata) or {},
-        configuration=_value(row.configuration) or {},
+        metadata=_object(_value(row.metadata) or {}),
+        configuration=_object(_value(row.configuration) or {}),
         usage=Usage(
             tokens_used=row.tokens_used,
             api_calls_made=row.api_calls_made,
@@ -145,8 +141,8 @@ async def _phase(backend: Backend, row: PhaseRow) -> InvestigationPhase:
         started_at=_time(row.started_at),
         completed_at=_time(row.completed_at),
         duration_ms=row.duration_ms,
-        input_data=await _payload(backend, row.investigation_id, row.input_data, row.input_sequence, "input"),
-        output_data=await _payload(backend, row.investigation_id, row.output_data, row.output_sequence, "output"),
+        input_data=await payload(backend, row.investigation_id, row.input_data, row.input_sequence, "input"),
+        output_data=await payload(backend, row.investigation_id, row.output_data, row.output_sequence, "output"),
         error_details=_value(row.error_details),
     )
 
@@ -159,7 +155,7 @@ async def tool(backend: Backend, row: ToolRow) -> ToolExecution:
 
 async def _tool(backend: Backend, row: ToolRow) -> ToolExecution:
     id = row.investigation_id
-    parameters = await _payload(backend, id, row.input_parameters, row.input_sequence, "input")
+    parameters = await payload(backend, id, row.input_parameters, row.input_sequence, "input")
     return ToolExecution(
         id=row.id,
         investigation_id=id,
@@ -172,7 +168,7 @@ async def _tool(backend: Backend, row: ToolRow) -> ToolExecution:
         duration_ms=row.duration_ms,
         status=ToolState(row.status),
         input_parameters=_object(parameters),
-        output_result=await _payload(backend, id, row.output_result, row.output_sequence, "output"),
+        output_result=await payload(backend, id, row.output_result, row.output_sequence, "output"),
         error_message=row.error_message,
         tokens_used=row.tokens_used,
         api_calls_made=row.api_calls_made,
@@ -187,22 +183,6 @@ async def _tool(backend: Backend, row: ToolRow) -> ToolExecution:
 def _object(value: Any) -> dict[str, Any]:
     """What stands where an object is expected, and may be a mask or a note of its size instead."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {"": value}
-
-
-async def _payload(backend: Backend, id: str, inline: str | None, sequence: int | None, member: str) -> Any:
-    if inline is not None:
-        return decode(inline)
-    if sequence is None:
-        return None
-    events = await backend.read_events(id, after=sequence - 1, limit=1)
-    if not events or events[0].sequence != sequence:
-        return None
-    return _value(_member(events[0].event_data, member))
-
-
-def _member(event_data: str, member: str) -> str | None:
-    data: dict[str, Any] = json.loads(event_data)
-    return json.dumps(data[member], ensure_ascii=False) if member in data else None
 
 
 def event(stored: StoredEvent) -> InvestigationEvent:
@@ -221,6 +201,23 @@ def event(stored: StoredEvent) -> InvestigationEvent:
         metadata=_value(stored.metadata) or {},
         hash=stored.hash.hex(),
     )
+
+
+async def whole_investigation(backend: Backend, investigation_id: str, tenant: str) -> Investigation:
+    """One investigation; what of it stands in blobs is read."""
+    row = await get_row(backend, investigation_id, tenant)
+    record = investigation(row)
+    large = {name: value for name in _LARGE if has_large(value := getattr(record, name))}
+    return record.model_copy(update={name: await whole(backend, row.id, value) for name, value in large.items()})
+
+
+_LARGE: Final = ("result", "metadata", "configuration")
+
+
+async def whole_value(backend: Backend, investigation_id: str, tenant: str, value: Any) -> Any:
+    """A part of a record of this investigation; what of it stands in blobs is read."""
+    await get_row(backend, investigation_id, tenant)
+    return await whole(backend, investigation_id, value)
 
 
 async def find(backend: Backend, key: str, investigation_type: str, tenant: str) -> InvestigationRow | None:
@@ -319,33 +316,6 @@ async def iterate_events(
         if len(page) < _PAGE:
             return
         after = page[-1].sequence
-
-
-async def verify(backend: Backend, investigation_id: str, tenant: str) -> VerificationReport:
-    """Check the chain of one investigation, its columns, and that its row states its end."""
-    row = await get_row(backend, investigation_id, tenant)
-    checker = Checker(investigation_id)
-    after = 0
-    while True:
-        # Events that were appended since the row was read are not the row's.
-        page = await backend.read_events(investigation_id, after=after, limit=_PAGE)
-        again = await get_row(backend, investigation_id, tenant) if len(page) < _PAGE else row
-        checker.add(page)
-        if len(page) < _PAGE:
-            if again.version != row.version and checker.sequence < again.version:
-                row, after = again, checker.sequence
-                continue
-            row = again
-            break
-        after = page[-1].sequence
-    problems = checker.finish(row.version, row.head)
-    return VerificationReport(
-        investigation_id=investigation_id,
-        ok=not problems,
-        checked=checker.checked,
-        head=checker.head.hex(),
-        problems=[Problem(sequence=p.sequence, kind=p.kind, message=p.message) for p in problems],
-    )
 
 
 def _time(time_us: int | None) -> datetime | None:

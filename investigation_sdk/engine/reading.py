@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Generator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from investigation_sdk.domain.events import FORMAT_VERSION, SCHEMA_VERSIONS, Event
 from investigation_sdk.domain.rows import InvestigationRow
@@ -13,7 +14,7 @@ from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.domain.upcast import upcast
 from investigation_sdk.errors import InvestigationError, InvestigationNotFound, SchemaMismatch
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.codec import Json, decode
+from investigation_sdk.storage.codec import Json, LargePayload, decode
 from investigation_sdk.storage.commit import StoredEvent
 from investigation_sdk.storage.spelling import to_json
 
@@ -53,6 +54,58 @@ def readable(investigation_id: str) -> Generator[None]:
             f"something else, or written by another version; check its log with sdk.verify({investigation_id!r}).",
             investigation_id=investigation_id,
         ) from error
+
+
+async def payload(backend: Backend, investigation_id: str, inline: str | None, sequence: int | None, name: str) -> Any:
+    """A payload of a row: what stands in the row, or else in the event that the row names; None where it has none."""
+    if inline is not None:
+        return decode(inline)
+    if sequence is None:
+        return None
+    events = await backend.read_events(investigation_id, after=sequence - 1, limit=1)
+    if not events or events[0].sequence != sequence:
+        return None
+    data: dict[str, Any] = json.loads(events[0].event_data)
+    return decode(json.dumps(data[name], ensure_ascii=False)) if name in data else None
+
+
+def has_large(value: Any) -> bool:
+    """Whether a part of a record is, or has among its members, what stands in a blob."""
+    if isinstance(value, dict):
+        return any(map(has_large, cast("Any", value).values()))
+    return isinstance(value, LargePayload)
+
+
+async def whole(backend: Backend, investigation_id: str, value: Any) -> Any:
+    """`value`, a part of a record, with all of it that stands in blobs.
+
+    Raises:
+        InvestigationError: a blob is missing, or is not what the log says.
+    """
+    if isinstance(value, LargePayload):
+        return await _large(backend, investigation_id, value)
+    if not has_large(value):
+        return value
+    members: dict[Any, Any] = value
+    if members.keys() == {""}:  # of an object that stands in one blob: a record has it so, to be an object too
+        return await whole(backend, investigation_id, members[""])
+    return {name: await whole(backend, investigation_id, member) for name, member in members.items()}
+
+
+async def _large(backend: Backend, investigation_id: str, large: LargePayload) -> Any:
+    data = bytearray()
+    async for chunk in backend.read_blob(investigation_id, large.digest):
+        data += chunk
+        if len(data) > large.bytes:
+            break
+    if hashlib.sha256(data).hexdigest() != large.digest:
+        what = "has other bytes there" if data else "does not have it"
+        raise InvestigationError(
+            f"A payload of {large.bytes:,} bytes (digest {large.digest}) belongs to investigation {investigation_id}, "
+            f"and the store {what}. Find the event that it belongs to with sdk.verify({investigation_id!r}).",
+            investigation_id=investigation_id,
+        )
+    return decode(data.decode())
 
 
 def to_event(stored: StoredEvent) -> Event:

@@ -41,6 +41,9 @@ _log = logging.getLogger("investigation_sdk.engine")
 MAX_QUEUED: Final = 2000
 """Events of one investigation that may wait to be durable; then callers wait for the store."""
 
+MAX_QUEUED_BYTES: Final = 64_000_000
+"""Bytes of their blobs, likewise."""
+
 EXIT_SECONDS: Final = 5.0
 _AGAIN: Final = 0.02
 
@@ -197,7 +200,7 @@ class Recorder:
 
     def crowded(self, session: Session) -> Entry | None:
         """The entry to wait for, where more is queued than may be."""
-        if session.queued_events <= MAX_QUEUED:
+        if session.queued_events <= MAX_QUEUED and session.queued_bytes <= MAX_QUEUED_BYTES:
             return None
         with session.lock:
             return session.queue[-1] if session.queue else None

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from investigation_sdk.clock import from_datetime, now_us
 from investigation_sdk.domain.commands import Ask, Command, Fact, Transition
-from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.domain.records import Investigation, InvestigationEvent, PhasePlan, ToolExecution
 from investigation_sdk.domain.rows import ToolRow
 from investigation_sdk.domain.states import InvestigationState, Verb
 from investigation_sdk.domain.usage import check_cost, check_count, cost_text
 from investigation_sdk.engine import opening, queries, reading
-from investigation_sdk.engine.creation import creation_data
+from investigation_sdk.engine.creation import Creation, creation_data
 from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.session import Session
@@ -23,7 +23,8 @@ from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvestigationNotFound
 from investigation_sdk.ids import HasId, Id, canonical, uuid7
-from investigation_sdk.storage.codec import encode
+from investigation_sdk.storage.codec import digest
+from investigation_sdk.storage.payloads import pack, pack_members
 
 S = TypeVar("S", bound=Callable[[Investigation, InvestigationEvent], Any])
 
@@ -64,7 +65,7 @@ class InvestigationStateService:
         Raises:
             InvestigationUnfinished, InvestigationFinished: the key names one that exists.
         """
-        data, warnings = creation_data(
+        creation = creation_data(
             subject=subject,
             investigation_type=investigation_type,
             user_id=user_id,
@@ -73,17 +74,17 @@ class InvestigationStateService:
             metadata=metadata,
             phases=phases,
             parent=parent,
-            limit=self._limit,
+            inline=self._limit,
         )
-        id = await self._recorder.acall(self._create(data, warnings, actor, queue=queue))
+        id = await self._recorder.acall(self._create(creation, actor, queue=queue))
         return await self._get(id)
 
-    async def _create(self, data: dict[str, Any], warnings: Sequence[str], actor: str | None, *, queue: bool) -> str:
+    async def _create(self, creation: Creation, actor: str | None, *, queue: bool) -> str:
         try:
-            session = await opening.create(self._recorder, data, tenant=self._tenant, actor=_by(actor), queue=queue)
+            session = await opening.create(self._recorder, creation, tenant=self._tenant, actor=_by(actor), queue=queue)
         except KeyTaken as taken:
-            raise await opening.existing(self._recorder, taken, data) from None
-        await self._append(session, [_warning("creation", message, actor) for message in warnings])
+            raise await opening.existing(self._recorder, taken, creation.data) from None
+        await self._append(session, [_warning("creation", message, actor) for message in creation.warnings])
         return session.id
 
     async def transition_state(
@@ -146,10 +147,12 @@ class InvestigationStateService:
             opened["phase"] = canonical(phase_id)
         if tool_version is not None:
             opened["version"] = clean(tool_version)
-        given = encode(dict(input_parameters), max_bytes=self._limit)
+        given = pack_members(dict(input_parameters), self._limit)
         opened["input"] = given.text
+        if given.blobs:
+            opened["digest"] = digest(dict(input_parameters))
         warnings = [("input", message) for message in given.warnings]
-        started = Event(uuid7(), "tool.started", opened, time, actor=_by(actor))
+        started = Event(uuid7(), "tool.started", opened, time, blobs=given.blobs, actor=_by(actor))
         closed: dict[str, Any] = {"call": started.id, "completed_at": ended_us}
         if completed_at is not None and started_at is not None:
             closed["duration_ms"] = (ended_us - started_us) / 1000
@@ -161,14 +164,14 @@ class InvestigationStateService:
         usage = {name: value for name, value in reported.items() if value is not None}
         if usage:
             closed["usage"] = usage
+        blobs: tuple[Blob, ...] = ()
         if error is None:
-            output = encode(result, max_bytes=self._limit)
-            closed["output"] = output.text
-            warnings += [("output", message) for message in output.warnings]
+            closed["output"], _, lost, blobs = pack(result, self._limit)
+            warnings += [("output", message) for message in lost]
         else:
             closed["error"] = {"type": "reported", "message": clean(error)[: self._limit]}
         kind = "tool.completed" if error is None else "tool.failed"
-        ended = Event(uuid7(), kind, closed, time, actor=_by(actor), started=started)
+        ended = Event(uuid7(), kind, closed, time, blobs=blobs, actor=_by(actor), started=started)
         events = [started, ended]
         more = {"call": started.id, "tool": opened["tool"]}
         events += [_warning(which, message, actor, **more) for which, message in warnings]

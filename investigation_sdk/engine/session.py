@@ -45,6 +45,7 @@ class Session:
         token: The claim under which this process drives it, None where it does not.
         stop: Why no new body may start (paused, cancelled, lease lost), or None.
         down: Why the store takes nothing at present, or None.
+        queued_events, queued_bytes: How many events wait to be durable, and how large their blobs are.
         broken: Set when the store lost what it had acknowledged; every submission is refused then.
     """
 
@@ -71,6 +72,7 @@ class Session:
         self.changed: list[Waiter] = []
         self.deferred: list[Entry] = []
         self.queued_events: int = 0
+        self.queued_bytes: int = 0
         self.on_commit: Callable[[Sequence[StoredEvent]], None] | None = None
 
     # ---- submitting
@@ -102,7 +104,7 @@ class Session:
     def take_in(self, entry: Entry) -> None:
         """Decide, number and queue it; this session is `busy` meanwhile."""
         submission = entry.submission
-        events = entry.events = decide(self.decided, submission)
+        events = entry.decided(decide(self.decided, submission))
         if self.abandoned or (not events and self.in_flight is None and not self.queue):
             entry.acknowledged = True  # what it follows from is durable, or nothing ever will be
             return
@@ -110,6 +112,7 @@ class Session:
             self._number(events)
             self.queue.append(entry)
             self.queued_events += len(events)
+            self.queued_bytes += entry.blob_bytes
         except BaseException:  # a signal's exception may arrive anywhere: never leave a gap
             self._refold(entry)
             raise
@@ -131,8 +134,13 @@ class Session:
         if self.queue and self.queue[-1] is dropped:
             self.queue.pop()
         self.queued_events = sum(len(entry.events) for entry in self._unacknowledged())
+        self.queued_bytes = sum(entry.blob_bytes for entry in self._unacknowledged())
         self.decided = self._base()
         apply_all(self.decided, self.queue)
+
+    def _discount(self, entry: Entry) -> None:
+        self.queued_events -= len(entry.events)
+        self.queued_bytes -= entry.blob_bytes
 
     def _unacknowledged(self) -> list[Entry]:
         return [*(self.in_flight.entries if self.in_flight else ()), *self.queue]
@@ -236,6 +244,8 @@ class Session:
                 entry.waiters = None
         events = flight.commit.events
         self.queued_events -= len(events)
+        if flight.commit.blobs:
+            self._forget_blobs(flight.entries)
         self.head = events[-1].hash
         if self.suspects:
             self.suspects = max(0, self.suspects - len(flight.entries))
@@ -243,6 +253,13 @@ class Session:
         if self.on_commit is not None:
             self.on_commit(events)
         return woken
+
+    def _forget_blobs(self, entries: Iterable[Entry]) -> None:
+        """They are durable: the folds, which may keep these events, are not to keep megabytes."""
+        for entry in entries:
+            self.queued_bytes -= entry.blob_bytes
+            for event in entry.events:
+                event.blobs = ()
 
     @exclusive
     def on_poison(self, error: InvestigationError) -> Woken:
@@ -275,7 +292,7 @@ class Session:
             culprit.lightened = True
         else:
             del self.queue[0]
-            self.queued_events -= len(culprit.events)
+            self._discount(culprit)
             woken += culprit.refuse(error)
         warning = None if fact is None or warned else not_stored(fact, error)
         if warning is not None:
@@ -320,14 +337,15 @@ class Session:
         woken: Woken = []
         queue, self.queue = self.queue, []
         for entry in queue:
-            self.queued_events -= len(entry.events)
+            self._discount(entry)
             try:
-                entry.events = decide(self.decided, entry.submission)
+                entry.decided(decide(self.decided, entry.submission))
             except InvestigationError as refused:
                 woken += entry.refuse(refused)
                 continue
             self._number(entry.events)
             self.queued_events += len(entry.events)
+            self.queued_bytes += entry.blob_bytes
             if entry.events or self.queue or self.in_flight is not None:
                 self.queue.append(entry)
             else:
@@ -359,7 +377,7 @@ class Session:
         for entry in self.queue:
             if not entry.lazy and not isinstance(entry.submission, HAPPENED):
                 entry.error = error
-                self.queued_events -= len(entry.events)
+                self._discount(entry)
         self.queue = [entry for entry in self.queue if entry.error is None]
         woken += self._redecide()
         self._settle()
@@ -373,7 +391,7 @@ class Session:
     def on_rejected(self, error: InvestigationError) -> Woken:
         """There is no such investigation to write to; nothing that waits is kept, and nothing more is taken."""
         entries = self._unacknowledged()
-        self.in_flight, self.queue, self.queued_events = None, [], 0
+        self.in_flight, self.queue, self.queued_events, self.queued_bytes = None, [], 0, 0
         self.broken = error
         woken: Woken = []
         for entry in entries:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from investigation_sdk.domain.commands import Fact, Fail, Finish, Submission
-from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.codec import Json, encode, object_text
@@ -52,7 +53,8 @@ def without_payload(submission: Submission, reason: str) -> bool:
     if type(submission) is Fact:
         return _event_without_payload(submission.event, reason)
     if isinstance(submission, Finish) and submission.result is not None and not _is_note(submission.result):
-        submission.result = _note(submission.result, reason)
+        submission.result = _note(submission.result, reason, submission.blobs)
+        submission.blobs = ()
         return True
     if isinstance(submission, Fail) and submission.error.get("type") != _UNSTORABLE:
         submission.error = _error(reason)
@@ -66,21 +68,23 @@ _UNSTORABLE: Final = "Unstorable"
 def _event_without_payload(event: Event, reason: str) -> bool:
     data = event.data
     if not data and event.text is not None:  # a user's own event: its text is its payload
-        event.data = _note(Json(event.text), reason)
-        event.text = None
+        event.data = _note(Json(event.text), reason, event.blobs)
+        event.text, event.blobs = None, ()
         return True
     found = False
     for name in _PAYLOADS:
         value = data.get(name)
         if value is not None and not _is_note(value):
-            data[name] = _error(reason) if name == "error" else _note(value, reason)
+            data[name] = _error(reason) if name == "error" else _note(value, reason, event.blobs)
             event.text = None
             found = True
+    event.blobs = ()
     return found
 
 
-def _note(value: Any, reason: str) -> dict[str, Any]:
-    return {"$type": "unstorable", "characters": len(json_text(value)), "reason": _plain(reason)}
+def _note(value: Any, reason: str, blobs: Sequence[Blob]) -> dict[str, Any]:
+    size = len(json_text(value)) + sum(len(blob.data) for blob in blobs)
+    return {"$type": "unstorable", "characters": size, "reason": _plain(reason)}
 
 
 def _error(reason: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ MAX_EVENTS: Final = 5000
 """Events in one batch, about: the commit that exceeds it is still in."""
 
 MAX_SIZE: Final = 16_000_000
-"""Characters of data in one batch, about."""
+"""Characters of data, and bytes of blobs, in one batch: the commit that exceeds it is still in."""
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
@@ -143,6 +143,7 @@ class Writer:
                 commits.append(commit)
                 events += len(commit.events)
                 size += sum(len(event.event_data) for event in commit.events)
+                size += sum(len(blob.data) for blob in commit.blobs)
         return sessions, commits
 
     async def _round(self) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from investigation_sdk.domain.events import Blob
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import PayloadTooLarge
 from investigation_sdk.recording.confidential import EVERYTHING, Confidential, confidential
-from investigation_sdk.storage.codec import Encoded, Json, digest, encode, object_text
+from investigation_sdk.storage.codec import Json, digest, encode, object_text
+from investigation_sdk.storage.payloads import is_rebuildable, pack_members, pack_or_note
 
 if TYPE_CHECKING:
     from investigation_sdk.recording.context import AgentScope
@@ -25,6 +27,10 @@ MASKED: Final = Json('{"$type":"masked"}')
 
 _SELF: Final = ("self", "cls")
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+Given: TypeAlias = tuple[Json, str | None, Sequence[str], tuple[Blob, ...]]
+"""What is recorded of a call's arguments: their JSON, their digest, warnings, and blobs that the JSON refers to."""
 
 
 class ToolSpec:
@@ -170,8 +176,8 @@ class ToolSpec:
             bound[f"**{name}" if name in bound else name] = value
         return bound
 
-    def input(self, arguments: dict[str, Any], limit: int) -> tuple[Json, str | None, Sequence[str]]:
-        """What is recorded of the arguments: their JSON, their digest, and warnings.
+    def input(self, arguments: dict[str, Any], limit: int) -> Given:
+        """What is recorded of the arguments.
 
         The digest is over what makes two calls the same act, before masking. It is left out where it follows
         from what is recorded (:func:`~investigation_sdk.storage.codec.digest_of`), and where an argument is
@@ -181,32 +187,36 @@ class ToolSpec:
             try:
                 text, rebuildable, warnings = encode(arguments, max_bytes=limit)
                 if rebuildable:
-                    return text, None, warnings
+                    return text, None, warnings, ()
             except PayloadTooLarge:
                 pass  # the careful way says what becomes of it
         return self._careful_input(arguments, limit)
 
-    def _careful_input(self, arguments: dict[str, Any], limit: int) -> tuple[Json, str | None, Sequence[str]]:
-        encoded, warnings = encode_within(arguments, limit)
-        try:
-            identity = self._identity(arguments, encoded)
-        except Exception as error:  # of the user's function
-            warnings = (*warnings, f"identity= of {self.name} failed with {type(error).__name__}; there is no digest")
-            identity = None
+    def _careful_input(self, arguments: dict[str, Any], limit: int) -> Given:
+        identity, failed = self._identity(arguments)
+        signed = None
         if not (self.masked or self.sensitive):
-            return encoded.text, identity if identity is None else digest(identity), warnings
-        key = os.environ.get("INVESTIGATION_DIGEST_KEY")
-        signed = digest(identity, key=key.encode()) if key and identity is not None else None
+            signed = None if identity is None else digest(identity)
+        elif identity is not None and (key := os.environ.get("INVESTIGATION_DIGEST_KEY")):
+            signed = digest(identity, key=key.encode())
         if self.sensitive:
-            return MASKED, signed, ()
-        shown = {name: value for name, value in arguments.items() if name not in self.masked}
-        failed = warnings[len(encoded.warnings) :] if identity is None else ()
-        rest, warnings = encode_within(shown, limit)
-        warnings = (*warnings, *failed)
-        if not rest.text.startswith('{"$type"'):
-            masked = {name: MASKED if name in self.masked else encode(value).text for name, value in arguments.items()}
-            return Json("{" + ",".join(f"{encode(k).text}:{v}" for k, v in masked.items()) + "}"), signed, warnings
-        return rest.text, signed, warnings
+            return MASKED, signed, (), ()
+        shown = {name: MASKED if name in self.masked else value for name, value in arguments.items()}
+        packed = pack_members(shown, limit, note=True)
+        return packed.text, signed, (*packed.warnings, *failed), packed.blobs
+
+    def _identity(self, arguments: dict[str, Any]) -> tuple[Any, Sequence[str]]:
+        """What makes two calls the same act, None where nothing does; and warnings."""
+        try:
+            if callable(self.identity):
+                return self.identity(**arguments), ()
+            if self.identity is not None:
+                return {name: arguments.get(name) for name in self.identity}, ()
+            return {name: value for name, value in arguments.items() if is_rebuildable(value)}, ()
+        except PayloadTooLarge:
+            return None, (f"an argument of {self.name} is too large to compare: a resume will not recognise this call",)
+        except Exception as error:  # of the user's function
+            return None, (f"identity= of {self.name} failed with {type(error).__name__}; there is no digest",)
 
     def confidential(self, arguments: dict[str, Any]) -> Confidential | None:
         """What exceptions of this call must not quote; None for nothing."""
@@ -218,25 +228,16 @@ class ToolSpec:
             return EVERYTHING
         return confidential(arguments[name] for name in arguments if name in self.masked)
 
-    def _identity(self, arguments: dict[str, Any], encoded: Encoded) -> Any:
-        if self.identity is None:
-            if encoded.rebuildable:
-                return arguments
-            return {name: value for name, value in arguments.items() if encode(value).rebuildable}
-        if callable(self.identity):
-            return self.identity(**arguments)
-        return {name: arguments.get(name) for name in self.identity}
-
-    def output(self, value: Any, limit: int) -> tuple[Json, Sequence[str]]:
-        """What is recorded of the result: its JSON, and warnings."""
+    def output(self, value: Any, limit: int) -> tuple[Json, Sequence[str], tuple[Blob, ...]]:
+        """What is recorded of the result: its JSON, warnings, and blobs that it refers to."""
         if self.masks_result:
-            return MASKED, ()
+            return MASKED, (), ()
         try:
             text, _, warnings = encode(value, max_bytes=limit)
         except PayloadTooLarge:
-            encoded, too_large = encode_within(value, limit)
-            return encoded.text, too_large
-        return text, warnings
+            text, _, warnings, blobs = pack_or_note(value, limit)
+            return text, warnings, blobs
+        return text, warnings, ()
 
     def summarise(self, value: Any) -> str | None:
         """The one-line summary that the user's function gives; one that fails is reported as such."""
@@ -246,21 +247,3 @@ class ToolSpec:
             return str(self.summary(value))
         except Exception as error:
             return f"(summary failed: {type(error).__name__})"
-
-
-def encode_within(value: Any, limit: int) -> tuple[Encoded, Sequence[str]]:
-    """A value as JSON; one that is larger than `limit` bytes gives way to a note of its size and digest."""
-    try:
-        encoded = encode(value, max_bytes=limit)
-        return encoded, encoded.warnings
-    except PayloadTooLarge as error:
-        text = encode(value).text
-        note = {"$type": "too_large", "bytes": len(text.encode()), "digest": digest(text)}
-        return Encoded(Json(encode_raw(note)), False, ()), (str(error),)
-
-
-def encode_raw(value: Mapping[str, Any]) -> str:
-    """JSON of an object of the recorder's own, whose tags are meant."""
-    import json
-
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

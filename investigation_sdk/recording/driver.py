@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import Append, Fact
-from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.domain.states import InvestigationState, ToolState
 from investigation_sdk.engine import probes
 from investigation_sdk.engine.hosts import running_loop
-from investigation_sdk.engine.recorder import MAX_QUEUED, Recorder
+from investigation_sdk.engine.recorder import MAX_QUEUED, MAX_QUEUED_BYTES, Recorder
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import (
@@ -118,7 +118,11 @@ class Driver:
         """Whether a call may not just begin: something stops it, or too much is queued."""
         session = self.session
         return (
-            session.stop is not None or session.down is not None or self.finished or session.queued_events > MAX_QUEUED
+            session.stop is not None
+            or session.down is not None
+            or self.finished
+            or session.queued_events > MAX_QUEUED
+            or session.queued_bytes > MAX_QUEUED_BYTES
         )
 
     def ready(self) -> Step[None]:
@@ -221,7 +225,7 @@ class Driver:
     def begin(self, frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Capture a call and make its ``tool.started`` event; not submitted yet."""
         arguments = spec.arguments(args, kwargs)
-        given, digest, warnings = spec.input(arguments, self.options.max_inline_bytes)
+        given, digest, warnings, blobs = spec.input(arguments, self.options.max_inline_bytes)
         time = now_us()
         same, same_text = spec.described(current_agent.get())
         phase = frame.phase_id
@@ -233,6 +237,8 @@ class Driver:
         id = uuid7()
         started = Event(id, "tool.started", data, time, text=text, parent_call=None if outer is None else outer.id)
         started.attempt = self.attempt
+        if blobs:
+            started.blobs = blobs
         if probes.probe is not None:
             probes.probe(self, started)
         call = Call(frame, spec, started)
@@ -257,7 +263,7 @@ class Driver:
         """The body returned `value`; what to wait for before the caller gets it."""
         data, time = self._ended(call)
         spec = call.spec
-        output, warnings = spec.output(value, self.options.max_inline_bytes)
+        output, warnings, blobs = spec.output(value, self.options.max_inline_bytes)
         data["output"] = output
         tool = call.reported
         summary = None if tool is None else tool.summary
@@ -273,19 +279,20 @@ class Driver:
             )
         if warnings:
             self.warn("output", warnings, call=call.started.id, tool=spec.name)
-        return self._close(call, "tool.completed", data, time, text)
+        return self._close(call, "tool.completed", data, time, text, blobs)
 
     def complete_items(self, call: Call, items: Items) -> Entry | None:
         """The body was a generator that gave `items`; what to wait for."""
         data, time = self._ended(call)
         masked = call.spec.masks_result
         data["output"] = MASKED if masked else items.text()
+        blobs = () if masked else items.blobs
         tool = call.reported
         if tool is not None and tool.summary is not None:
             data["summary"] = clean(tool.summary)
         if items.warnings and not masked:
             self.warn("output", tuple(items.warnings), call=call.started.id, tool=call.spec.name)
-        return self._close(call, "tool.completed", data, time)
+        return self._close(call, "tool.completed", data, time, blobs=blobs)
 
     def fail(self, call: Call, error: BaseException) -> Entry | None:
         """The body raised; what to wait for before the exception goes on: nothing where it is an interrupt."""
@@ -312,11 +319,19 @@ class Driver:
         return data, time
 
     def _close(
-        self, call: Call, event_type: str, data: dict[str, Any], time: int, text: str | None = None
+        self,
+        call: Call,
+        event_type: str,
+        data: dict[str, Any],
+        time: int,
+        text: str | None = None,
+        blobs: tuple[Blob, ...] = (),
     ) -> Entry | None:
         started = call.started
         event = Event(uuid7(), event_type, data, time, text=text, parent_call=started.parent_call, started=started)
         event.attempt = self.attempt
+        if blobs:
+            event.blobs = blobs
         if probes.probe is not None:
             probes.probe(self, event)
         entry = self.recorder.submit(self.session, Fact(event, self.token), lazy=not self.synchronous)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.engine import opening, queries
+from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.recording.driver import Driver, Options
@@ -16,8 +16,7 @@ from investigation_sdk.recording.steps import Step
 def create(
     recorder: Recorder,
     options: Options,
-    data: dict[str, Any],
-    warnings: Sequence[str],
+    creation: Creation,
     on_finished: Literal["return", "new", "error"],
 ) -> Step[Driver]:
     """Create it; where its key is taken, do what `on_finished` says.
@@ -27,14 +26,14 @@ def create(
         InvestigationFinished: it is finished, and that is an error here.
         InvestigationCancelled: it was cancelled.
     """
+    data = creation.data
     generation = 1
     while True:
         try:
-            session = yield opening.create(
-                recorder, {**data, "generation": generation}, tenant=options.tenant, actor=options.actor, drive=True
-            )
+            made = creation._replace(data={**data, "generation": generation})
+            session = yield opening.create(recorder, made, tenant=options.tenant, actor=options.actor, drive=True)
             driver = Driver(recorder, session, options)
-            driver.warn("creation", warnings)
+            driver.warn("creation", creation.warnings)
             return driver
         except KeyTaken as taken:
             row = yield queries.find(recorder.backend, data["key"], data["investigation_type"], options.tenant)

@@ -9,21 +9,22 @@ from typing import Any, Final, TypeVar, cast
 
 from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import StartPhase
-from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.events import Blob, Event
+from investigation_sdk.domain.fold import Phase
 from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.domain.states import PhaseState
+from investigation_sdk.engine import reading
 from investigation_sdk.engine.hosts import shielded
 from investigation_sdk.engine.session import json_text
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.capture import encode_within
 from investigation_sdk.recording.context import BlockFrame, current_frame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.failures import describe_error, was_cancelled
 from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.recording.wrapping import dress, kind_of, name_of
-from investigation_sdk.storage.codec import Json, decode, encode
+from investigation_sdk.storage.payloads import Payload, is_rebuildable, pack, pack_or_note
 
 F = TypeVar("F", bound=Callable[..., Any])
 _UNSET: Final = object()
@@ -57,7 +58,7 @@ class PhaseRun:
     @output_data.setter
     def output_data(self, value: Any) -> None:
         if self._driver is not None:
-            encode(value, max_bytes=self._driver.options.max_inline_bytes)
+            is_rebuildable(value)  # or refused here, where it is assigned
         self._output = value
 
     def progress(self, fraction: float) -> None:
@@ -86,8 +87,7 @@ class _Phase:
         known = driver.session.decided.phases.get(self.name)
         if known is not None and known.status is PhaseState.COMPLETED:
             run.completed_before = True
-            if known.output is not None:
-                run.previous_output = decode(json_text(known.output))
+            run.previous_output = yield self._previous_output(known)
         command, warnings = self._start_command()
         yield from driver.command(command, lambda: self._not_entered(command.event.data))
         driver.warn("input", warnings, phase=self.name)
@@ -99,6 +99,14 @@ class _Phase:
         call = around.call if around is not None and around.driver is driver else None
         self.frame = BlockFrame(driver, phase.id, self.name, call)
         return run
+
+    async def _previous_output(self, known: Phase) -> Any:
+        """What an earlier attempt left, wherever it stands: in the row, in its event, or in a blob."""
+        text = None if known.output is None else json_text(known.output)
+        backend, id = self.driver.recorder.backend, self.driver.session.id
+        return await reading.whole(
+            backend, id, await reading.payload(backend, id, text, known.output_sequence, "output")
+        )
 
     def _not_entered(self, started: dict[str, Any]) -> Event:
         """It was started, and whoever waited for that gave up."""
@@ -113,13 +121,13 @@ class _Phase:
         if self.tools:
             data["tools"] = self.tools
         warnings: Sequence[str] = ()
+        blobs: tuple[Blob, ...] = ()
         if self.input_data is not None:
-            encoded = encode(self.input_data, max_bytes=self.driver.options.max_inline_bytes)
-            data["input"], warnings = encoded.text, encoded.warnings
+            data["input"], _, warnings, blobs = pack(self.input_data, self.driver.options.max_inline_bytes)
         around = self._around()
         if around is not None:
             data["inside"] = around
-        event = Event(uuid7(), "phase.started", data, time, parent_call=self.driver.inside())
+        event = Event(uuid7(), "phase.started", data, time, blobs=blobs, parent_call=self.driver.inside())
         return StartPhase(time=time, token=self.driver.token, event=event), warnings
 
     def _around(self) -> str | None:
@@ -153,6 +161,7 @@ class _Phase:
         time = now_us()
         elapsed = (monotonic_ns() - run._begun) // 1000  # pyright: ignore[reportPrivateUsage]
         data: dict[str, Any] = {"id": run.id, "name": self.name, "completed_at": time, "duration_ms": elapsed / 1000}
+        blobs: tuple[Blob, ...] = ()
         if error is None:
             event_type = "phase.completed"
         elif isinstance(error, Exception):
@@ -162,13 +171,14 @@ class _Phase:
             event_type = "phase.interrupted"
             data = {"id": run.id, "name": self.name, "kind": type(error).__name__}
         if run._output is not _UNSET and event_type != "phase.interrupted":  # pyright: ignore[reportPrivateUsage]
-            data["output"] = self._output(run)
-        return Event(uuid7(), event_type, data, time, parent_call=self.driver.inside())
+            output = self._output(run)
+            data["output"], blobs = output.text, output.blobs
+        return Event(uuid7(), event_type, data, time, blobs=blobs, parent_call=self.driver.inside())
 
-    def _output(self, run: PhaseRun) -> Json:
-        encoded, warnings = encode_within(run.output_data, self.driver.options.max_inline_bytes)
-        self.driver.warn("output", warnings, phase=self.name)
-        return encoded.text
+    def _output(self, run: PhaseRun) -> Payload:
+        packed = pack_or_note(run.output_data, self.driver.options.max_inline_bytes)
+        self.driver.warn("output", packed.warnings, phase=self.name)
+        return packed
 
 
 def _unavailable(driver: Driver, name: str, error: InvestigationError) -> InvestigationError:

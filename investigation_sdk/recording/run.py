@@ -11,21 +11,24 @@ from investigation_sdk.domain.commands import Append, Ask
 from investigation_sdk.domain.events import Event, check_custom_type
 from investigation_sdk.domain.records import PhasePlan, Usage
 from investigation_sdk.domain.states import InvestigationState, PhaseState, Verb
+from investigation_sdk.engine import reading
 from investigation_sdk.engine.creation import plan_data
 from investigation_sdk.engine.session import json_text
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, PhaseError
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.capture import encode_within
 from investigation_sdk.recording.context import add_usage
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.phase import AsyncPhaseScope, PhaseScope, phase_of
 from investigation_sdk.recording.steps import Step, block, go
-from investigation_sdk.storage.codec import decode, encode
+from investigation_sdk.storage.codec import decode
+from investigation_sdk.storage.payloads import MAX_PAYLOAD, Payload, is_rebuildable, pack, pack_members, pack_or_note
 
 _UNSET: Final = object()
 MAX_UNWAITED: Final = 10_000
 """Events of one investigation that may wait to be durable while the block only appends and never waits."""
+MAX_UNWAITED_BYTES: Final = 8 * MAX_PAYLOAD
+"""Bytes of their blobs, likewise."""
 
 
 class InvestigationContext:
@@ -54,12 +57,12 @@ class InvestigationContext:
     @property
     def configuration(self) -> Mapping[str, Any]:
         """What it was configured with."""
-        return _mapping(self._driver.session.decided.configuration)
+        return self._mapping(self._driver.session.decided.configuration)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
         """What was noted about it when it was created."""
-        return _mapping(self._driver.session.decided.metadata)
+        return self._mapping(self._driver.session.decided.metadata)
 
     @property
     def state(self) -> InvestigationState:
@@ -80,19 +83,29 @@ class InvestigationContext:
         """
         if self._result is not _UNSET:
             return self._result
-        stored = self._driver.session.decided.result
-        return None if stored is None else decode(json_text(stored))
+        return self._whole(self._driver.session.decided.result)
 
     @result.setter
     def result(self, value: Any) -> None:
-        encode(value, max_bytes=self._driver.options.max_inline_bytes)
+        is_rebuildable(value)  # or refused here, where it is assigned
         self._result = value
 
     @property
     def last_checkpoint(self) -> Any:
         """What the last ``checkpoint()`` saved, in this attempt or an earlier one, or None."""
-        stored = self._driver.session.decided.last_checkpoint
-        return None if stored is None else decode(json_text(stored))
+        return self._whole(self._driver.session.decided.last_checkpoint)
+
+    def _whole(self, stored: Any) -> Any:
+        """What was stored, decoded; the store is read, and waited for, only where it stands in a blob."""
+        value = None if stored is None else decode(json_text(stored))
+        if not reading.has_large(value):
+            return value
+        recorder = self._driver.recorder
+        return recorder.call(reading.whole(recorder.backend, self.id, value))
+
+    def _mapping(self, stored: Any) -> Mapping[str, Any]:
+        value = self._whole(stored)
+        return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
     @property
     def usage(self) -> Usage:
@@ -108,10 +121,11 @@ class InvestigationContext:
             PayloadTooLarge: the data cannot be recorded.
         """
         check_custom_type(event_type)
-        encoded = encode(dict(data or {}), max_bytes=self._driver.options.max_inline_bytes)
-        event = Event(uuid7(), event_type, {}, now_us(), text=encoded.text, parent_call=self._driver.inside())
+        text, _, warnings, blobs = pack_members(dict(data or {}), self._driver.options.max_inline_bytes)
+        inside = self._driver.inside()
+        event = Event(uuid7(), event_type, {}, now_us(), text=text, blobs=blobs, parent_call=inside)
         self._append(event)
-        self._driver.warn("data", encoded.warnings, event=event.id, event_type=event_type)
+        self._driver.warn("data", warnings, event=event.id, event_type=event_type)
 
     def skip_phase(self, name: str, reason: str | None = None) -> None:
         """Say that a phase is not needed; it counts as done.
@@ -147,10 +161,12 @@ class InvestigationContext:
     def _append(self, event: Event) -> None:
         driver = self._driver
         driver.check_not_finished()
-        if driver.session.queued_events > MAX_UNWAITED:
+        session = driver.session
+        if session.queued_events > MAX_UNWAITED or session.queued_bytes > MAX_UNWAITED_BYTES:
             raise driver.interrupt(
                 BackendUnavailable(
-                    f"{MAX_UNWAITED} events of investigation {self.id} wait for a store that does not take them.",
+                    f"{session.queued_events} events of investigation {self.id}, with {session.queued_bytes:,} bytes "
+                    "beside them, wait for a store that does not take them.",
                     investigation_id=self.id,
                 )
             )
@@ -167,10 +183,11 @@ class InvestigationContext:
     # ---- steps of both faces
 
     def _checkpoint(self, data: Any) -> Step[None]:
-        encoded = encode(data, max_bytes=self._driver.options.max_inline_bytes)
-        event = Event(uuid7(), "checkpoint.saved", {"data": encoded.text}, now_us(), parent_call=self._driver.inside())
+        text, _, warnings, blobs = pack(data, self._driver.options.max_inline_bytes)
+        inside = self._driver.inside()
+        event = Event(uuid7(), "checkpoint.saved", {"data": text}, now_us(), blobs=blobs, parent_call=inside)
         yield from self._driver.command(Append(time=event.time, token=self._driver.token, event=event))
-        self._driver.warn("checkpoint", encoded.warnings)
+        self._driver.warn("checkpoint", warnings)
 
     def _ask(self, verb: Verb, reason: str | None) -> Step[None]:
         driver = self._driver
@@ -183,12 +200,12 @@ class InvestigationContext:
             raise driver.interrupt(down) from down
         yield from driver.boundary()
 
-    def _encoded_result(self) -> Any:
+    def _packed_result(self) -> Payload | None:
         if self._result is _UNSET:
             return None
-        encoded, warnings = encode_within(self._result, self._driver.options.max_inline_bytes)
-        self._driver.warn("result", warnings)
-        return encoded.text
+        packed = pack_or_note(self._result, self._driver.options.max_inline_bytes)
+        self._driver.warn("result", packed.warnings)
+        return packed
 
 
 class InvestigationRun(InvestigationContext):
@@ -241,8 +258,3 @@ class AsyncInvestigationRun(InvestigationContext):
     async def cancel(self, reason: str | None = None) -> None:
         """Cancel it; the block ends with InvestigationCancelled."""
         await go(self._ask(Verb.CANCEL, reason), self._driver.recorder.io)
-
-
-def _mapping(stored: Any) -> Mapping[str, Any]:
-    value = None if stored is None else decode(json_text(stored))
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -127,8 +127,9 @@ class InvestigationScope:
         if stopped is not None:
             return Release(time=time, token=token, attempt=attempt)
         if error is None:
-            result = driver.context._encoded_result()  # pyright: ignore[reportPrivateUsage]
-            return Finish(time=time, token=token, attempt=attempt, result=result)
+            result = driver.context._packed_result()  # pyright: ignore[reportPrivateUsage]
+            text, blobs = (None, ()) if result is None else (result.text, result.blobs)
+            return Finish(time=time, token=token, attempt=attempt, result=text, blobs=blobs)
         kind = "error" if isinstance(error, Exception) else "interrupted"
         return Fail(time=time, token=token, attempt=attempt, kind=kind, error=describe_error(error))
 

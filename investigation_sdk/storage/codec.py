@@ -24,9 +24,9 @@ from pydantic_core import from_json
 
 from investigation_sdk.storage.spelling import to_json
 from investigation_sdk.storage.tagging import MAX_DEPTH, MAX_NODES, Tagger, too_large
-from investigation_sdk.storage.tags import Tagged, canonical, restore
+from investigation_sdk.storage.tags import NOT_ALL, LargePayload, Tagged, canonical, restore, tags_in
 
-__all__ = ["Encoded", "Json", "Tagged", "decode", "digest", "encode", "object_text", "plain"]
+__all__ = ["Encoded", "Json", "LargePayload", "Tagged", "decode", "digest", "encode", "object_text", "plain"]
 
 _NO_LIMIT = 1 << 62
 
@@ -137,9 +137,12 @@ def digest_of(text: str) -> str:
     """The :func:`digest` of the value that `text` was encoded from, if it is rebuildable.
 
     Raises:
-        ValueError: the text is not JSON.
+        ValueError: the text is not JSON, or is not all of the value: a part of it is masked, left out, or in a blob.
     """
-    return hashlib.sha256(canonical(from_json(text))).hexdigest()[:32]
+    tree = from_json(text)
+    if '"$type"' in text and not NOT_ALL.isdisjoint(tags_in(tree)):
+        raise ValueError("no digest can be made from a part of a value; the event has it, where there is one")
+    return hashlib.sha256(canonical(tree)).hexdigest()[:32]
 
 
 def _canonical_bytes(value: Any) -> bytes:

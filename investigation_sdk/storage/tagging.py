@@ -285,6 +285,6 @@ def _storable(text: str) -> bool:
 def too_large(size: str, limit: int) -> PayloadTooLarge:
     """The error for a payload of `size` bytes."""
     return PayloadTooLarge(
-        f"a payload of {size} bytes was not recorded, as it is more than {limit:,} bytes: raise max_inline_bytes= of "
-        "InvestigationSDK, or store the data elsewhere and record a reference (a path, a key)"
+        f"a payload of {size} bytes was not recorded, as {limit:,} bytes are the most: store the data elsewhere, and "
+        "record a reference (a path, a key)"
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -28,6 +28,7 @@ CLASS_TAGS = frozenset({"enum", "model", "dataclass", "namedtuple", "subclass"})
 """Tags of values of classes: class name and value; the live function's annotation may rebuild them."""
 
 _HASH_DEPTH = 4
+_DIGEST = re.compile("[0-9a-f]{64}")
 _HEX = re.compile(r"-?0x[0-9a-f]+", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile("%(D[89A-F][0-9A-F]{2})")
@@ -49,6 +50,52 @@ class Tagged:
 
     def __hash__(self) -> int:
         return _hash(self, _HASH_DEPTH)
+
+
+@dataclass(frozen=True, slots=True)
+class LargePayload:
+    """Stands in a record for a payload that is too large to come with every list.
+
+    ``await sdk.payload(record.investigation_id, it)`` reads what it stands for.
+
+    Attributes:
+        digest: SHA-256 of its JSON text in UTF-8, 64 hexadecimal digits.
+        bytes: The size of that text.
+    """
+
+    digest: str
+    bytes: int
+
+    def __repr__(self) -> str:
+        return f"LargePayload(bytes={self.bytes:,}, digest='{self.digest[:12]}…', read it with sdk.payload(…))"
+
+
+NOT_ALL = frozenset({"blob", "masked", "too_large", "unstorable"})
+"""Tags that stand where something is not."""
+
+
+def tagged_objects(tree: Any) -> Iterator[dict[str, Any]]:
+    """The objects in parsed JSON that have a tag, in no particular order."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if type(node) is dict:
+            if TAG in node:
+                yield node
+            todo.extend(node.values())
+        elif type(node) is list:
+            todo.extend(node)
+
+
+def tags_in(tree: Any) -> set[str]:
+    """All tags in parsed JSON."""
+    return {node[TAG] for node in tagged_objects(tree) if type(node[TAG]) is str}
+
+
+def references(tree: Any) -> list[LargePayload]:
+    """The blobs that parsed JSON refers to."""
+    found = [_restore_one(node) for node in tagged_objects(tree) if node[TAG] == "blob"]
+    return [large for large in found if type(large) is LargePayload]
 
 
 def _hash(value: Any, depth: int) -> int:
@@ -274,6 +321,13 @@ def _truncated(node: dict[str, Any]) -> Tagged:
     return Tagged("truncated", _member(node, "class", str, 3), node["length"])
 
 
+def _large(node: dict[str, Any]) -> LargePayload:
+    digest, size = _member(node, "digest", str, 3), _member(node, "bytes", int, 3)
+    if not _DIGEST.fullmatch(digest) or size < 1:
+        raise ValueError("blob")
+    return LargePayload(digest, size)
+
+
 def _mark(node: dict[str, Any]) -> Tagged:
     if len(node) != 1:
         raise ValueError("mark")
@@ -298,6 +352,7 @@ _RESTORERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "set": _unique(set),
     "frozenset": _unique(frozenset),
     "dict": _dict,
+    "blob": _large,
     "tagged": _tagged,
     "repr": _repr,
     "truncated": _truncated,

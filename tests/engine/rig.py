@@ -12,6 +12,7 @@ from investigation_sdk.domain.commands import Append, Ask, Fact
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import Verb
 from investigation_sdk.engine import opening
+from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.session import Entry, Session
@@ -52,7 +53,7 @@ class Rig:
     async def drive(self, **more: Any) -> Session:
         """A new investigation, driven."""
         return await self.recorder.acall(
-            opening.create(self.recorder, {**DATA, **more}, tenant="", actor=None, drive=True)
+            opening.create(self.recorder, Creation({**DATA, **more}, ()), tenant="", actor=None, drive=True)
         )
 
     def note(self, session: Session, data: str = "1", *, lazy: bool = False) -> Entry:

@@ -234,12 +234,12 @@ def test_an_interrupt_is_found_however_deep_it_is() -> None:
 
 
 @pytest.mark.parametrize("url", ["memory://"])
-async def test_a_result_that_is_too_large_is_refused_where_it_is_assigned(sdk: InvestigationSDK) -> None:
+async def test_a_result_that_is_too_large_is_refused_where_it_is_assigned(sdk: InvestigationSDK, most: int) -> None:
     async with sdk.investigation("large") as investigation:
         investigation.result = "fits"
         with pytest.raises(PayloadTooLarge) as refused:
             investigation.result = "x" * 40_000
-        assert "32,768" in str(refused.value) or "32768" in str(refused.value)
+        assert f"{most:,} bytes are the most" in str(refused.value)
         assert investigation.result == "fits"
         async with investigation.phase("p") as p:
             with pytest.raises(PayloadTooLarge):
@@ -258,7 +258,7 @@ async def test_a_result_that_is_too_large_is_refused_where_it_is_assigned(sdk: I
         sdk.investigation("x", metadata={"x": "x" * 40_000})
 
 
-async def test_a_result_that_grew_after_it_was_assigned_gives_way_to_a_note(sdk: InvestigationSDK) -> None:
+async def test_a_result_that_grew_after_it_was_assigned_gives_way_to_a_note(sdk: InvestigationSDK, most: int) -> None:
     rows: list[str] = []
     async with sdk.investigation("grows") as investigation:
         investigation.result = rows

@@ -243,23 +243,28 @@ async def test_beyond_the_limit_items_are_only_counted(url: str, make_sdk: Any) 
     assert len(str(completed.event_data)) < 4096
 
 
-async def test_a_returned_value_beyond_the_limit_is_noted(url: str, make_sdk: Any) -> None:
+@pytest.mark.parametrize(("size", "warnings"), [(5000, 0), (40_000, 1)])
+async def test_a_returned_value_beyond_the_limit_stands_beside_the_log(
+    url: str, make_sdk: Any, most: int, size: int, warnings: int
+) -> None:
     sdk: InvestigationSDK = make_sdk(url, max_inline_bytes=2048)
 
     @tool
     def lines() -> Generator[int, None, str]:
         yield 1
-        return "x" * 5000
+        return "x" * size
 
     async with sdk.investigation("big") as investigation:
         talk = lines()
         next(talk)
         with pytest.raises(StopIteration) as end:
             next(talk)
-        assert end.value.value == "x" * 5000
+        assert end.value.value == "x" * size
     (completed,) = await sdk.events(investigation.id, event_type="tool.completed")
     assert len(str(completed.event_data)) < 2048
-    assert len(await sdk.events(investigation.id, event_type="recorder.warning")) == 1
+    result = await sdk.payload(investigation.id, completed.event_data["output"])
+    assert (result["value"] == "x" * size) is (size < most)
+    assert len(await sdk.events(investigation.id, event_type="recorder.warning")) == warnings
 
 
 async def test_items_that_are_not_json_are_warned_of(sdk: InvestigationSDK) -> None:

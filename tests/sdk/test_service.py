@@ -194,7 +194,7 @@ async def test_a_reported_call(sdk: InvestigationSDK) -> None:
     assert event.metadata["late"] is True
 
 
-async def test_what_a_reported_call_may_not_be(sdk: InvestigationSDK) -> None:
+async def test_what_a_reported_call_may_not_be(sdk: InvestigationSDK, most: int) -> None:
     async with sdk.investigation("reported") as investigation:
         other = "01900000-0000-7000-8000-000000000000"
         with pytest.raises(InvestigationNotFound, match=f"has no phase {other}"):

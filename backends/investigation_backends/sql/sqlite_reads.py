@@ -33,7 +33,7 @@ def snapshot(connection: sqlite3.Connection, investigation_id: str) -> SnapshotR
     return None if found is None else SnapshotRow._make(found)
 
 
-_CHUNK: Final = f"SELECT data FROM {BLOBS} WHERE investigation_id=? AND digest=? AND position=?"
+_CHUNK: Final = f"SELECT CAST(data AS BLOB) FROM {BLOBS} WHERE investigation_id=? AND digest=? AND position=?"
 
 
 def chunk(connection: sqlite3.Connection, investigation_id: str, digest: str, position: int) -> bytes | None:
