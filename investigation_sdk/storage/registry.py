@@ -10,6 +10,7 @@ import difflib
 import importlib
 import inspect
 import re
+import types
 import typing
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -33,13 +34,15 @@ class Entry(NamedTuple):
 BACKENDS: Final[dict[str, Entry]] = {
     "memory": Entry("investigation_backends.memory:MemoryBackend"),
     "sqlite": Entry("investigation_backends.sqlite:SQLiteBackend"),
+    "postgresql": Entry("investigation_backends.postgres:PostgresBackend", extra="postgres"),
+    "postgres": Entry("investigation_backends.postgres:PostgresBackend", extra="postgres"),
 }
 """Our own, by scheme of the URL. A scheme that is here cannot be taken by another distribution."""
 
 GROUP: Final = "investigation_sdk.backends"
 """The group of entry points by which other distributions name theirs."""
 
-_EXAMPLES: Final = "memory://, sqlite:///cases.db"
+_EXAMPLES: Final = "memory://, sqlite:///cases.db, postgresql://user@host/database"
 
 
 def create_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
@@ -91,7 +94,8 @@ def _entry(url: str) -> tuple[str, Entry]:
 def _teach(url: str) -> str:
     word = url.strip().rstrip(":/").lower()
     if word in BACKENDS:
-        return f"{url!r} is not a URL; write {word}://{'' if word == 'memory' else '/cases.db'}"
+        rest = {"memory": "", "sqlite": "/cases.db"}.get(word, "user@host/database")
+        return f"{url!r} is not a URL; write {word}://{rest}"
     if ":" in url and not re.match(r"[A-Za-z]:[\\/]", url):  # may be anything, also a password
         return f"this is not the URL of a store; write one such as {_EXAMPLES}"
     path = url.replace("\\", "/") or "cases.db"
@@ -140,6 +144,8 @@ _BOOLEANS: Final = {
 
 def _value(scheme: str, name: str, hint: Any, value: Any) -> Any:
     """An option's value: text is read as the hint says, anything else must be of that type."""
+    if isinstance(hint, types.UnionType):  # with None, which no URL can say
+        hint = next(member for member in typing.get_args(hint) if member is not types.NoneType)
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     if choices:
         by_name = {choice.lower(): choice for choice in choices}

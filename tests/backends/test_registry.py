@@ -107,7 +107,8 @@ def test_an_unknown_scheme_lists_the_known_and_the_nearest() -> None:
         message = refused(f"{wrong}:///x.db")
         assert "did you mean 'sqlite'" in message
         assert "memory, sqlite" in message
-    assert "did you mean" not in refused("postgresql://h/d")
+    assert "did you mean" not in refused("cassandra://h/d")
+    assert "did you mean 'postgresql'" in refused("postgresql+asyncpg://h/d")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,9 @@ def test_what_is_not_a_url_is_taught(url: str, says: str) -> None:
 
 def test_passwords_are_never_said() -> None:
     for url in (
-        "postgresql://me:hunter2@db/cases",
+        "postgresql://me:hunter2@db:x/cases",
+        "postgresql://me:hunter2/@db/cases",
+        "postgresql://me:hunter2@db/cases?pasword=hunter2",
         "mysql://me:hunter2@db/cases?password=hunter2",
         "me:hunter2@db",
         "memory://me:hunter2@db",

@@ -295,8 +295,9 @@ def plan(backend: SQLiteBackend, query: Query) -> str:
     from sqlalchemy.dialects import sqlite
 
     from investigation_backends.sql.queries import page
+    from investigation_backends.sql.tables import build
 
-    compiled = page(query).compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+    compiled = page(query, build("sqlite")).compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
     return " / ".join(row[3] for row in raw(backend).execute(f"EXPLAIN QUERY PLAN {compiled}"))
 
 

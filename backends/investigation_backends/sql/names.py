@@ -1,5 +1,6 @@
 """Names that the SQL stores share: known without SQLAlchemy, so that opening a store need not import it."""
 
+import re
 from typing import Final
 
 from investigation_sdk.domain.rows import ROW_TYPES
@@ -34,3 +35,11 @@ def mutable(kind: str) -> tuple[str, ...]:
     """The columns that change after the first write: the last ones of the row type."""
     names = fields(kind)
     return names[names.index(_FIRST_MUTABLE[kind]) :]
+
+
+_CANONICAL: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def uuid_or_none(text: str | None) -> str | None:
+    """The text, if it is a UUID as we write them: nothing else can be the id of anything."""
+    return text if text is not None and _CANONICAL.fullmatch(text) else None

@@ -6,12 +6,14 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Select, false, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, Text, Uuid, bindparam, false, func, literal, or_, select, text
+from sqlalchemy import cast as cast_
 
 from investigation_backends.checks import MONEY, check_aggregate, check_query
 from investigation_sdk.storage.commit import Aggregate, Measure, Query, Where
 
-from .tables import BY_KIND, NOT_COMPLETED, phases
+from .names import uuid_or_none
+from .tables import NOT_COMPLETED, Tables
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], ColumnElement[bool]]]] = {
     "=": operator.eq,
@@ -25,42 +27,43 @@ Money = Mapping[str, Callable[[ColumnElement[Any]], ColumnElement[Any]]]
 """How a store computes with exact decimals: a function of SQL for sum, min, max and avg."""
 
 
-def page(query: Query) -> Select[Any]:
+def page(query: Query, tables: Tables) -> Select[Any]:
     """The statement of one page.
 
     Raises:
         ValueError: see :func:`investigation_backends.checks.check_query`.
     """
     check_query(query)
-    table = BY_KIND[query.kind]
+    table = tables.by_kind[query.kind]
     sort, id = table.c[query.sort], table.c.id
-    statement = select(table).where(*conditions(query.kind, query.where)).limit(query.limit)
+    statement = select(table).where(*conditions(query.kind, query.where, tables)).limit(query.limit)
     if query.after is not None:
         value, last = query.after
-        beyond = operator.lt if query.descending else operator.gt
+        beyond = "<" if query.descending else ">"
         if sort is id:
-            statement = statement.where(beyond(id, last))
+            statement = statement.where(compare(id, beyond, last))
         else:
             # the first condition is implied; with it an index on the sort column gives a range
-            within = operator.le if query.descending else operator.ge
-            statement = statement.where(within(sort, value), or_(beyond(sort, value), beyond(id, last)))
+            further = or_(compare(sort, beyond, value), compare(id, beyond, last))
+            statement = statement.where(compare(sort, f"{beyond}=", value), further)
     order = [sort] if sort is id else [sort, id]
     return statement.order_by(*(column.desc() if query.descending else column.asc() for column in order))
 
 
-def figures(aggregate: Aggregate, money: Money) -> Select[Any]:
+def figures(aggregate: Aggregate, tables: Tables, money: Money) -> Select[Any]:
     """The statement of an aggregate. Groups come in any order.
 
     Raises:
         ValueError: see :func:`investigation_backends.checks.check_aggregate`.
     """
     check_aggregate(aggregate)
-    table = BY_KIND[aggregate.kind]
+    table = tables.by_kind[aggregate.kind]
     groups = [table.c[name] for name in aggregate.group_by]
     measures = [_measure(table.c[measure.field], measure, money) for measure in aggregate.measures]
     # labels: two measures may be the same
     columns = [column.label(f"c{n}") for n, column in enumerate([*groups, *measures])]
-    return select(*columns).select_from(table).where(*conditions(aggregate.kind, aggregate.where)).group_by(*groups)
+    wheres = conditions(aggregate.kind, aggregate.where, tables)
+    return select(*columns).select_from(table).where(*wheres).group_by(*groups)
 
 
 def _measure(column: ColumnElement[Any], measure: Measure, money: Money) -> ColumnElement[Any]:
@@ -74,16 +77,18 @@ def _measure(column: ColumnElement[Any], measure: Measure, money: Money) -> Colu
     return function(column)
 
 
-def conditions(kind: str, where: Sequence[Where]) -> list[ColumnElement[bool]]:
+def conditions(kind: str, where: Sequence[Where], tables: Tables) -> list[ColumnElement[bool]]:
     """Conditions of SQL for checked ones, with those that follow from them and let an index be used."""
-    table = BY_KIND[kind]
+    table = tables.by_kind[kind]
     found: list[ColumnElement[bool]] = [_condition(table.c[name], op, value) for name, op, value in where]
     if kind == "tool":
         for name, op, value in where:
             if name == "status" and _excludes_completed(op, value):
                 found.append(cast("ColumnElement[bool]", text(NOT_COMPLETED)))
             elif name == "phase_id" and op == "=" and value is not None:
-                of = select(phases.c.investigation_id).where(phases.c.id == value).scalar_subquery()
+                phases = tables.by_kind["phase"]
+                is_it = compare(phases.c.id, "=", value)
+                of = select(phases.c.investigation_id).where(is_it).scalar_subquery()
                 found.append(table.c.investigation_id == of)
     return found
 
@@ -96,5 +101,16 @@ def _excludes_completed(op: str, value: Any) -> bool:
 
 def _condition(column: ColumnElement[Any], op: str, value: Any) -> ColumnElement[bool]:
     if op == "in":
-        return column.in_([member for member in value if member is not None])
-    return false() if value is None else _COMPARE[op](column, value)
+        members = [member for member in value if member is not None]
+        if isinstance(column.type, Uuid):
+            members = [member for member in members if uuid_or_none(member)]
+        return column.in_(bindparam(None, members, column.type, expanding=True, unique=True))
+    return false() if value is None else compare(column, op, value)
+
+
+def compare(column: ColumnElement[Any], op: str, value: Any) -> ColumnElement[bool]:
+    """A comparison. Where a store has a type for ids, what is no id is compared with their text."""
+    if isinstance(column.type, Uuid) and uuid_or_none(value) is None:
+        return false() if op == "=" else _COMPARE[op](cast_(column, Text).collate("C"), value)
+    # of the column's type, not of what Python says of the value: a time is a number here
+    return _COMPARE[op](column, literal(value, column.type))

@@ -17,8 +17,11 @@ from investigation_sdk.storage.commit import Aggregate, Query
 
 from .queries import Money, figures, page
 from .sqlite_link import Link
+from .tables import build
 
 T = TypeVar("T")
+
+_TABLES: Final = build("sqlite")
 
 
 class _Sum:
@@ -110,14 +113,14 @@ class Selects:
 
     def find(self, query: Query) -> list[Row | SnapshotRow]:
         """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
-        statement = page(query)
+        statement = page(query, _TABLES)
         make = ROW_TYPES[query.kind]._make
         return [make(found) for found in self._rows(statement)]
 
     def aggregate(self, aggregate: Aggregate) -> list[tuple[Any, ...]]:
         """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
         groups = len(aggregate.group_by)
-        found: list[tuple[Any, ...]] = [tuple(row) for row in self._rows(figures(aggregate, _MONEY))]
+        found: list[tuple[Any, ...]] = [tuple(row) for row in self._rows(figures(aggregate, _TABLES, _MONEY))]
         return sorted(found, key=lambda row: nulls_first(row[:groups]))
 
     def _rows(self, statement: Any) -> Sequence[Any]:

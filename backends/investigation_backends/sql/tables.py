@@ -1,14 +1,18 @@
 """The tables: the one definition, which the migrations must agree with (a test runs Alembic's check).
 
-Columns stand in the order of the row types' fields. The types below are what SQLite stores; a store that has
-better ones (UUID, TIMESTAMPTZ, JSONB, NUMERIC) adds them here with ``with_variant``.
+Columns stand in the order of the row types' fields.
 """
 
-from typing import Final
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    DateTime,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
@@ -16,222 +20,292 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
 
 from .names import BLOBS, EVENTS, LEASES, TABLE_OF, TOMBSTONES
 
-ID = Text()
-TIME = BigInteger()  # µs since the epoch
-JSON = Text()  # in projections: may become a JSON type of the store
-LOG = Text()  # what is hashed: stays text on every store, byte for byte
-MONEY = Text()  # decimal
-HASH = LargeBinary()
+Dialect = Literal["sqlite", "postgresql"]
 
-metadata: Final[MetaData] = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-investigations: Final[Table] = Table(
-    TABLE_OF["investigation"],
-    metadata,
-    Column("id", ID, primary_key=True),
-    Column("tenant_id", Text, nullable=False),
-    Column("user_id", Text),
-    Column("subject", Text, nullable=False),
-    Column("investigation_type", Text, nullable=False),
-    Column("key", Text),
-    Column("generation", Integer, nullable=False),
-    Column("parent_investigation_id", ID, ForeignKey("investigations.id", ondelete="SET NULL")),
-    Column("metadata", JSON, nullable=False),
-    Column("configuration", JSON, nullable=False),
-    Column("created_at", TIME, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("head", HASH, nullable=False),
-    Column("token", ID),
-    Column("owner", Text),
-    Column("attempt", Integer, nullable=False),
-    Column("current_phase", Text),
-    Column("progress_percentage", Integer, nullable=False),
-    Column("started_at", TIME),
-    Column("completed_at", TIME),
-    Column("failed_at", TIME),
-    Column("updated_at", TIME, nullable=False),
-    Column("retry_count", Integer, nullable=False),
-    Column("error_message", Text),
-    Column("failure_kind", Text),
-    Column("result", JSON),
-    Column("last_checkpoint", JSON),
-    Column("resume_requested", Integer, nullable=False),
-    Column("tokens_used", BigInteger, nullable=False),
-    Column("api_calls_made", BigInteger, nullable=False),
-    Column("cost_estimate", MONEY, nullable=False),
-)
-_c = investigations.c
-Index(
-    "uq_investigations_key",
-    _c.tenant_id,
-    _c.investigation_type,
-    _c.key,
-    _c.generation,
-    unique=True,
-    sqlite_where=_c.key.is_not(None),
-    postgresql_where=_c.key.is_not(None),
-)
-Index("ix_investigations_status_id", _c.status, _c.id)
-Index("ix_investigations_investigation_type_id", _c.investigation_type, _c.id)
-for _name in ("user_id", "parent_investigation_id"):
-    Index(
-        f"ix_investigations_{_name}_id",
-        _c[_name],
-        _c.id,
-        sqlite_where=_c[_name].is_not(None),
-        postgresql_where=_c[_name].is_not(None),
-    )
-
-_INVESTIGATION = "investigations.id"
-
-phases: Final[Table] = Table(
-    TABLE_OF["phase"],
-    metadata,
-    Column("id", ID, primary_key=True),
-    Column("investigation_id", ID, ForeignKey(_INVESTIGATION, ondelete="CASCADE"), nullable=False),
-    Column("phase_name", Text, nullable=False),
-    Column("phase_order", Integer, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("progress_percentage", Integer, nullable=False),
-    Column("weight", Float, nullable=False),
-    Column("tools", JSON, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("started_at", TIME),
-    Column("completed_at", TIME),
-    Column("duration_ms", BigInteger),
-    Column("input_data", JSON),
-    Column("output_data", JSON),
-    Column("error_details", JSON),
-    Column("input_sequence", BigInteger),
-    Column("output_sequence", BigInteger),
-    Column("sequence", BigInteger, nullable=False),
-    UniqueConstraint("investigation_id", "id"),
-)
-
-tools: Final[Table] = Table(
-    TABLE_OF["tool"],
-    metadata,
-    Column("id", ID, primary_key=True),
-    Column("investigation_id", ID, ForeignKey(_INVESTIGATION, ondelete="CASCADE"), nullable=False),
-    Column("tenant_id", Text, nullable=False),
-    Column("phase_id", ID),
-    Column("agent_name", Text, nullable=False),
-    Column("tool_name", Text, nullable=False),
-    Column("tool_version", Text),
-    Column("started_at", TIME, nullable=False),
-    Column("effect", Text),
-    Column("source", Text, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("parent_call_id", ID),
-    Column("input_parameters", JSON),
-    Column("input_sequence", BigInteger, nullable=False),
-    Column("completed_at", TIME),
-    Column("duration_ms", BigInteger),
-    Column("status", Text, nullable=False),
-    Column("output_result", JSON),
-    Column("output_sequence", BigInteger),
-    Column("error_message", Text),
-    Column("result_summary", Text),
-    Column("tokens_used", BigInteger),
-    Column("api_calls_made", BigInteger),
-    Column("cost_estimate", MONEY),
-    Column("sequence", BigInteger, nullable=False),
-    # together with the investigation: a cascade then finds a phase's calls by the index below, and no index
-    # of 50 bytes a call is needed on the phase alone
-    ForeignKeyConstraint(
-        ["investigation_id", "phase_id"],
-        ["investigation_phases.investigation_id", "investigation_phases.id"],
-        name="fk_tool_executions_phase",
-    ),
-    Index("ix_tool_executions_investigation_id_id", "investigation_id", "id"),
-)
-NOT_COMPLETED = "status <> 'completed'"
+NOT_COMPLETED: Final = "status <> 'completed'"
 """What the partial index on calls says of itself; a query must repeat it to use that index."""
 
-Index(
-    "ix_tool_executions_status_id",
-    tools.c.status,
-    tools.c.id,
-    sqlite_where=text(NOT_COMPLETED),
-    postgresql_where=text(NOT_COMPLETED),
-)
 
-events: Final[Table] = Table(
-    EVENTS,
-    metadata,
-    Column("investigation_id", ID, ForeignKey(_INVESTIGATION, ondelete="CASCADE"), nullable=False),
-    Column("sequence", BigInteger, nullable=False),
-    Column("id", ID, nullable=False),
-    Column("event_type", Text, nullable=False),
-    Column("event_timestamp", TIME, nullable=False),
-    Column("actor", Text),
-    Column("previous_state", Text),
-    Column("new_state", Text),
-    Column("metadata", Text),
-    Column("header", LOG, nullable=False),
-    Column("event_data", LOG, nullable=False),
-    Column("hash", HASH, nullable=False),
-    UniqueConstraint("investigation_id", "sequence"),
-)
+@dataclass(frozen=True)
+class Types:
+    """What a dialect stores."""
 
-blobs: Final[Table] = Table(
-    BLOBS,
-    metadata,
-    Column("investigation_id", ID, ForeignKey(_INVESTIGATION, ondelete="CASCADE"), primary_key=True),
-    Column("digest", Text, primary_key=True),
-    Column("position", Integer, primary_key=True),
-    Column("data", LargeBinary, nullable=False),
-)
-"""A payload that does not stand in its event, cut into rows of ``CHUNK_BYTES``; `position` counts them from 0."""
+    id: TypeEngine[Any]
+    time: TypeEngine[Any]
+    json: TypeEngine[Any]
+    """In projections. In the log JSON is text on every store, byte for byte as it was hashed."""
+    money: TypeEngine[Any]
+    """Decimals, exact."""
+    text: TypeEngine[Any]
+    """Compared by code point."""
 
-snapshots: Final[Table] = Table(
-    TABLE_OF["snapshot"],
-    metadata,
-    Column("id", ID, primary_key=True),
-    Column("investigation_id", ID, ForeignKey(_INVESTIGATION, ondelete="CASCADE"), nullable=False),
-    Column("sequence", BigInteger, nullable=False),
-    Column("schema_version", Integer, nullable=False),
-    Column("snapshot_timestamp", TIME, nullable=False),
-    Column("snapshot_type", Text, nullable=False),
-    Column("state_data", JSON, nullable=False),
-    Column("phase_states", JSON, nullable=False),
-    Column("tool_states", JSON, nullable=False),
-    Index("ix_investigation_snapshots_investigation_id_sequence", "investigation_id", "sequence"),
-)
 
-# no foreign key: a lease may name anything, and a heartbeat must not touch its investigation's row
-leases: Final[Table] = Table(
-    LEASES,
-    metadata,
-    Column("resource", Text, primary_key=True),
-    Column("owner", Text, nullable=False),
-    Column("expires_at", TIME, nullable=False),
-)
+TYPES: Final[Mapping[Dialect, Types]] = {
+    "sqlite": Types(id=Text(), time=BigInteger(), json=Text(), money=Text(), text=Text()),
+    "postgresql": Types(
+        id=Uuid(as_uuid=False),
+        time=DateTime(timezone=True),
+        json=JSONB(),
+        money=Numeric(),
+        text=Text(collation="C"),
+    ),
+}
 
-tombstones: Final[Table] = Table(
-    TOMBSTONES,
-    metadata,
-    Column("investigation_id", ID, primary_key=True),
-    Column("version", BigInteger, nullable=False),
-    Column("deleted_at", TIME, nullable=False),
-)
 
-BY_KIND = {"investigation": investigations, "phase": phases, "tool": tools, "snapshot": snapshots}
-"""Table by kind of row."""
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one store."""
+
+    metadata: MetaData
+    by_kind: Mapping[str, Table]
+    """Table by kind of row."""
+    events: Table
+
+
+def build(dialect: Dialect, prefix: str = "") -> Tables:
+    """The tables as a dialect stores them, and their indexes, with a prefix in front of each name."""
+    types = TYPES[dialect]
+    metadata = MetaData(naming_convention=_conventions(prefix))
+    investigations = _investigations(metadata, types, prefix)
+    owner = f"{investigations.name}.id"
+    phases = _phases(metadata, types, prefix, owner)
+    tools = _tools(metadata, types, prefix, owner)
+    events = _events(metadata, types, prefix, owner, dialect)
+    _blobs(metadata, types, prefix, owner)
+    snapshots = _snapshots(metadata, types, prefix, owner)
+    _leases(metadata, types, prefix)
+    _tombstones(metadata, types, prefix)
+    by_kind = {"investigation": investigations, "phase": phases, "tool": tools, "snapshot": snapshots}
+    return Tables(metadata, by_kind, events)
+
+
+def _conventions(prefix: str) -> Mapping[str, Any]:
+    """Names of constraints and indexes. Those that share a schema's name space begin with the prefix."""
+
+    def bare(_: Any, table: Table) -> str:
+        return table.name.removeprefix(prefix)
+
+    def referred(constraint: ForeignKeyConstraint, _: Table) -> str:
+        return constraint.elements[0].target_fullname.partition(".")[0].removeprefix(prefix)
+
+    return {
+        "bare": bare,
+        "referred": referred,
+        "ix": f"{prefix}ix_%(bare)s_%(column_0_N_name)s",
+        "uq": f"{prefix}uq_%(bare)s_%(column_0_N_name)s",
+        "fk": "fk_%(bare)s_%(column_0_N_name)s_%(referred)s",
+        "pk": f"{prefix}pk_%(bare)s",
+    }
+
+
+def _investigations(metadata: MetaData, types: Types, prefix: str) -> Table:
+    name = prefix + TABLE_OF["investigation"]
+    table = Table(
+        name,
+        metadata,
+        Column("id", types.id, primary_key=True),
+        Column("tenant_id", types.text, nullable=False),
+        Column("user_id", types.text),
+        Column("subject", types.text, nullable=False),
+        Column("investigation_type", types.text, nullable=False),
+        Column("key", types.text),
+        Column("generation", Integer, nullable=False),
+        Column("parent_investigation_id", types.id, ForeignKey(f"{name}.id", ondelete="SET NULL")),
+        Column("metadata", types.json, nullable=False),
+        Column("configuration", types.json, nullable=False),
+        Column("created_at", types.time, nullable=False),
+        Column("status", types.text, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("head", LargeBinary, nullable=False),
+        Column("token", types.id),
+        Column("owner", types.text),
+        Column("attempt", Integer, nullable=False),
+        Column("current_phase", types.text),
+        Column("progress_percentage", Integer, nullable=False),
+        Column("started_at", types.time),
+        Column("completed_at", types.time),
+        Column("failed_at", types.time),
+        Column("updated_at", types.time, nullable=False),
+        Column("retry_count", Integer, nullable=False),
+        Column("error_message", types.text),
+        Column("failure_kind", types.text),
+        Column("result", types.json),
+        Column("last_checkpoint", types.json),
+        Column("resume_requested", Integer, nullable=False),
+        Column("tokens_used", BigInteger, nullable=False),
+        Column("api_calls_made", BigInteger, nullable=False),
+        Column("cost_estimate", types.money, nullable=False),
+        # room for the next version of a row on its page: an update then touches no index
+        postgresql_with={"fillfactor": 70},
+    )
+    c = table.c
+    Index(
+        f"{prefix}uq_investigations_key",
+        c.tenant_id,
+        c.investigation_type,
+        c.key,
+        c.generation,
+        unique=True,
+        sqlite_where=c.key.is_not(None),
+        postgresql_where=c.key.is_not(None),
+    )
+    Index(None, c.status, c.id)
+    Index(None, c.investigation_type, c.id)
+    for column in (c.user_id, c.parent_investigation_id):
+        Index(None, column, c.id, sqlite_where=column.is_not(None), postgresql_where=column.is_not(None))
+    return table
+
+
+def _phases(metadata: MetaData, types: Types, prefix: str, owner: str) -> Table:
+    return Table(
+        prefix + TABLE_OF["phase"],
+        metadata,
+        Column("id", types.id, primary_key=True),
+        Column("investigation_id", types.id, ForeignKey(owner, ondelete="CASCADE"), nullable=False),
+        Column("phase_name", types.text, nullable=False),
+        Column("phase_order", Integer, nullable=False),
+        Column("status", types.text, nullable=False),
+        Column("progress_percentage", Integer, nullable=False),
+        Column("weight", Float, nullable=False),
+        Column("tools", types.json, nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Column("started_at", types.time),
+        Column("completed_at", types.time),
+        Column("duration_ms", BigInteger),
+        Column("input_data", types.json),
+        Column("output_data", types.json),
+        Column("error_details", types.json),
+        Column("input_sequence", BigInteger),
+        Column("output_sequence", BigInteger),
+        Column("sequence", BigInteger, nullable=False),
+        UniqueConstraint("investigation_id", "id"),
+    )
+
+
+def _tools(metadata: MetaData, types: Types, prefix: str, owner: str) -> Table:
+    phases = prefix + TABLE_OF["phase"]
+    table = Table(
+        prefix + TABLE_OF["tool"],
+        metadata,
+        Column("id", types.id, primary_key=True),
+        Column("investigation_id", types.id, ForeignKey(owner, ondelete="CASCADE"), nullable=False),
+        Column("tenant_id", types.text, nullable=False),
+        Column("phase_id", types.id),
+        Column("agent_name", types.text, nullable=False),
+        Column("tool_name", types.text, nullable=False),
+        Column("tool_version", types.text),
+        Column("started_at", types.time, nullable=False),
+        Column("effect", types.text),
+        Column("source", types.text, nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Column("parent_call_id", types.id),
+        Column("input_parameters", types.json),
+        Column("input_sequence", BigInteger, nullable=False),
+        Column("completed_at", types.time),
+        Column("duration_ms", BigInteger),
+        Column("status", types.text, nullable=False),
+        Column("output_result", types.json),
+        Column("output_sequence", BigInteger),
+        Column("error_message", types.text),
+        Column("result_summary", types.text),
+        Column("tokens_used", BigInteger),
+        Column("api_calls_made", BigInteger),
+        Column("cost_estimate", types.money),
+        Column("sequence", BigInteger, nullable=False),
+        # together with the investigation: a cascade then finds a phase's calls by the index below, and no index
+        # of 50 bytes a call is needed on the phase alone
+        ForeignKeyConstraint(
+            ["investigation_id", "phase_id"],
+            [f"{phases}.investigation_id", f"{phases}.id"],
+            name="fk_tool_executions_phase",
+        ),
+    )
+    c = table.c
+    Index(None, c.investigation_id, c.id)
+    not_completed = text(NOT_COMPLETED)
+    Index(None, c.status, c.id, sqlite_where=not_completed, postgresql_where=not_completed)
+    return table
+
+
+def _events(metadata: MetaData, types: Types, prefix: str, owner: str, dialect: Dialect) -> Table:
+    columns: list[Any] = [
+        Column("investigation_id", types.id, nullable=False),
+        Column("sequence", BigInteger, nullable=False),
+        Column("id", types.id, nullable=False),
+        Column("event_type", types.text, nullable=False),
+        Column("event_timestamp", types.time, nullable=False),
+        Column("actor", types.text),
+        Column("previous_state", types.text),
+        Column("new_state", types.text),
+        Column("metadata", types.text),
+        Column("header", types.text, nullable=False),
+        Column("event_data", types.text, nullable=False),
+        Column("hash", LargeBinary, nullable=False),
+        PrimaryKeyConstraint("investigation_id", "sequence"),
+    ]
+    if dialect == "sqlite":
+        columns.append(ForeignKeyConstraint(["investigation_id"], [owner], ondelete="CASCADE"))
+    return Table(prefix + EVENTS, metadata, *columns, postgresql_partition_by="RANGE (investigation_id)")
+
+
+def _blobs(metadata: MetaData, types: Types, prefix: str, owner: str) -> Table:
+    """Payloads that do not stand in their events, cut into rows of ``CHUNK_BYTES``; `position` counts them from 0."""
+    return Table(
+        prefix + BLOBS,
+        metadata,
+        Column("investigation_id", types.id, ForeignKey(owner, ondelete="CASCADE"), primary_key=True),
+        Column("digest", types.text, primary_key=True),
+        Column("position", Integer, primary_key=True),
+        Column("data", LargeBinary, nullable=False),
+    )
+
+
+def _snapshots(metadata: MetaData, types: Types, prefix: str, owner: str) -> Table:
+    return Table(
+        prefix + TABLE_OF["snapshot"],
+        metadata,
+        Column("id", types.id, primary_key=True),
+        Column("investigation_id", types.id, ForeignKey(owner, ondelete="CASCADE"), nullable=False),
+        Column("sequence", BigInteger, nullable=False),
+        Column("schema_version", Integer, nullable=False),
+        Column("snapshot_timestamp", types.time, nullable=False),
+        Column("snapshot_type", types.text, nullable=False),
+        Column("state_data", types.json, nullable=False),
+        Column("phase_states", types.json, nullable=False),
+        Column("tool_states", types.json, nullable=False),
+        Index(f"{prefix}ix_investigation_snapshots_investigation_id_sequence", "investigation_id", "sequence"),
+    )
+
+
+def _leases(metadata: MetaData, types: Types, prefix: str) -> Table:
+    # no foreign key: a lease may name anything, and a heartbeat must not touch its investigation's row
+    return Table(
+        prefix + LEASES,
+        metadata,
+        Column("resource", types.text, primary_key=True),
+        Column("owner", types.text, nullable=False),
+        Column("expires_at", types.time, nullable=False),
+    )
+
+
+def _tombstones(metadata: MetaData, types: Types, prefix: str) -> Table:
+    return Table(
+        prefix + TOMBSTONES,
+        metadata,
+        Column("investigation_id", types.id, primary_key=True),
+        Column("version", BigInteger, nullable=False),
+        Column("deleted_at", types.time, nullable=False),
+    )

@@ -216,6 +216,11 @@ def same(stored: Row | SnapshotRow | None, wanted: Row | SnapshotRow) -> bool:
     )
 
 
+def all_same(stored: Sequence[Row | SnapshotRow], wanted: Sequence[Row | SnapshotRow]) -> bool:
+    """Whether these are the wanted rows, in order; see :func:`same`."""
+    return len(stored) == len(wanted) and all(map(same, stored, wanted))
+
+
 def stored_event(
     investigation_id: str, sequence: int, event_type: str, data: str, previous: bytes, **fields: Any
 ) -> StoredEvent:

@@ -11,7 +11,7 @@ from investigation_sdk.domain.rows import Row, SnapshotRow, ToolRow
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.commit import Aggregate, Kind, Measure, Operator, Query, Where
 
-from .building import Case
+from .building import Case, all_same
 from .opening import ContractBase, OpenStore, refused
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -93,7 +93,7 @@ class FindTests(ContractBase):
         ]
         for kind, where in questions + more:
             wanted = sorted((row for row in rows[kind] if _matches(row, where)), key=lambda row: row.id)
-            assert list(await store.a.find(Query(kind, where, limit=1000))) == wanted, where
+            assert all_same(await store.a.find(Query(kind, where, limit=1000)), wanted), where
 
     async def test_none_matches_nothing(self, store: OpenStore) -> None:
         await _filled(store.a)
@@ -135,8 +135,8 @@ class FindTests(ContractBase):
         cases, _ = await _filled(store.a)
         for descending in (False, True):
             found = await store.a.find(Query("investigation", sort="subject", descending=descending))
-            rows = [case.row for case in cases]
-            assert list(found) == sorted(rows, key=lambda row: (row.subject, row.id), reverse=descending)
+            rows = sorted((case.row for case in cases), key=lambda row: (row.subject, row.id), reverse=descending)
+            assert all_same(found, rows)
 
     async def test_pages_are_complete_without_duplicates(self, store: OpenStore) -> None:
         cases, tools = await _filled(store.a)
@@ -152,14 +152,14 @@ class FindTests(ContractBase):
                 for limit in (1, 3, 7):
                     found = await _all_pages(store.a, Query(kind, (), sort, descending, None, limit))
                     wanted = sorted(rows, key=lambda row: (getattr(row, sort), row.id), reverse=descending)
-                    assert found == wanted, f"{kind} by {sort}, descending={descending}, limit={limit}"
+                    assert all_same(found, wanted), f"{kind} by {sort}, descending={descending}, limit={limit}"
 
     async def test_pages_of_a_filter(self, store: OpenStore) -> None:
         _, tools = await _filled(store.a)
         where = (Where("status", "in", ["failed", "completed"]), Where("started_at", ">=", 101))
         found = await _all_pages(store.a, Query("tool", where, "started_at", True, None, 2))
         wanted = sorted((t for t in tools if _matches(t, where)), key=lambda t: (t.started_at, t.id), reverse=True)
-        assert found == wanted
+        assert all_same(found, wanted)
 
     async def test_calls_of_a_phase_and_snapshots(self, store: OpenStore) -> None:
         case = Case()
@@ -168,10 +168,10 @@ class FindTests(ContractBase):
         snapshot = case.snapshot(1)
         await case.apply(store.a, case.commit(rows=[*phases, *tools], snapshot=snapshot))
         found = await store.a.find(Query("tool", (Where("phase_id", "=", phases[0].id),)))
-        assert list(found) == tools[::2]
+        assert all_same(found, tools[::2])
         assert not await store.a.find(Query("tool", (Where("phase_id", "=", Case().id),)))
         where = (Where("investigation_id", "=", case.id),)
-        assert list(await store.a.find(Query("phase", where, sort="phase_order"))) == phases[::-1]
+        assert all_same(await store.a.find(Query("phase", where, sort="phase_order")), phases[::-1])
         assert [row.id for row in await store.a.find(Query("snapshot", where))] == [snapshot.id]
 
 

@@ -4,19 +4,22 @@ from alembic import context
 from sqlalchemy import Connection
 
 from investigation_backends.sql.names import ALL_TABLES, VERSION_TABLE
-from investigation_backends.sql.tables import metadata
+from investigation_backends.sql.tables import build
+
+connection: Connection = context.config.attributes["connection"]
+prefix: str = context.config.attributes["prefix"]
+ours = {prefix + table for table in ALL_TABLES}
 
 
 def _include(name: str | None, kind: str, parents: object) -> bool:
     # the database may be an application's: its tables are none of ours
-    return kind != "table" or name in ALL_TABLES
+    return kind != "table" or name in ours
 
 
-connection: Connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=metadata,
-    version_table=VERSION_TABLE,
+    target_metadata=build("postgresql" if connection.dialect.name == "postgresql" else "sqlite", prefix).metadata,
+    version_table=prefix + VERSION_TABLE,
     include_name=_include,
     compare_type=True,
     compare_server_default=True,

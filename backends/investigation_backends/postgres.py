@@ -1,0 +1,305 @@
+"""The store in PostgreSQL: durable, for any number of processes and machines."""
+
+from __future__ import annotations
+
+import functools
+import urllib.parse
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from investigation_sdk.domain.rows import Row, SnapshotRow
+from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.registry import redact
+
+from .checks import check_aggregate, check_batch, check_query
+from .sql import postgres_open as opening
+from .sql import postgres_write as write
+from .sql.names import REVISIONS, uuid_or_none
+from .sql.postgres_driver import Target, describe
+from .sql.postgres_link import Link
+from .sql.postgres_names import Names
+from .sql.postgres_reads import Reads, storable
+
+if TYPE_CHECKING:
+    from .sql.postgres_selects import Selects
+
+SSLMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+
+class PostgresBackend:
+    """Investigations in a PostgreSQL database, 14 or newer, alone or beside an application's tables.
+
+    Commits go over a connection of their own, everything else over a pool. Connections are made when they are needed.
+
+    Args:
+        url: ``postgresql://user:password@host:5432/database``, with what libpq takes in its query (``sslmode`` …).
+        pool_size: Connections that are kept for reading and for leases.
+        max_overflow: So many more are made when all of them are in use.
+        pool_timeout: Seconds to wait for one of them.
+        connect_timeout: Seconds that connecting may take.
+        command_timeout: Seconds that a statement may take; the server cancels it a little earlier.
+        schema: Keep the tables in this schema, which an upgrade makes. None: where the user's search path points.
+        table_prefix: In front of the name of each table and index, at most 11 characters.
+        pgbouncer: The URL names PgBouncer (or another pooler) in transaction mode.
+        application_name: What the server calls the sessions, in ``pg_stat_activity`` and its log.
+        auto_migrate: Make the tables, or upgrade an older schema, on open.
+        read_only: Refuse all writes.
+
+    Raises:
+        ConfigurationError: a URL that cannot be read, or an option that cannot be.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 5,
+        max_overflow: int = 5,
+        pool_timeout: float = 10.0,
+        connect_timeout: float = 10.0,
+        command_timeout: float = 30.0,
+        schema: str | None = None,
+        table_prefix: str = "",
+        pgbouncer: bool = False,
+        application_name: str = "investigation_sdk",
+        auto_migrate: bool = False,
+        read_only: bool = False,
+    ) -> None:
+        if pool_size < 1 or max_overflow < 0:
+            raise ConfigurationError(f"pool_size={pool_size}, max_overflow={max_overflow}: at least 1 and 0")
+        if min(pool_timeout, connect_timeout, command_timeout) <= 0:
+            raise ConfigurationError("pool_timeout, connect_timeout and command_timeout are seconds, greater than 0")
+        self._place = describe(url)
+        self._redacted = redact(url)
+        self._names = Names(schema, table_prefix)
+        milliseconds = int(command_timeout * 1000)
+        settings = {
+            "application_name": application_name,
+            "default_transaction_isolation": "read committed",
+            "idle_in_transaction_session_timeout": str(milliseconds),
+            "jit": "off",
+            "lock_timeout": str(milliseconds * 8 // 10),
+            "statement_timeout": str(milliseconds * 9 // 10),
+            "tcp_user_timeout": str(milliseconds),
+        }
+        if read_only:
+            settings["default_transaction_read_only"] = "on"
+        self._target = Target(url, self._place, command_timeout, connect_timeout, pgbouncer, settings)
+        self._auto_migrate = auto_migrate
+        self._read_only = read_only
+        self._link = Link(
+            self._target, self._names, pool_size=pool_size, max_overflow=max_overflow, pool_timeout=pool_timeout
+        )
+        self._reads = Reads(self._names)
+        self._selects: Selects | None = None
+
+    def __repr__(self) -> str:
+        return f"<PostgresBackend: {self._place}>"
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        pool_size: int = 5,
+        max_overflow: int = 5,
+        pool_timeout: float = 10.0,
+        connect_timeout: float = 10.0,
+        command_timeout: float = 30.0,
+        schema: str | None = None,
+        table_prefix: str = "",
+        pgbouncer: bool = False,
+        application_name: str = "investigation_sdk",
+        auto_migrate: bool = False,
+        read_only: bool = False,
+        sslmode: SSLMode | None = None,
+        sslrootcert: str | None = None,
+        sslcert: str | None = None,
+        sslkey: str | None = None,
+        target_session_attrs: str | None = None,
+    ) -> PostgresBackend:
+        """For ``postgresql://…`` and ``postgres://…``. The options beyond the constructor's are libpq's.
+
+        Raises:
+            ConfigurationError: as the constructor.
+        """
+        libpq = {
+            "sslmode": sslmode,
+            "sslrootcert": sslrootcert,
+            "sslcert": sslcert,
+            "sslkey": sslkey,
+            "target_session_attrs": target_session_attrs,
+        }
+        query = urllib.parse.urlencode({name: value for name, value in libpq.items() if value is not None})
+        return cls(
+            f"{url}?{query}" if query else url,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            pool_timeout=pool_timeout,
+            connect_timeout=connect_timeout,
+            command_timeout=command_timeout,
+            schema=schema,
+            table_prefix=table_prefix,
+            pgbouncer=pgbouncer,
+            application_name=application_name,
+            auto_migrate=auto_migrate,
+            read_only=read_only,
+        )
+
+    # ------------------------------------------------------------------ opening
+
+    async def open(self) -> None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.open`.
+
+        Raises:
+            SchemaMismatch: the database has no tables of ours, or another schema, and there is no `auto_migrate`.
+            BackendUnavailable: it cannot be reached, or this user may not.
+        """
+        if self._link.wanted:
+            return
+        self._link.wanted = True
+        try:
+            found = await self._inspect()
+            if self._auto_migrate and found.revision in (None, *REVISIONS[:-1]):
+                await self.upgrade()
+                found = await self._inspect()
+            opening.refuse(found, self._place, self._redacted)
+            if not self._read_only:
+                await self._link.run(lambda c: opening.check_privileges(c, self._names, self._place))
+                await self._link.look_ahead()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _inspect(self) -> opening.Found:
+        return await self._link.run(lambda c: opening.inspect(c, self._names, self._place))
+
+    async def close(self) -> None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.close`."""
+        await self._link.close()
+
+    async def upgrade(self) -> None:
+        """Bring the database to this version's schema, and make the coming months' partitions; open or not.
+
+        Raises:
+            SchemaMismatch: a table of ours is there, and is not ours.
+            BackendUnavailable: it cannot be reached, or this user may not.
+        """
+        await opening.upgrade(self._target, self._names)
+
+    async def current_revision(self) -> str | None:
+        """The database's schema, None where it has none of ours.
+
+        Raises:
+            BackendUnavailable: it cannot be reached.
+        """
+        return await opening.revision_of(self._target, self._names)
+
+    @staticmethod
+    def head_revision() -> str:
+        """The schema that this version of the SDK works with."""
+        return REVISIONS[-1]
+
+    # ------------------------------------------------------------------ writing
+
+    async def commit(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.commit`."""
+        check_batch(commits)
+        return await self._link.commit(commits) if commits else []
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.put_rows`.
+
+        Raises:
+            ValueError: a value cannot be stored, or a call names a phase that is not there.
+        """
+        await self._link.run(lambda c: write.put_rows(c, self._link.statements, rows))
+
+    async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
+        """See :meth:`investigation_sdk.storage.backend.Backend.delete`.
+
+        Each is deleted in a transaction of its own, so that others' commits get their turn.
+        """
+        deleted = 0
+        for id, version in heads:
+            if uuid_or_none(id) is not None:
+                one = functools.partial(write.delete, statements=self._link.statements, id=id, version=version)
+                deleted += await self._link.run(one)
+        return deleted
+
+    async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
+        return await self._link.run(lambda c: write.claim(c, self._link.statements, resource, owner, ttl))
+
+    async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""
+        return await self._link.run(lambda c: write.renew(c, self._link.statements, leases, ttl)) if leases else []
+
+    async def release(self, lease: Lease) -> bool:
+        """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
+        return await self._link.run(lambda c: write.release(c, self._link.statements, lease))
+
+    # ------------------------------------------------------------------ reading
+
+    async def holder(self, resource: str) -> Lease | None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.holder`."""
+        return await self._link.run(lambda c: write.holder(c, self._link.statements, resource))
+
+    async def read_events(
+        self,
+        investigation_id: str,
+        *,
+        after: int = 0,
+        limit: int = 1000,
+        event_type: Sequence[str] | None = None,
+        reverse: bool = False,
+    ) -> Sequence[StoredEvent]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.read_events`."""
+        if uuid_or_none(investigation_id) is None:
+            return []
+        types = None if event_type is None else [one for one in event_type if storable(one)]
+        return await self._link.run(
+            lambda c: self._reads.events(c, investigation_id, after, limit, types, reverse=reverse)
+        )
+
+    async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.read_snapshot`."""
+        if uuid_or_none(investigation_id) is None:
+            return None
+        return await self._link.run(lambda c: self._reads.snapshot(c, investigation_id))
+
+    async def read_blob(self, investigation_id: str, digest: str) -> AsyncIterator[bytes]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.read_blob`."""
+        if uuid_or_none(investigation_id) is None or not storable(digest):
+            return
+        position = 0
+        while (data := await self._chunk(investigation_id, digest, position)) is not None:
+            yield data
+            position += 1
+
+    async def _chunk(self, investigation_id: str, digest: str, position: int) -> bytes | None:
+        return await self._link.run(lambda c: self._reads.chunk(c, investigation_id, digest, position))
+
+    async def get(self, kind: Kind, id: str) -> Row | SnapshotRow | None:
+        """See :meth:`investigation_sdk.storage.backend.Backend.get`."""
+        if uuid_or_none(id) is None:
+            return None
+        return await self._link.run(lambda c: self._reads.one(c, kind, id))
+
+    async def find(self, query: Query) -> Sequence[Row | SnapshotRow]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
+        check_query(query)
+        return await self._link.run(lambda c: self._made_selects().find(c, query))
+
+    async def aggregate(self, aggregate: Aggregate) -> Sequence[tuple[Any, ...]]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
+        check_aggregate(aggregate)
+        return await self._link.run(lambda c: self._made_selects().aggregate(c, aggregate))
+
+    def _made_selects(self) -> Selects:
+        if self._selects is None:
+            from .sql.postgres_selects import Selects  # SQLAlchemy: most of a process's start, if imported there
+
+            self._selects = Selects(self._names.schema, self._names.prefix)
+        return self._selects

@@ -1,0 +1,165 @@
+"""A pool of connections that belong to one event loop, and to one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from .postgres_driver import DRIVER_ERRORS, Connect, Connection
+from .postgres_errors import Means, fault, sqlstate
+
+_RESTED: Final = 1.0
+"""Seconds after which a connection is asked whether it still works before it is used."""
+_GOOD_BYE: Final = 2.0
+
+
+class PoolExhausted(Exception):
+    """All connections stayed in use."""
+
+
+class CannotConnect(Exception):
+    """No connection could be made; `why` is the driver's error. Nothing was sent."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+class Pool:
+    """Connections, made when they are needed.
+
+    Args:
+        connect: Makes one.
+        size: That many are kept.
+        overflow: So many more are made when all are in use, and closed after that.
+        timeout: Seconds to wait for one.
+    """
+
+    def __init__(self, connect: Connect, size: int, overflow: int, timeout: float) -> None:
+        self._connect = connect
+        self._size = size
+        self._most = size + overflow
+        self._timeout = timeout
+        self._idle: list[tuple[Connection, float]] = []
+        self._in_use: set[Connection] = set()
+        self._free: asyncio.Semaphore | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        _pools.add(self)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """One connection, for this block alone. After an error in it that is not the server's answer it is dropped.
+
+        Raises:
+            PoolExhausted: none became free in time.
+            CannotConnect: a new one could not be made.
+        """
+        free = self._here()
+        try:
+            if free.locked():
+                async with asyncio.timeout(self._timeout):
+                    await free.acquire()
+            else:
+                await free.acquire()
+        except TimeoutError:
+            raise PoolExhausted(f"all {self._most} connections are in use for {self._timeout:g} seconds") from None
+        try:
+            connection = await self._take()
+            self._in_use.add(connection)
+            try:
+                yield connection
+            except BaseException as error:
+                await self._put(connection, usable=_is_usable_after(error))
+                raise
+            await self._put(connection, usable=True)
+        finally:
+            free.release()
+
+    def _here(self) -> asyncio.Semaphore:
+        """The semaphore of the running loop; connections of another loop cannot be used here."""
+        loop = asyncio.get_running_loop()
+        if self._free is None or self._loop is not loop:
+            self.forget()
+            self._loop = loop
+            self._free = asyncio.Semaphore(self._most)
+        return self._free
+
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection, since = self._idle.pop()
+            if connection.is_closed():
+                continue
+            if time.monotonic() - since < _RESTED or await _works(connection):
+                return connection
+        try:
+            return await self._connect()
+        except DRIVER_ERRORS as error:
+            raise CannotConnect(error) from error
+
+    async def _put(self, connection: Connection, *, usable: bool) -> None:
+        self._in_use.discard(connection)
+        if connection.is_closed():
+            return
+        if not usable or connection.is_in_transaction():
+            connection.terminate()
+        elif len(self._idle) < self._size and self._loop is asyncio.get_running_loop():
+            self._idle.append((connection, time.monotonic()))
+        else:
+            await _close(connection)
+
+    async def close(self) -> None:
+        """Close what is idle; what is in use is closed by who uses it."""
+        idle, self._idle = self._idle, []
+        here = self._loop is asyncio.get_running_loop()
+        self._loop = self._free = None
+        if here:
+            await asyncio.gather(*(_close(connection) for connection, _ in idle))
+
+    def forget(self) -> None:
+        """The connections are another process's, or another loop's: they are left alone, and never closed from here.
+
+        Not even collected: that would close a socket which its owner is using.
+        """
+        _forgotten.extend((*(connection for connection, _ in self._idle), *self._in_use))
+        self._idle, self._in_use = [], set()
+        self._free = self._loop = None
+
+
+def _is_usable_after(error: BaseException) -> bool:
+    if not isinstance(error, DRIVER_ERRORS):
+        return isinstance(error, Exception)  # not where the wait was broken off: an answer is still to come
+    # after a failover, this may be what was the primary
+    return fault(error).means is not Means.UNKNOWN and sqlstate(error) not in ("", "25006")
+
+
+async def _works(connection: Connection) -> bool:
+    try:
+        await connection.execute("SELECT 1", timeout=_GOOD_BYE)
+    except DRIVER_ERRORS:
+        connection.terminate()
+        return False
+    return True
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=_GOOD_BYE)
+    except DRIVER_ERRORS:
+        connection.terminate()
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+_forgotten: list[Any] = []
+
+
+def _after_fork() -> None:
+    for pool in list(_pools):
+        pool.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

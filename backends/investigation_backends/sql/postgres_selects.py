@@ -1,0 +1,91 @@
+"""Pages and figures from PostgreSQL: statements by SQLAlchemy, run on the driver's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Float, Numeric, Select, Text, Uuid, cast, func
+from sqlalchemy.engine import Dialect
+from sqlalchemy.engine.url import URL
+
+from investigation_backends.checks import MONEY, columns, nulls_first
+from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
+from investigation_sdk.storage.commit import Aggregate, Measure, Query
+
+from .postgres_driver import Connection
+from .queries import Money, figures, page
+from .tables import build
+
+
+def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """As a row has it: ids and decimals are text."""
+    return cast(column, Text) if isinstance(column.type, Uuid | Numeric) else column
+
+
+_MONEY: Final[Money] = {
+    "sum": lambda column: cast(func.coalesce(func.sum(column), 0), Text),
+    "avg": lambda column: cast(func.avg(column), Float),
+    "min": lambda column: cast(func.min(column), Text),
+    "max": lambda column: cast(func.max(column), Text),
+}
+
+
+def _asyncpg() -> Dialect:
+    return URL.create("postgresql+asyncpg").get_dialect()()
+
+
+class Selects:
+    """The pages and figures of one store."""
+
+    def __init__(self, schema: str | None, prefix: str) -> None:
+        self._tables = build("postgresql", prefix)
+        for table in self._tables.metadata.tables.values():
+            table.schema = schema
+        self._dialect: Dialect = _asyncpg()
+
+    def page(self, query: Query) -> Select[Any]:
+        """The statement of one page.
+
+        Raises:
+            ValueError: see :meth:`investigation_sdk.storage.backend.Backend.find`.
+        """
+        table = self._tables.by_kind.get(query.kind)
+        statement = page(query, self._tables)
+        return statement if table is None else statement.with_only_columns(*map(_plain, table.columns))
+
+    async def find(self, connection: Connection, query: Query) -> list[Row | SnapshotRow]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
+        make = ROW_TYPES[query.kind]._make
+        return [make(found) for found in await self._rows(connection, self.page(query))]
+
+    async def aggregate(self, connection: Connection, aggregate: Aggregate) -> list[tuple[Any, ...]]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
+        groups = len(aggregate.group_by)
+        statement = figures(aggregate, self._tables, _MONEY)
+        found: list[tuple[Any, ...]] = []
+        for row in await self._rows(connection, statement):
+            values = list(row)
+            group = (str(value) if isinstance(value, UUID | Decimal) else value for value in values[:groups])
+            measured = zip(aggregate.measures, values[groups:], strict=True)
+            found.append((*group, *(_figure(aggregate.kind, measure, value) for measure, value in measured)))
+        return sorted(found, key=lambda row: nulls_first(row[:groups]))
+
+    def text(self, statement: Select[Any]) -> tuple[str, list[Any]]:
+        """A statement as the driver takes it, and its values."""
+        compiled = statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
+        parameters = compiled.params
+        return compiled.string, [parameters[name] for name in compiled.positiontup or ()]
+
+    async def _rows(self, connection: Connection, statement: Select[Any]) -> Sequence[Any]:
+        text, values = self.text(statement)
+        return await connection.fetch(text, *values)
+
+
+def _figure(kind: str, measure: Measure, value: Any) -> Any:
+    """Sums and averages of integers arrive as decimals."""
+    if value is None or measure.function == "count" or measure.field == MONEY:
+        return value
+    return float(value) if measure.function == "avg" else columns(kind)[measure.field].type(value)

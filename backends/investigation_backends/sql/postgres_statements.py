@@ -1,0 +1,186 @@
+"""The statements that write, as text made once for a store. Rows arrive as one array for each column."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from .names import BLOBS, fields, mutable
+from .postgres_names import COLUMNS, EVENT_COLUMNS, Names
+
+HEAD: Final = fields("investigation")
+MUTABLE: Final = mutable("investigation")
+FIRST_MUTABLE: Final = len(HEAD) - len(MUTABLE)
+_HEAD_TYPES: Final = COLUMNS["investigation"]
+_ADVANCING: Final = {
+    "id": "uuid",
+    "expected_version": "int8",
+    "expected_head": "bytea",
+    **{name: _HEAD_TYPES[name] for name in MUTABLE},
+}
+
+
+def _quoted(names: Iterable[str], of: str = "") -> str:
+    return ", ".join(f'{of}"{name}"' for name in names)
+
+
+def _assign(names: Iterable[str], to: str) -> str:
+    return ", ".join(f'"{name}" = {to}."{name}"' for name in names)
+
+
+class _Parameters:
+    """Numbers the arrays of a statement as they come."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def unnest(self, columns: Mapping[str, str], alias: str, *, ordinality: bool = False) -> str:
+        """A set of rows out of one array for each column."""
+        arrays = ", ".join(f"${self._last + n}::{type}[]" for n, type in enumerate(columns.values(), 1))
+        self._last += len(columns)
+        names = _quoted([*columns, "n"] if ordinality else columns)
+        return f"unnest({arrays}) {'WITH ORDINALITY ' if ordinality else ''}AS {alias}({names})"
+
+    def one(self, type: str) -> str:
+        """One value, or one array."""
+        self._last += 1
+        return f"${self._last}::{type}"
+
+
+class Statements:
+    """All of one store. What is made of pieces is made when first asked for."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self.apply = functools.cache(self._apply)
+        investigations, tombstones, leases = names.investigations, names.tombstones, names.leases
+        self.look = (
+            f"SELECT clock_timestamp() AS now, "
+            f"ARRAY(SELECT id::text FROM {investigations} WHERE id = ANY($1::uuid[])) AS there, "
+            f"ARRAY(SELECT investigation_id::text FROM {tombstones} WHERE investigation_id = ANY($1::uuid[])) AS buried"
+        )
+        parameters = _Parameters()
+        self.create = (
+            f"INSERT INTO {investigations} ({_quoted(HEAD)}) "
+            f"SELECT {_quoted(HEAD)} FROM {parameters.unnest(_HEAD_TYPES, 'c', ordinality=True)} ORDER BY n "
+            "ON CONFLICT DO NOTHING RETURNING id::text"
+        )
+        self.holder_of_key = (
+            f"SELECT id::text FROM {investigations} "
+            'WHERE tenant_id = $1 AND investigation_type = $2 AND "key" = $3 AND generation = $4'
+        )
+        self.exists = f"SELECT 1 FROM {investigations} WHERE id = $1::uuid"
+        # deleted between the look and the insert
+        self.bury_again = (
+            f"DELETE FROM {investigations} WHERE id = ANY($1::uuid[]) AND id IN "
+            f"(SELECT investigation_id FROM {tombstones} WHERE investigation_id = ANY($1::uuid[])) RETURNING id::text"
+        )
+        parameters = _Parameters()
+        self.lease = (
+            f"INSERT INTO {leases} (resource, owner, expires_at) "
+            "SELECT resource, owner, clock_timestamp() + ttl * interval '1 microsecond' "
+            f"FROM {parameters.unnest({'resource': 'text', 'owner': 'text', 'ttl': 'int8'}, 'l')} "
+            "ON CONFLICT (resource) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at"
+        )
+        self.snapshot = self._upsert(
+            "snapshot", _Parameters().unnest(COLUMNS["snapshot"], "r"), fields("snapshot")[1:], where=""
+        )
+        blobs = {"investigation_id": "uuid", "digest": "text", "position": "int4", "data": "bytea"}
+        self.blobs = (
+            f"INSERT INTO {names.of(BLOBS)} ({_quoted(blobs)}) SELECT * FROM {_Parameters().unnest(blobs, 'b')} "
+            "ON CONFLICT DO NOTHING"
+        )
+        self._upkeep()
+
+    def _apply(self, *, created: bool, phases: bool, tools: bool) -> str:
+        """Heads that are as expected advance, and what belongs to them is written; answers which, by position from 1.
+
+        Arrays: of the heads that advance; ids of `created` ones, if there are any; of the events; of the phases and
+        calls, if there are any.
+        """
+        parameters = _Parameters()
+        heads = parameters.unnest(_ADVANCING, "c", ordinality=True)
+        won = (
+            f"WITH c AS MATERIALIZED (SELECT * FROM {heads}), "
+            # in the order of ids, so that two batches never wait for each other
+            f"held AS MATERIALIZED (SELECT h.id FROM c JOIN {self._names.investigations} AS h ON h.id = c.id "
+            "WHERE h.version = c.expected_version AND h.head = c.expected_head ORDER BY h.id FOR NO KEY UPDATE OF h), "
+            f"advanced AS (UPDATE {self._names.investigations} AS h SET {_assign(MUTABLE, 'c')} "
+            "FROM held JOIN c ON c.id = held.id WHERE h.id = held.id RETURNING h.id, c.n), "
+        )
+        if created:
+            won += f"won AS (SELECT id FROM advanced UNION ALL SELECT unnest({parameters.one('uuid[]')})), "
+        else:
+            won += "won AS (SELECT id FROM advanced), "
+        events = parameters.unnest(EVENT_COLUMNS, "r")
+        columns = _quoted(EVENT_COLUMNS, "r.")
+        rows = f"SELECT {columns} FROM {events} JOIN won ON won.id = r.investigation_id"
+        parts = [f"e AS (INSERT INTO {self._names.events} ({_quoted(EVENT_COLUMNS)}) {rows})"]
+        for kind, wanted in (("phase", phases), ("tool", tools)):
+            if wanted:
+                rows = parameters.unnest(COLUMNS[kind], "r") + " JOIN won ON won.id = r.investigation_id"
+                parts.append(f"{kind} AS ({self._upsert(kind, rows, mutable(kind), where='')})")
+        return f"{won}{', '.join(parts)} SELECT n FROM advanced"
+
+    def _upsert(self, kind: str, rows: str, changes: Iterable[str], *, where: str) -> str:
+        columns = COLUMNS[kind]
+        return (
+            f"INSERT INTO {self._names.kind(kind)} AS t ({_quoted(columns)}) SELECT {_quoted(columns, 'r.')} "
+            f"FROM {rows} ON CONFLICT (id) DO UPDATE SET {_assign(changes, 'excluded')}{where}"
+        )
+
+    def _upkeep(self) -> None:
+        names = self._names
+        parameters = _Parameters()
+        rest = HEAD[1:]
+        assigned = _assign(rest, "c").replace(
+            '"parent_investigation_id" = c."parent_investigation_id"',
+            # a parent that was deleted since stays forgotten
+            f'"parent_investigation_id" = '
+            f"(SELECT p.id FROM {names.investigations} AS p WHERE p.id = c.parent_investigation_id)",
+        )
+        self.restore_heads = (
+            f"WITH c AS MATERIALIZED (SELECT * FROM {parameters.unnest(_HEAD_TYPES, 'c')}), "
+            f"held AS MATERIALIZED (SELECT h.id FROM {names.investigations} AS h JOIN c ON c.id = h.id "
+            "WHERE h.version <= c.version ORDER BY h.id FOR NO KEY UPDATE OF h) "
+            f"UPDATE {names.investigations} AS h SET {assigned} FROM held JOIN c ON c.id = held.id WHERE h.id = held.id"
+        )
+        self.restore = {
+            kind: self._upsert(
+                kind,
+                _Parameters().unnest(COLUMNS[kind], "r")
+                + f" JOIN {names.investigations} AS i ON i.id = r.investigation_id",
+                fields(kind)[1:],
+                where=" WHERE excluded.sequence >= t.sequence",
+            )
+            for kind in ("phase", "tool")
+        }
+        self.delete = (
+            f"WITH gone AS (DELETE FROM {names.investigations} WHERE id = $1::uuid AND version = $2 "
+            "RETURNING id, version), "
+            f"e AS (DELETE FROM {names.events} USING gone WHERE investigation_id = gone.id), "
+            f"l AS (DELETE FROM {names.leases} USING gone WHERE resource = gone.id::text), "
+            f"t AS (INSERT INTO {names.tombstones} SELECT id, version, clock_timestamp() FROM gone) "
+            "SELECT count(*) FROM gone"
+        )
+        version = f"(SELECT version FROM {names.investigations} AS i WHERE i.id = "
+        self.claim = (
+            f"WITH taken AS (INSERT INTO {names.leases} AS l (resource, owner, expires_at) "
+            "VALUES ($1, $2, clock_timestamp() + $3::int8 * interval '1 microsecond') "
+            "ON CONFLICT (resource) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at "
+            "WHERE l.owner = excluded.owner OR l.expires_at <= clock_timestamp() RETURNING expires_at) "
+            f"SELECT expires_at, {version}$4::uuid) FROM taken"
+        )
+        self.holder = f"SELECT owner, expires_at, {version}$2::uuid) FROM {names.leases} WHERE resource = $1"
+        held = {"resource": "text", "owner": "text", "id": "uuid"}
+        self.renew = (
+            f"WITH c AS MATERIALIZED (SELECT * FROM {_Parameters().unnest(held, 'c')}), "
+            f"held AS MATERIALIZED (SELECT l.resource, c.id FROM {names.leases} AS l "
+            "JOIN c ON c.resource = l.resource AND c.owner = l.owner ORDER BY l.resource FOR NO KEY UPDATE OF l), "
+            f"renewed AS (UPDATE {names.leases} AS l "
+            "SET expires_at = clock_timestamp() + $4::int8 * interval '1 microsecond' FROM held "
+            "WHERE l.resource = held.resource RETURNING l.resource, l.owner, l.expires_at, held.id) "
+            f"SELECT resource, owner, expires_at, {version}renewed.id) FROM renewed"
+        )
+        self.release = f"DELETE FROM {names.leases} WHERE resource = $1 AND owner = $2"
