@@ -173,7 +173,9 @@ def main() -> int:
     tidy()
     if check_site.main(SITE):
         return 1
-    print(f"The documentation is in {SITE.relative_to(ROOT)}: open {(SITE / 'index.html').as_uri()}")
+    where = SITE.relative_to(ROOT)
+    print(f"The documentation is in {where}: open {(SITE / 'index.html').as_uri()}")
+    print(f"With search: python3 -m http.server -d {where}, then http://localhost:8000")
     return 0
 
 

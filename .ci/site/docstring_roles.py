@@ -52,6 +52,9 @@ class Docstrings(griffe.Extension):
     def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
         """Called when the members of a class are known."""
         cls.bases = [base for base in cls.bases if not str(base).startswith("_")]
+        for member in cls.members.values():
+            if isinstance(member, griffe.Attribute) and "self." in str(member.value):
+                member.value = None  # how it is made is nobody's business
         text = cls.docstring.value if cls.docstring else ""
         before, found, listed = text.partition(SECTION)
         enum = any(str(base).endswith("Enum") for base in cls.bases)

@@ -67,30 +67,46 @@ class Investigation(_Record):
     """One investigation, as of `version`."""
 
     id: str
+    """UUIDv7, canonical text."""
     user_id: str | None
+    """On whose behalf."""
     subject: str
+    """What is investigated, in a line."""
     investigation_type: str
+    """What kind it is; keys are unique within a type."""
     key: str | None
+    """Your own name for it."""
     status: InvestigationState
     current_phase: str | None
+    """The phase entered last that is still open."""
     progress_percentage: int
+    """0 to 99 by the weights of its phases, and 100 exactly when it is completed."""
     created_at: datetime
     started_at: datetime | None
+    """When its first attempt began."""
     completed_at: datetime | None
     failed_at: datetime | None
+    """When it failed; None again once it is tried again."""
     updated_at: datetime
     retry_count: int
+    """How often it was tried again, after a failure or a crash."""
     error_message: str | None
+    """Of a failed one: what it ended with."""
     failure_kind: str | None
     """Of a failed one: error, crashed, timeout, lease_lost, interrupted, max_recoveries."""
     parent_investigation_id: str | None
     result: Any
+    """What its block set, once it is completed."""
     metadata: dict[str, Any]
+    """What was worth keeping when it was created."""
     configuration: dict[str, Any]
+    """What it runs with."""
     usage: Usage
+    """Sums of what was reported."""
     version: int
     """The sequence of its last event."""
     tenant_id: str | None
+    """Whose it is."""
 
 
 class InvestigationPhase(_Record):
@@ -100,13 +116,17 @@ class InvestigationPhase(_Record):
     investigation_id: str
     phase_name: str
     phase_order: int
+    """Its place, from 1."""
     status: PhaseState
     progress_percentage: int
+    """0 to 100; 100 when it is completed."""
     started_at: datetime | None
     completed_at: datetime | None
     duration_ms: int | None
+    """Milliseconds, by the monotonic clock."""
     input_data: Any
     output_data: Any
+    """What its block set."""
     error_details: dict[str, Any] | None
     """``type``, ``message`` and ``traceback`` of what it failed with."""
 
@@ -119,41 +139,57 @@ class ToolExecution(_Record):
     """One call of a tool."""
 
     id: str
+    """Also the id of its ``tool.started`` event."""
     investigation_id: str
     phase_id: str | None
+    """The phase in which it was called; None outside any."""
     agent_name: str
     tool_name: str
     tool_version: str | None
     started_at: datetime
     completed_at: datetime | None
     duration_ms: int | None
+    """Milliseconds, by the monotonic clock."""
     status: ToolState
     input_parameters: dict[str, Any]
+    """The arguments by name, masked where they are sensitive."""
     output_result: Any
+    """What it returned; of a generator, its items as far as they are kept."""
     error_message: str | None
+    """Type and message of what it raised."""
     tokens_used: int | None
+    """As reported, as are the next two."""
     api_calls_made: int | None
     cost_estimate: Decimal | None
     effect: Effect | None
+    """As declared."""
     source: Source
     attempt: int
+    """The attempt in which it was called."""
     result_summary: str | None
+    """One line for people."""
 
 
 class InvestigationEvent(_Record):
-    """One event of the log. `hash` is hexadecimal."""
+    """One event of the log."""
 
     id: str
     investigation_id: str
     sequence: int
+    """1, 2, 3, … within its investigation, without a gap."""
     event_type: str
     event_timestamp: datetime
+    """Never earlier than that of the event before."""
     actor: str | None
+    """Who caused it; None for the SDK itself."""
     previous_state: InvestigationState | None
+    """Set on the events that change the state, as is `new_state`."""
     new_state: InvestigationState | None
     event_data: dict[str, Any]
     metadata: dict[str, Any]
+    """Notes on the record itself: ``late``, ``stale``."""
     hash: str
+    """Over the event and the hash before it; hexadecimal."""
 
 
 class InvestigationSnapshot(_Record):
@@ -172,8 +208,11 @@ class Problem(_Record):
     """One thing in a log that does not add up."""
 
     sequence: int | None
+    """Of the event; None where no single one is concerned."""
     kind: str
+    """changed, column, missing, inserted, order, header, truncated or head."""
     message: str
+    """What does not add up."""
 
 
 class VerificationReport(_Record):
@@ -181,11 +220,13 @@ class VerificationReport(_Record):
 
     investigation_id: str
     ok: bool
+    """Nothing was found."""
     checked: int
     """Events that were checked."""
     head: str
     """Hash of the last event, hexadecimal; write it down elsewhere to notice a tail cut off together with it."""
     problems: list[Problem]
+    """What was found, in order."""
 
     def __bool__(self) -> bool:
         raise TypeError("a VerificationReport is neither true nor false; write report.ok")

@@ -1,0 +1,17 @@
+"""Each example is run by a test of its own, and is on the page that lists them."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_each_example_is_listed_and_tested() -> None:
+    listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    examples = [path for path in (ROOT / "examples").glob("*.py") if not path.name.startswith("_")]
+    assert examples
+    for example in examples:
+        assert example.name in listed, f"examples/README.md does not name {example.name}"
+        test = ROOT / "tests" / "examples" / f"test_{example.name}"
+        assert test.exists(), f"{example.name} has no test: write {test.relative_to(ROOT)}"
+        text = test.read_text(encoding="utf-8")
+        assert example.stem in text, f"{test.relative_to(ROOT)} does not run {example.name}"
