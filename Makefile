@@ -9,16 +9,17 @@ BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
+FRAMEWORKS := .venv-frameworks
 # pyright: no look at the registry for a newer release of itself
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test test-packaging test-lowest bench docs clean
+.PHONY: help demo check test test-packaging test-lowest test-frameworks bench docs clean
 
 help:  ## this list
 	@echo "make <target>, one of:"
-	@sed -n 's/^\([a-z-]*\):.*  ## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 19
+	@sed -n 's/^\([a-z-]*\):.*  ## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@echo "PYTHON=<interpreter> chooses the Python of a new .venv, DB=<url> the store of the demo."
 
 demo: $(STAMP)  ## investigate this Python environment, on SQLite; fails where something was tampered with
@@ -34,7 +35,7 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 	$(BIN)/python .ci/generate_docs.py --check
 	$(BIN)/python .ci/check_links.py
 
-test: $(STAMP)  ## all tests but those of the next two
+test: $(STAMP)  ## all tests but those of the next three
 	$(BIN)/python -m pytest
 
 test-packaging: $(STAMP)  ## build, install into a new environment, use and type-check what was installed
@@ -44,7 +45,13 @@ test-lowest: $(STAMP)  ## the tests of the packages, with the oldest versions of
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[test]'
 	$(BIN)/uv pip list --quiet --python $(LOWEST)
-	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends domain engine golden recording sdk storage vectors)
+	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends domain engine golden hosts recording sdk storage vectors)
+
+test-frameworks: $(STAMP)  ## @tool under LangChain, OpenAI Agents, pydantic-ai and FastMCP
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)
+	$(BIN)/uv pip install --quiet --python $(FRAMEWORKS) --editable '.[dev,frameworks]'
+	$(BIN)/uv pip list --quiet --python $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks
 
 bench: $(BENCH_STAMP)  ## measure, interleaved with a floor and with public tools
 	$(BIN)/python -m tests.benchmarks.run
@@ -53,7 +60,7 @@ docs: $(DOCS_STAMP)  ## build the documentation site, strictly, and say where it
 	@$(BIN)/python .ci/build_docs.py
 
 clean:  ## remove .venv, caches and the demo's database
-	rm -rf $(VENV) $(LOWEST) build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(FRAMEWORKS) build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -f demo.db demo.db-wal demo.db-shm
 	@for d in investigation_sdk backends tests examples .ci; do \
 		if [ -d $$d ]; then find $$d -type d -name __pycache__ -prune -exec rm -rf {} +; fi; \

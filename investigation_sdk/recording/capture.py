@@ -13,6 +13,7 @@ from investigation_sdk.domain.states import Effect
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import PayloadTooLarge
 from investigation_sdk.recording.confidential import EVERYTHING, Confidential, confidential
+from investigation_sdk.recording.injected import injected
 from investigation_sdk.storage.codec import Json, digest, encode, object_text
 from investigation_sdk.storage.payloads import is_rebuildable, pack_members, pack_or_note
 
@@ -93,7 +94,8 @@ class ToolSpec:
         self.signature: inspect.Signature = signature
         parameters = list(signature.parameters.values())
         first = parameters[0].name if parameters else ""
-        self.ignore: frozenset[str] = frozenset(ignore) | ({first} if first in _SELF else frozenset[str]())
+        own = {first} if first in _SELF else frozenset[str]()
+        self.ignore: frozenset[str] = injected(fn, signature.parameters).union(ignore, own)
         self.keywords: str | None = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
         simple = not any(p.kind in _VARIADIC for p in parameters)
         self.names: tuple[str, ...] = tuple(p.name for p in parameters) if simple else ()

@@ -63,7 +63,8 @@ def tool(
         version: Of the tool; results of another version are not given back on resume.
         effect: What running it twice would do: ``"read"``, ``"idempotent"``, ``"unsafe"``.
         identity: The parameters (or a function of the arguments) that make two calls the same act.
-        ignore: Parameters that are neither recorded nor compared.
+        ignore: Parameters that are neither recorded nor compared. Those that a framework fills in (its run context, its
+            state, a dependency) are left out by themselves.
         sensitive: True, or the parameters (``"return"`` for the result) of which only a mask is recorded. An exception
             that quotes a sensitive value is recorded without its text, wherever it ends up; of a tool that is
             sensitive as a whole, each is.
@@ -73,7 +74,7 @@ def tool(
         cache: How long a result may be reused; kept for the result cache.
 
     Raises:
-        TypeError: it is a tool object of a framework: put ``@tool`` under that framework's decorator.
+        TypeError: it is a tool of a framework: put ``@tool`` under that framework's decorator.
         ValueError: a mistyped option.
     """
 
@@ -132,15 +133,24 @@ _FRAMEWORKS: Final = (
 
 
 def _refuse_tool_objects(f: object) -> None:
+    """Of what a framework makes of a function, a record would be made of nothing, or of the wrong thing.
+
+    pydantic-ai, and FastMCP with a mark, give back the function itself, which they call from then on.
+    """
     cls = type(f)
+    registered = hasattr(f, "__fastmcp__")
     bases = [base.__module__ for base in cls.__mro__]
     foreign = any(module == m or module.startswith(m + ".") for module in bases for m in _FRAMEWORKS)
-    if callable(f) and not (foreign and not inspect.isroutine(f)):
+    if callable(f) and not registered and not (foreign and not inspect.isroutine(f)):
         return
     what = f"a {cls.__module__}.{cls.__qualname__}"
-    if not foreign:
+    if registered:
+        reason = f"cannot wrap {name_of(f)!r}: it was given to FastMCP, which would call it past the record"
+    elif foreign:
+        reason = f"cannot wrap {what}: it is a tool object of a framework"
+    else:
         raise TypeError(f"@tool goes on a function or another callable, not on {what}.")
     raise TypeError(
-        f"@tool cannot wrap {what}: it is a tool object of a framework. Put @tool innermost, directly on your "
+        f"@tool {reason}. Put @tool innermost, directly on your "
         "function, and the framework's decorator above it:\n\n    @framework_tool\n    @tool\n    def lookup(...): ..."
     )
