@@ -6,7 +6,8 @@
 
 The log is read as a stream, twice: once to count, once to trace the logins that were accepted. Nothing is asked of the
 network. A source attacks if it failed `--threshold` times in a row, with no accepted login in between, or tried two
-accounts that do not exist. It got in if it attacks and a login from it was accepted, then or at another time.
+accounts that do not exist. It got in if it attacks and a login from it was accepted, then or at another time. Where at
+least `--threshold` sources failed that never logged in, the log is of an attack, though each may have tried but once.
 With `--key`, an investigation that is finished is shown, not run again.
 Exit status: 0 no attacker got in, 1 one did as far as the log says, 2 it could not be done.
 
@@ -149,15 +150,19 @@ async def check_login(login: Item, threshold: int) -> Item:
         kind, why = "attacked-account", f"{login['elsewhere']} attempts on it had failed from other sources"
     else:
         kind, why = "ordinary", "nothing failed from there directly before"
+    if kind != "attacked-account" and guessed and login["elsewhere"] >= threshold:
+        why += f"; {login['elsewhere']} attempts on the account had failed from other sources"
     severity = {"breach": "critical", "attacker": "critical", "ordinary": "info"}.get(kind, "warning")
     shared = {name: login[name] for name in ("account", "source", "first", "count", "methods")}
     return {"severity": severity, "kind": kind, "why": why, **shared}
 
 
 @tool(effect="read")
-def judge(breaches: int, attackers: int) -> str:
-    """Verdict: did an attacker get in, or only try?"""
-    return "breached" if breaches else "attacked" if attackers else "quiet"
+def judge(breaches: int, attackers: int, strangers: int, threshold: int) -> str:
+    """Verdict: did an attacker get in, or only try? Strangers are sources that failed and never logged in."""
+    if breaches:
+        return "breached"
+    return "attacked" if attackers or strangers >= threshold else "quiet"
 
 
 # ---- The investigation: in which order, and what at the same time ----
@@ -202,8 +207,9 @@ async def investigate(sdk: InvestigationSDK, path: Path, threshold: int, key: st
                 asyncio.to_thread(find_probes, tally),
                 mapping_warnings(tally),
             )
-            attackers = [source for source in sources if source["attacks"]]
-        show(f"attackers: {len(attackers)} of {len(sources)} sources that failed", end=True)
+            attackers = sum(source["attacks"] for source in sources)
+            strangers = sum(not source["accepted"] for source in sources)
+        show(f"attackers: {attackers} of {len(sources)} sources that failed", end=True)
 
         async with inv.phase("accounts"):
             accounts = [account async for account in rank_accounts(tally)]
@@ -218,12 +224,12 @@ async def investigate(sdk: InvestigationSDK, path: Path, threshold: int, key: st
         show(f"logins: {counts['critical']} of {len(logins)} are an attacker's", end=True)
 
         async with inv.phase("verdict"):
-            verdict = judge(counts["critical"], len(attackers))
+            verdict = judge(counts["critical"], attackers, strangers, threshold)
             inv.result = {
                 "verdict": verdict,
                 "evidence": evidence,
                 "intake": intake,
-                "sources": {"failed": len(sources), "attack": len(attackers), "top": sources[:TOP]},
+                "sources": {"failed": len(sources), "attack": attackers, "strangers": strangers, "top": sources[:TOP]},
                 "accounts": {"tried": len(accounts), "top": accounts[:TOP]},
                 "busiest_hour": max(hours, key=lambda hour: hour["attempts"], default=None),
                 "probes": probes,

@@ -177,6 +177,13 @@ def test_everything_is_in_the_record(investigate, write, sqlite_url):
         ([*failed(ATTACKER, times=9), *accepted(OFFICE, "root", "publickey")], "ordinary", "attacked"),
         ([*failed(ATTACKER, "admin", times=9), *accepted(OFFICE)], "ordinary", "attacked"),
         ([*accepted(OFFICE), *failed(ATTACKER, times=9)], "ordinary", "attacked"),
+        # an attack that is spread out
+        (
+            [*(line for n in range(5) for line in failed(f"10.0.0.{n}")), *accepted(OFFICE, "ana")],
+            "ordinary",
+            "attacked",
+        ),
+        ([*(line for n in range(4) for line in failed(f"10.0.0.{n}")), *accepted(OFFICE, "ana")], "ordinary", "quiet"),
         # people mistype, and are no attackers for it, however long the log is
         ([*failed(OFFICE, "ana", 3), *accepted(OFFICE, "ana")] * 50, "after-failures", "quiet"),
         # a name that poses as a login from elsewhere
@@ -377,7 +384,7 @@ def test_the_tools_are_ordinary_functions(example, write):
     [source] = example.rank_sources(tally, 5)
     assert (source["source"], source["attempts"], source["attacks"]) == (ATTACKER, 5, True)
     assert asyncio.run(example.mapping_warnings(tally))["warnings"] == 0
-    assert example.judge(0, 1) == "attacked"
+    assert example.judge(0, 1, 1, 5) == "attacked"
 
 
 def test_as_a_command(write, tmp_path):
