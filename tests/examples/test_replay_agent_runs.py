@@ -217,17 +217,65 @@ def test_what_is_too_large_is_a_difference_not_a_loss(replay, write, lite):
         assert "Read back: 1 of 2 calls" in out
 
 
-def test_what_was_tampered_with_is_found(replay, write, sqlite_url):
-    path = write(run_of(("f", {"a": 1}, "paid 100")), run_of(("f", {"a": 2}, "paid 200")))
-    assert replay(path)[0] == 0
-    database = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
-    with database:
-        database.execute("UPDATE tool_executions SET output_result = replace(output_result, '200', '900')")
-    database.close()
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            "UPDATE tool_executions SET output_result = replace(output_result, 'paid 2', 'paid 9')",
+            'call 2 (f): output is "paid 900", the file has "paid 200"',
+        ),
+        (
+            "UPDATE tool_executions SET input_parameters = replace(input_parameters, 'ana', 'eve')",
+            'call 1 (f): arguments is {"who": "eve"}, the file has {"who": "ana"}',
+        ),
+        ("UPDATE tool_executions SET tool_name = 'g' WHERE output_result LIKE '%200%'", 'call 2 (f): tool is "g"'),
+        ("DELETE FROM tool_executions WHERE output_result LIKE '%200%'", "number of calls is 1, the file has 2"),
+        ("UPDATE investigations SET status = 'failed'", 'state is "failed", the file has "completed"'),
+        (
+            "UPDATE investigations SET configuration = replace(configuration, 'Change', 'Cancel')",
+            'instruction is "Cancel my flight.", the file has "Change my flight."',
+        ),
+        ("UPDATE investigations SET metadata = replace(metadata, '1.0', '0.0')", 'metadata is {"task_id": 1'),
+        ("UPDATE investigations SET investigation_type = 'train'", "the list of investigations has no "),
+        (
+            "UPDATE investigation_events SET event_data = replace(event_data, 'paid 2', 'paid 9')",
+            "(tool.completed) or the one",
+        ),
+    ],
+)
+def test_what_was_changed_in_the_store_is_found(example, replay, write, sqlite_url, monkeypatch, statement, said):
+    path = write(run_of(("f", {"who": "ana"}, "paid 100"), ("f", {"who": "bo"}, "paid 200")))
+
+    async def tampered(*arguments):
+        database = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+        with database:
+            assert database.execute(statement).rowcount
+        database.close()
+        async for record in listed(*arguments):
+            yield record
+
+    listed = example.listed
+    monkeypatch.setattr(example, "listed", tampered)
     status, out, _ = replay(path)
     assert status == 1
-    assert 'call 1 (f): output is "paid 900", the file has "paid 200"' in out
-    assert "Read back: 1 of 2 calls" in out
+    [problem] = [line for line in out.splitlines() if line.startswith("  DIFFERENT")]
+    assert problem.startswith("  DIFFERENT  line 1")
+    assert said in problem
+
+
+def test_a_file_that_is_changed_meanwhile(example, replay, write, monkeypatch, capsys):
+    path = write(run_of(), run_of(("f", {}, 1)))
+
+    def changed(*arguments):
+        path.write_text(path.read_text().replace("Change", "Cancel"))
+        return load(*arguments)
+
+    load = example.load
+    monkeypatch.setattr(example, "load", changed)
+    with pytest.raises(SystemExit) as stopped:
+        replay(path)
+    assert stopped.value.code == 2
+    assert "runs.jsonl was changed while it was replayed: line 1 is another now" in capsys.readouterr().err
 
 
 def test_a_replay_that_was_killed_is_taken_over(replay, write, lite, sqlite_url, tmp_path):

@@ -231,6 +231,7 @@ def test_sources_without_end_are_forgotten_but_the_heavy_ones(log, tmp_path, mon
     assert len(tally.accounts) <= 100
     assert sum(len(source.accounts) + len(source.unknown) for source in tally.sources.values()) <= 1000
     assert tally.forgotten > 0
+    assert len(tally.sources["2001:db8::1387"].accounts) == 1, "the room of those that were forgotten is free again"
     assert tally.sources["192.0.2.1"].failed == 500
     assert tally.accounts["root"].failed == 500
 
@@ -251,6 +252,15 @@ def test_a_row_of_failures_ends_with_a_login(log):
         tally.add(entry(log, message))
     source = tally.sources["192.0.2.1"]
     assert (source.failed, source.worst.failed, source.row.failed, source.accepted) == (5, 3, 0, 2)
+
+
+def test_what_was_tried_elsewhere_is_told_from_what_was_tried_here(log, tmp_path):
+    path = tmp_path / "log"
+    here, there = FAILED, FAILED.replace(b"192.0.2.1", b"203.0.113.9")
+    accepted = HEAD + b"Accepted password for root from 192.0.2.1 port 22 ssh2"
+    path.write_bytes(b"\n".join([*[here] * 3, *[there] * 7, accepted, *[there] * 5, here, accepted]))
+    [login] = log.trace(path, path.stat().st_size, {("root", "192.0.2.1")})
+    assert (login.count, login.before.failed, login.ever.failed, login.elsewhere) == (2, 3, 3, 7)
 
 
 def test_the_real_log_against_awk(log, real_data, awk):
