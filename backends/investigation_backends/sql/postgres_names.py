@@ -12,7 +12,7 @@ from investigation_sdk.storage.commit import StoredEvent
 from .names import EVENTS, LEASES, TABLE_OF, TOMBSTONES, VERSION_TABLE
 
 _UUID: Final = frozenset({"id", "investigation_id", "parent_investigation_id", "phase_id", "parent_call_id", "token"})
-_JSONB: Final = (
+_JSON: Final = (
     frozenset({"metadata", "configuration", "result", "last_checkpoint", "tools"})
     | {"input_data", "output_data", "error_details", "input_parameters", "output_result"}
     | {"state_data", "phase_states", "tool_states"}
@@ -28,7 +28,7 @@ _TIMES: Final = ("_at", "_timestamp")
 
 
 def _type_of(name: str) -> str:
-    for types, said in ((_UUID, "uuid"), (_JSONB, "jsonb"), (_INTEGER, "int4"), (_BIGINT, "int8")):
+    for types, said in ((_UUID, "uuid"), (_JSON, "json"), (_INTEGER, "int4"), (_BIGINT, "int8")):
         if name in types:
             return said
     return _OTHERS.get(name) or ("timestamptz" if name.endswith(_TIMES) else "text")

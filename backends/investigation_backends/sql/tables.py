@@ -28,7 +28,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.types import TypeEngine
 
 from .names import BLOBS, EVENTS, LEASES, TABLE_OF, TOMBSTONES
@@ -58,7 +58,7 @@ TYPES: Final[Mapping[Dialect, Types]] = {
     "postgresql": Types(
         id=Uuid(as_uuid=False),
         time=DateTime(timezone=True),
-        json=JSONB(),
+        json=JSON(),
         money=Numeric(),
         text=Text(collation="C"),
     ),

@@ -200,20 +200,20 @@ _JSON = (
 def same(stored: Row | SnapshotRow | None, wanted: Row | SnapshotRow) -> bool:
     """Whether a stored row is the wanted one.
 
-    JSON in rows may be kept in another form of the same value: the log alone is kept byte for byte.
+    JSON in rows may be kept in another form of the same value, with its members in another order: the log alone is
+    kept byte for byte. But 1e22 is a float and not a whole number, and -0.0 is not 0.0.
     """
     if stored is None or type(stored) is not type(wanted):
         return False
     return all(
         mine == theirs
-        or (
-            name in _JSON
-            and isinstance(mine, str)
-            and isinstance(theirs, str)
-            and json.loads(mine) == json.loads(theirs)
-        )
+        or (name in _JSON and isinstance(mine, str) and isinstance(theirs, str) and _value(mine) == _value(theirs))
         for name, mine, theirs in zip(wanted._fields, stored, wanted, strict=True)
     )
+
+
+def _value(text: str) -> str:
+    return json.dumps(json.loads(text), sort_keys=True)
 
 
 def all_same(stored: Sequence[Row | SnapshotRow], wanted: Sequence[Row | SnapshotRow]) -> bool:

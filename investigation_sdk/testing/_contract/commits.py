@@ -47,6 +47,15 @@ class CommitTests(ContractBase):
         assert same(await store.a.get("snapshot", snapshot.id), snapshot)
         assert list(await store.a.read_events(case.id)) == list(commit.events)
 
+    async def test_numbers_in_rows_stay_what_they_are(self, store: OpenStore) -> None:
+        case = Case(metadata='{"nothing":-0.0}')
+        tool = case.tool(input_parameters='{"b":1e22,"a":[1.0,1,true]}', output_result="1e300", status="completed")
+        phase = case.phase(output_data=f"[{10**40},0.1,1e-7]")
+        commit = await case.apply(store.a, case.commit(rows=[phase, tool]))
+        assert same(await store.a.get("investigation", case.id), commit.rows[0])
+        assert same(await store.a.get("phase", phase.id), phase)
+        assert same(await store.a.get("tool", tool.id), tool)
+
     async def test_all_columns_of_an_event_are_kept(self, store: OpenStore) -> None:
         case = Case()
         commit = case.commit("state.transition")

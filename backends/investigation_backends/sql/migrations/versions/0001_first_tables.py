@@ -14,7 +14,7 @@ depends_on = None
 POSTGRESQL = "postgresql"
 ID = sa.Text().with_variant(sa.Uuid(as_uuid=False), POSTGRESQL)
 TIME = sa.BigInteger().with_variant(sa.DateTime(timezone=True), POSTGRESQL)
-JSON = sa.Text().with_variant(postgresql.JSONB(), POSTGRESQL)
+JSON = sa.Text().with_variant(postgresql.JSON(), POSTGRESQL)
 MONEY = sa.Text().with_variant(sa.Numeric(), POSTGRESQL)
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), POSTGRESQL)
 
