@@ -296,26 +296,30 @@ async def check(
     """Compare one investigation with its run, and verify its chain."""
     run, calls = load(path, place), await calls_of(sdk, investigation.id)
     where = f"line {place.line} ({investigation.id})"
+    # payload() reads what is large: lists have only a reference to it
+    configuration = await sdk.payload(investigation.id, investigation.configuration)
     pairs = [
         ("state", "completed", investigation.status.value),
-        ("instruction", run.instruction, investigation.configuration.get("instruction")),
-        ("metadata", run.facts, investigation.metadata),
+        ("instruction", run.instruction, configuration.get("instruction")),
+        ("metadata", run.facts, await sdk.payload(investigation.id, investigation.metadata)),
         ("number of calls", len(run.calls), len(calls)),
     ]
     outcome.problems += (problem for pair in pairs if (problem := difference(where, *pair)))
     for number, (expected, call) in enumerate(zip(run.calls, calls, strict=False), 1):
         what = f"{where}, call {number} ({shown(expected.tool)})"
+        arguments = await sdk.payload(investigation.id, call.input_parameters)
+        output = await sdk.payload(investigation.id, call.output_result)
         found = [
             difference(what, "tool", expected.tool, call.tool_name),
-            difference(what, "arguments", expected.arguments, call.input_parameters),
-            difference(what, "output", expected.output, call.output_result),
+            difference(what, "arguments", expected.arguments, arguments),
+            difference(what, "output", expected.output, output),
         ]
         outcome.problems += (problem for problem in found if problem)
         outcome.equal += not any(found)
         tally = outcome.tools[call.tool_name]
         tally["calls"] += 1
         tally["failed"] += call.status != "completed"
-        tally["errors"] += isinstance(call.output_result, str) and call.output_result.startswith("Error")
+        tally["errors"] += isinstance(output, str) and output.startswith("Error")
     report = await sdk.verify(investigation.id)
     outcome.verified += report.ok
     outcome.events += report.checked

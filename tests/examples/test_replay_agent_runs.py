@@ -97,6 +97,20 @@ def test_the_real_runs(replay, real_data, url):
         assert table[str(reward)] == [str(len(of_reward)), str(len(of_reward)), str(calls)]
 
 
+def test_the_real_runs_on_postgresql(replay, real_data, postgres_store):
+    path = real_data("airline_agent_runs.jsonl")
+    for said in ("Recorded 150 runs with 862 calls", "Nothing to record"):
+        status, out, _ = replay(path, url=postgres_store)
+        assert status == 0, out
+        assert said in out
+        assert "Read back: 862 of 862 calls exactly as in the file, 150 of 150 chains verified" in out
+
+
+def test_awkward_runs_on_postgresql(replay, write, postgres_store):
+    status, out, _ = replay(write(*AWKWARD), url=postgres_store)
+    assert status == 0, out
+
+
 def test_the_real_runs_are_in_the_store(replay, real_data, sqlite_url, make_sdk):
     path = real_data("airline_agent_runs.jsonl")
     assert replay(path)[0] == 0
@@ -207,14 +221,20 @@ def test_a_line_without_end(replay, write, example, monkeypatch):
     assert "3 of 3 chains verified" in out
 
 
-def test_what_is_too_large_is_a_difference_not_a_loss(replay, write, lite):
-    status, out, _ = replay(write(run_of(("f", {"a": 1}, "x" * 100_000), ("f", {"a": 2}, "y"))))
-    if status == 0:  # the store keeps large payloads elsewhere
-        assert "Read back: 2 of 2 calls" in out
-    else:
-        assert "call 1 (f): output is " in out
-        assert "too_large" in out
-        assert "Read back: 1 of 2 calls" in out
+def test_large_payloads_come_back_exactly(replay, write, url):
+    large = {"text": "größe " * 50_000, "n": [1.0, 1, True]}
+    run = run_of(("f", {"a": large}, large), ("f", {"a": 2}, "y"), instruction="long " * 20_000, reward=large)
+    status, out, _ = replay(write(run), url=url)
+    assert status == 0, out
+    assert "Read back: 2 of 2 calls exactly as in the file, 1 of 1 chains verified" in out
+
+
+def test_what_is_too_large_is_a_difference_not_a_loss(replay, write, most):
+    status, out, _ = replay(write(run_of(("f", {"a": 1}, "x" * (most + 1)), ("f", {"a": 2}, "y"))))
+    assert status == 1
+    assert "call 1 (f): output is " in out
+    assert "too_large" in out
+    assert "Read back: 1 of 2 calls" in out
 
 
 @pytest.mark.parametrize(
