@@ -33,6 +33,7 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python .ci/generate_sync.py --check
 	$(BIN)/python .ci/generate_docs.py --check
+	$(BIN)/python .ci/generate_cli.py --check
 	$(BIN)/python .ci/check_links.py
 
 test: $(STAMP)  ## all tests but those of the next three

@@ -1,6 +1,7 @@
 """What the examples share: the manners of a command, and what is printed from a record."""
 
 import argparse
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -74,16 +75,16 @@ def print_phases(sdk: InvestigationSDK, investigation_id: str) -> None:
         print(f"{name:<12}{state:<12}{count:>10}{ms / 1000:>10.2f} s")
 
 
-def print_chain(sdk: InvestigationSDK, investigation_id: str, url: str) -> bool:
+def print_chain(sdk: InvestigationSDK, investigation_id: str) -> bool:
     """Whether the chain of hashes holds, and how to look further; returns whether it holds."""
     checked = sdk.sync.verify(investigation_id)
     chain = "verified" if checked.ok else "BROKEN: " + "; ".join(problem.message for problem in checked.problems)
-    print(f"Investigation {investigation_id}: {checked.checked} events, chain {chain}. To verify it again, in Python:")
-    print(f"    from investigation_sdk import InvestigationSDK\n    sdk = InvestigationSDK({url!r})")
-    print(f"    sdk.sync.verify({investigation_id!r}).ok")
+    print(f"Investigation {investigation_id}: {checked.checked} events, chain {chain}.")
+    if command := sdk.command_for(sdk.sync.get(investigation_id).key or investigation_id):
+        print(f"To look further: {command}")
     return checked.ok
 
 
 def print_next(url: str, investigation_type: str, investigation_id: str | None) -> None:
     """How to look further."""
-    print(f"To look further, in Python: sdk = InvestigationSDK({url!r}); sdk.sync.list({investigation_type!r})")
+    print(f"To look further: investigate ls --type {investigation_type} --db {shlex.quote(url)}")

@@ -261,7 +261,7 @@ async def audit(sdk: InvestigationSDK, name: str, sites: Sequence[str], key: str
 # ---- The command: what it prints at the end is read back from the record ----
 
 
-def print_summary(sdk: InvestigationSDK, investigation_id: str, url: str) -> bool:
+def print_summary(sdk: InvestigationSDK, investigation_id: str) -> bool:
     """Print what was recorded; returns whether all is well."""
     print_phases(sdk, investigation_id)
     result = sdk.sync.get(investigation_id).result
@@ -269,10 +269,10 @@ def print_summary(sdk: InvestigationSDK, investigation_id: str, url: str) -> boo
     for found in result["findings"]:
         print(f"  {found['severity']:<9} {found['kind']:<11} {found['path']} {found['detail']}")
     if more := sum(result["counts"].values()) - len(result["findings"]):
-        print(f"  and {more} more, in what the tools answered: sdk.sync.tools({investigation_id!r})")
+        print(f"  and {more} more, in what the tools answered")
     print(f"Verdict: {result['verdict']}\n")
 
-    return print_chain(sdk, investigation_id, url) and result["verdict"] == "clean"
+    return print_chain(sdk, investigation_id) and result["verdict"] == "clean"
 
 
 def site_folders(environment: Path | None) -> list[str]:
@@ -301,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"no distributions are installed in {name}")
         with InvestigationSDK(options.db) as sdk:
             investigation_id = asyncio.run(audit(sdk, str(name), sites, options.key))
-            return 0 if print_summary(sdk, investigation_id, options.db) else 1
+            return 0 if print_summary(sdk, investigation_id) else 1
     except (InvestigationError, PermissionError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:

@@ -256,7 +256,7 @@ async def each(checks: Iterable[Any]) -> list[Item]:
 # ---- The command: what it prints at the end is read back from the record ----
 
 
-def print_summary(sdk: InvestigationSDK, investigation_id: str, url: str) -> bool:
+def print_summary(sdk: InvestigationSDK, investigation_id: str) -> bool:
     """Print what was recorded; returns whether no attacker got in and the chain holds."""
     print_phases(sdk, investigation_id)
     result = sdk.sync.get(investigation_id).result
@@ -294,7 +294,7 @@ def print_summary(sdk: InvestigationSDK, investigation_id: str, url: str) -> boo
     if (more := sum(logins["counts"].values()) - len(logins["top"])) > 0:
         print(f"  and {more} more, in what the tools answered")
     print(f"Verdict: {result['verdict']}\n")
-    return print_chain(sdk, investigation_id, url) and result["verdict"] != "breached"
+    return print_chain(sdk, investigation_id) and result["verdict"] != "breached"
 
 
 def print_table(rows: Sequence[Item], total: int, columns: Sequence[str], last: str) -> None:
@@ -338,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = recognise(parser, options.log).resolve()
         with InvestigationSDK(options.db) as sdk:
             investigation_id = asyncio.run(investigate(sdk, path, options.threshold, options.key))
-            return 0 if print_summary(sdk, investigation_id, options.db) else 1
+            return 0 if print_summary(sdk, investigation_id) else 1
     except (InvestigationError, OSError, ValueError) as error:
         parser.error(shown(error))
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from investigation_sdk.domain.records import PhasePlan as PhasePlan
     from investigation_sdk.domain.records import Problem as Problem
     from investigation_sdk.domain.records import ToolExecution as ToolExecution
+    from investigation_sdk.domain.records import ToolTotals as ToolTotals
     from investigation_sdk.domain.records import Usage as Usage
     from investigation_sdk.domain.records import VerificationReport as VerificationReport
     from investigation_sdk.domain.states import ALLOWED_TRANSITIONS as ALLOWED_TRANSITIONS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from investigation_sdk.domain.states import ToolState as ToolState
     from investigation_sdk.engine.service import InvestigationStateService as InvestigationStateService
     from investigation_sdk.errors import AccessDenied as AccessDenied
+    from investigation_sdk.errors import AmbiguousReference as AmbiguousReference
     from investigation_sdk.errors import BackendUnavailable as BackendUnavailable
     from investigation_sdk.errors import ConfigurationError as ConfigurationError
     from investigation_sdk.errors import InvalidStateTransition as InvalidStateTransition
@@ -71,15 +73,15 @@ _MODULES = {
     "domain.events": "EventType",
     "domain.records": (
         "Investigation InvestigationEvent InvestigationPhase InvestigationSnapshot Page PhasePlan Problem "
-        "ToolExecution Usage VerificationReport"
+        "ToolExecution ToolTotals Usage VerificationReport"
     ),
     "domain.states": "ALLOWED_TRANSITIONS Effect InvestigationState PhaseState ToolState",
     "engine.service": "InvestigationStateService",
     "errors": (
-        "AccessDenied BackendUnavailable ConfigurationError InvalidStateTransition InvestigationBusy "
-        "InvestigationCancelled InvestigationError InvestigationFinished InvestigationInterrupt "
-        "InvestigationNotFound InvestigationPaused InvestigationUnfinished LeaseLost NotRecorded PayloadTooLarge "
-        "PhaseError SchemaMismatch VersionConflict"
+        "AccessDenied AmbiguousReference BackendUnavailable ConfigurationError InvalidStateTransition "
+        "InvestigationBusy InvestigationCancelled InvestigationError InvestigationFinished "
+        "InvestigationInterrupt InvestigationNotFound InvestigationPaused InvestigationUnfinished LeaseLost "
+        "NotRecorded PayloadTooLarge PhaseError SchemaMismatch VersionConflict"
     ),
     "ids": "Id",
     "recording.context": "AgentScope ToolCall agent current_investigation current_tool propagate",
@@ -145,6 +147,7 @@ __all__ = [
     "ToolCall",
     "ToolExecution",
     "ToolState",
+    "ToolTotals",
     "Usage",
     "VerificationReport",
     "VersionConflict",

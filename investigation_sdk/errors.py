@@ -81,6 +81,17 @@ class InvestigationNotFound(InvestigationError, LookupError):
     """
 
 
+class AmbiguousReference(InvestigationError, LookupError):
+    """Several investigations are meant by a prefix of ids, or by a key of several types: `candidates` are their ids.
+
+    There may be more of them than are listed.
+    """
+
+    def __init__(self, message: str = "", *, candidates: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.candidates: Sequence[str] = tuple(candidates)
+
+
 class InvestigationFinished(InvestigationError):
     """A new call inside an investigation that is finished, or ``on_finished="error"``.
 

@@ -7,6 +7,7 @@ that one process makes sort in the order in which they were made.
 import os
 import time
 import uuid
+from itertools import pairwise
 from typing import Protocol, TypeAlias
 
 from investigation_sdk.errors import InvestigationNotFound
@@ -69,6 +70,28 @@ def lower_bound(time_us: int) -> str:
     """The smallest UUIDv7 of that Unix time (µs): for ranges over ids instead of over times."""
     h = f"{max(0, time_us // 1000) << 80 | _VERSION | _VARIANT:032x}"
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def prefix_bounds(prefix: str) -> tuple[str, str] | None:
+    """The smallest and the largest UUID that begin so, as canonical text; None where none can.
+
+    Hyphens may be left out, and are in their places where they are not: ``'019A1F3E7c1b'``, ``'019a1f3e-7c'``.
+    """
+    plain = prefix.lower()
+    digits = plain.replace("-", "")
+    if not 0 < len(digits) <= 32 or not _HEX.issuperset(digits):
+        return None
+    if plain != digits and not _hyphenated(digits).startswith(plain):
+        return None
+    return _hyphenated(digits.ljust(32, "0")), _hyphenated(digits.ljust(32, "f"))
+
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def _hyphenated(digits: str) -> str:
+    at = (0, 8, 12, 16, 20, 32)
+    return "-".join(digits[start:end] for start, end in pairwise(at))
 
 
 def canonical(id: object) -> str:

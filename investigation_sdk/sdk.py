@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
@@ -16,15 +17,18 @@ from investigation_sdk.domain.records import (
     Page,
     PhasePlan,
     ToolExecution,
+    ToolTotals,
     VerificationReport,
 )
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
 from investigation_sdk.engine import queries, reading, verifying
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.hosts import shielded
+from investigation_sdk.engine.lookup import lookup
 from investigation_sdk.engine.queries import When, check_limit, created_between, equals, in_states
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
+from investigation_sdk.engine.shell import show_command
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.ids import HasId, Id, canonical
@@ -35,12 +39,10 @@ from investigation_sdk.recording.scope import InvestigationScope
 from investigation_sdk.settings import Durability
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.commit import Where
-from investigation_sdk.storage.registry import create_backend
+from investigation_sdk.storage.registry import backend_of
 
 if TYPE_CHECKING:
     from investigation_sdk.sync import SyncInvestigationSDK
-
-DEFAULT_URL = "sqlite:///investigations.db"
 
 
 class InvestigationSDK:
@@ -92,7 +94,8 @@ class InvestigationSDK:
             raise ConfigurationError(f"max_inline_bytes={max_inline_bytes} is too small; at least 1024")
         self._options = Options(Durability(chosen), on_pause, max_inline_bytes, tenant_id or "")
         self._ttl_us = lease_ttl // timedelta(microseconds=1)
-        backend = _backend(url_or_backend, backend_options, auto_migrate=auto_migrate)
+        backend = backend_of(url_or_backend, backend_options, auto_migrate=auto_migrate)
+        self._url = "" if url_or_backend is None else getattr(url_or_backend, "url", url_or_backend)
         self._recorder = self._recorder_of(backend)
         self.service = InvestigationStateService(
             self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes
@@ -229,6 +232,20 @@ class InvestigationSDK:
         row = await self._recorder.acall(queries.find(backend, clean(key), investigation_type, self._options.tenant))
         return None if row is None else queries.investigation(row)
 
+    async def lookup(self, reference: str, *, investigation_type: str | None = None) -> Investigation:
+        """The investigation that somebody means: by its id, its key, or the beginning of its id, in this order.
+
+        Args:
+            reference: Ids may be without hyphens. Of a key, the newest investigation is meant.
+            investigation_type: Where a key occurs in several types.
+
+        Raises:
+            InvestigationNotFound: there is none.
+            AmbiguousReference: several are meant; `candidates` has their ids.
+        """
+        found = lookup(self._recorder.backend, reference, investigation_type, self._options.tenant)
+        return queries.investigation(await self._recorder.acall(found))
+
     async def list(
         self,
         *,
@@ -303,6 +320,14 @@ class InvestigationSDK:
         ]
         return await self._recorder.acall(self._tools(id, phase, wheres, after, check_limit(limit)))
 
+    async def tool_totals(self, investigation_id: Id) -> Sequence[ToolTotals]:
+        """What the calls of an investigation add up to, by phase, agent and tool; calls of no phase first.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return await self._recorder.acall(queries.tool_totals(*self._place(canonical(investigation_id))))
+
     async def _tools(
         self, id: str | None, phase: str | None, wheres: Sequence[Where], after: str | None, limit: int
     ) -> Page[ToolExecution]:
@@ -354,16 +379,38 @@ class InvestigationSDK:
         backend, id, tenant = self._place(canonical(investigation_id))
         return await self._recorder.acall(queries.whole_value(backend, id, tenant, value))
 
-    async def verify(self, investigation_id: Id) -> VerificationReport:
+    async def verify(
+        self, investigation_id: Id, *, progress: Callable[[int], object] | None = None
+    ) -> VerificationReport:
         """Check an investigation's chain of hashes, its columns, the payloads that are kept beside it, and the end
         that its row states.
 
         Without a head that was written down outside the store, a tail that was cut off together with the row
         cannot be seen; compare ``report.head`` with one that you kept.
+
+        Args:
+            investigation_id: Which one.
+            progress: Called now and then with the number of events checked so far, on the SDK's own thread: to
+                be quick, and not to use the SDK.
         """
-        return await self._recorder.acall(verifying.verify(*self._place(canonical(investigation_id))))
+        return await self._recorder.acall(verifying.verify(*self._place(canonical(investigation_id)), progress))
 
     # ---- the store
+
+    def command_for(self, reference: Id | HasId) -> str | None:
+        """The command that shows an investigation, such as ``investigate show case-981 --db sqlite:///fraud.db``.
+
+        For the last line of a script. A store that was not named when this was made (the default, the
+        environment's) is not named here; passwords and options in a URL become ``***``.
+
+        Args:
+            reference: Its id or key, or what has an id.
+
+        Returns:
+            The command; None where no other process can read the store: ``memory://``.
+        """
+        named = reference if isinstance(reference, str | uuid.UUID) else reference.id
+        return show_command(str(named), self._url)
 
     async def flush(self, timeout: float | None = None) -> int:
         """Commit what is queued; how many events are still not durable after `timeout` seconds."""
@@ -375,20 +422,6 @@ class InvestigationSDK:
             await self._recorder.aflush(EXIT_SECONDS)
             await self.service._hooks.adrain()  # pyright: ignore[reportPrivateUsage]
             await self._recorder.aclose()
-
-
-def _backend(url_or_backend: str | Backend | None, options: Mapping[str, Any] | None, *, auto_migrate: bool) -> Backend:
-    if isinstance(url_or_backend, os.PathLike):
-        raise ConfigurationError(f"{url_or_backend} is a path; give a URL: 'sqlite:///{url_or_backend}'")
-    if url_or_backend is not None and not isinstance(url_or_backend, str):
-        if not isinstance(url_or_backend, Backend):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"{url_or_backend!r} is neither the URL of a store nor a backend object")
-        if options:
-            raise ConfigurationError("backend_options go with a URL; give them to the backend object itself")
-        return url_or_backend
-    url = url_or_backend if url_or_backend is not None else os.environ.get("INVESTIGATION_URL", DEFAULT_URL)
-    more = {"auto_migrate": True} if auto_migrate and not url.startswith("memory:") else {}
-    return create_backend(url, {**(options or {}), **more})
 
 
 def _one_of(option: str, value: object, allowed: Sequence[str]) -> None:

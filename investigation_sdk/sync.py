@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -14,6 +14,7 @@ from investigation_sdk.domain.records import (
     Page,
     PhasePlan,
     ToolExecution,
+    ToolTotals,
     VerificationReport,
 )
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
@@ -170,6 +171,19 @@ class SyncInvestigationSDK:
         """The newest investigation of a key, or None."""
         return self._recorder.io.call(self._target.find(key=key, investigation_type=investigation_type))
 
+    def lookup(self, reference: str, *, investigation_type: str | None = None) -> Investigation:
+        """The investigation that somebody means: by its id, its key, or the beginning of its id, in this order.
+
+        Args:
+            reference: Ids may be without hyphens. Of a key, the newest investigation is meant.
+            investigation_type: Where a key occurs in several types.
+
+        Raises:
+            InvestigationNotFound: there is none.
+            AmbiguousReference: several are meant; `candidates` has their ids.
+        """
+        return self._recorder.io.call(self._target.lookup(reference, investigation_type=investigation_type))
+
     def list(
         self,
         *,
@@ -244,6 +258,14 @@ class SyncInvestigationSDK:
             )
         )
 
+    def tool_totals(self, investigation_id: Id) -> Sequence[ToolTotals]:
+        """What the calls of an investigation add up to, by phase, agent and tool; calls of no phase first.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return self._recorder.io.call(self._target.tool_totals(investigation_id))
+
     def events(
         self,
         investigation_id: Id,
@@ -279,14 +301,19 @@ class SyncInvestigationSDK:
         """
         return self._recorder.io.call(self._target.payload(investigation_id, value))
 
-    def verify(self, investigation_id: Id) -> VerificationReport:
+    def verify(self, investigation_id: Id, *, progress: Callable[[int], object] | None = None) -> VerificationReport:
         """Check an investigation's chain of hashes, its columns, the payloads that are kept beside it, and the end
         that its row states.
 
         Without a head that was written down outside the store, a tail that was cut off together with the row
         cannot be seen; compare ``report.head`` with one that you kept.
+
+        Args:
+            investigation_id: Which one.
+            progress: Called now and then with the number of events checked so far, on the SDK's own thread: to
+                be quick, and not to use the SDK.
         """
-        return self._recorder.io.call(self._target.verify(investigation_id))
+        return self._recorder.io.call(self._target.verify(investigation_id, progress=progress))
 
     def flush(self, timeout: float | None = None) -> int:
         """Commit what is queued; how many events are still not durable after `timeout` seconds."""

@@ -196,6 +196,10 @@ class PostgresBackend:
         """
         return await opening.revision_of(self._target, self._names)
 
+    async def check_schema(self) -> Sequence[str]:
+        """See :meth:`investigation_sdk.storage.backend.MigratingBackend.check_schema`."""
+        return await opening.check_schema(self._target, self._names)
+
     @staticmethod
     def head_revision() -> str:
         """The schema that this version of the SDK works with."""

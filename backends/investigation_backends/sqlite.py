@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import urllib.parse
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -21,7 +22,7 @@ from .sql.names import REVISIONS
 from .sql.reader import ReaderThread
 from .sql.sqlite_errors import DATA_ERRORS, batch_failed, unavailable
 from .sql.sqlite_link import Link, immediately
-from .sql.sqlite_open import prepare, revision_of, upgrade
+from .sql.sqlite_open import differences, newer_schema, prepare, revision_of, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,8 @@ class SQLiteBackend:
         busy_timeout: How long to wait for a lock that another process holds, in seconds.
         auto_migrate: Upgrade an older schema on open, and add the tables to a file that has only others.
         page_size: Bytes, for a new file only. Larger pages waste less of the file and write more at each commit.
+        read_only: Write nothing, and refuse a file that is not there. It may then lie in a folder that cannot be
+            written, and must not be written by others meanwhile if it does.
 
     Raises:
         ConfigurationError: there is no path, or it stands for a database in memory, or SQLite is too old.
@@ -63,6 +66,7 @@ class SQLiteBackend:
         busy_timeout: float = 10.0,
         auto_migrate: bool = False,
         page_size: int = 4096,
+        read_only: bool = False,
     ) -> None:
         name = os.fspath(path)
         if name in ("", ":memory:") or name.startswith("file:"):
@@ -75,10 +79,12 @@ class SQLiteBackend:
             raise ConfigurationError(f"synchronous is {synchronous!r}; it can be NORMAL, FULL or EXTRA")
         if page_size not in (2**n for n in range(9, 17)):
             raise ConfigurationError(f"page_size is {page_size}; it must be a power of two from 512 to 65536")
+        if read_only and auto_migrate:
+            raise ConfigurationError("read_only and auto_migrate exclude each other; drop one")
         self.path: str = str(Path(name).absolute())
         self._auto_migrate = auto_migrate
         self._page_size = page_size
-        self._link = Link(self.path, synchronous, busy_timeout)
+        self._link = Link(self.path, synchronous, busy_timeout, read_only=read_only)
         self._reader = ReaderThread("investigation-sqlite-reader")
         self._selects: Selects | None = None
         self._opened = False
@@ -95,6 +101,7 @@ class SQLiteBackend:
         busy_timeout: float = 10.0,
         auto_migrate: bool = False,
         page_size: int = 4096,
+        read_only: bool = False,
     ) -> SQLiteBackend:
         """For ``sqlite:///relative.db`` and ``sqlite:////absolute.db``.
 
@@ -111,6 +118,7 @@ class SQLiteBackend:
             busy_timeout=busy_timeout,
             auto_migrate=auto_migrate,
             page_size=page_size,
+            read_only=read_only,
         )
 
     @property
@@ -140,32 +148,41 @@ class SQLiteBackend:
         self._reader.stop()
         self._link.close()
 
-    async def upgrade(self) -> None:
-        """Bring the file, or a new one, to this version's schema, open or not.
-
-        Raises:
-            SchemaMismatch: a table of ours is there, and is not ours.
-            BackendUnavailable: the file cannot be reached or written.
-        """
-        await upgrade(self._link, self._reader, self._page_size)
-
-    async def current_revision(self) -> str | None:
-        """The file's schema, None where it has none of ours.
-
-        Raises:
-            BackendUnavailable: the file cannot be read.
-        """
-        self._link.wanted = True
-        try:
-            return await revision_of(self._link)
-        finally:
-            if not self._opened:
-                self._link.close()
+    # ------------------------------------------------------------------ the schema
 
     @staticmethod
     def head_revision() -> str:
-        """The schema that this version of the SDK works with."""
+        """See :meth:`investigation_sdk.storage.backend.MigratingBackend.head_revision`."""
         return REVISIONS[-1]
+
+    async def current_revision(self) -> str | None:
+        """See :meth:`investigation_sdk.storage.backend.MigratingBackend.current_revision`."""
+        with self._looked_at():
+            return await revision_of(self._link)
+
+    async def upgrade(self) -> None:
+        """See :meth:`investigation_sdk.storage.backend.MigratingBackend.upgrade`. Makes a file that is not there."""
+        await upgrade(self._link, self._reader, self._page_size)
+
+    async def check_schema(self) -> Sequence[str]:
+        """See :meth:`investigation_sdk.storage.backend.MigratingBackend.check_schema`."""
+        with self._looked_at():
+            found = await revision_of(self._link)
+            if found == REVISIONS[-1]:
+                return await differences(self._link, self._reader)
+        if found is not None and found not in REVISIONS:
+            raise newer_schema(self.path, found)
+        return [f"the schema is {found or 'not there'}, this version works with {REVISIONS[-1]}"]
+
+    @contextlib.contextmanager
+    def _looked_at(self) -> Generator[None]:
+        """The file, open or not."""
+        self._link.wanted = True
+        try:
+            yield
+        finally:
+            if not self._opened:
+                self._link.close()
 
     # ------------------------------------------------------------------ writing
 

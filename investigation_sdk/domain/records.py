@@ -170,6 +170,19 @@ class ToolExecution(_Record):
     """One line for people."""
 
 
+class ToolTotals(_Record):
+    """The calls of one tool by one agent in one phase, counted and added up."""
+
+    phase_id: str | None
+    agent_name: str
+    tool_name: str
+    calls: int
+    by_status: dict[ToolState, int]
+    """Calls by their state; states without any are left out."""
+    duration_ms: int
+    """Of all calls together, those at the same time included; of calls that are still running nothing."""
+
+
 class InvestigationEvent(_Record):
     """One event of the log."""
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from itertools import groupby
 from typing import Any, Final, TypeAlias, cast
 
 from investigation_sdk.clock import from_datetime, to_datetime
@@ -17,6 +18,7 @@ from investigation_sdk.domain.records import (
     Page,
     Source,
     ToolExecution,
+    ToolTotals,
     Usage,
 )
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
@@ -25,7 +27,7 @@ from investigation_sdk.engine.reading import get_row, has_large, payload, readab
 from investigation_sdk.ids import lower_bound
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import decode
-from investigation_sdk.storage.commit import Query, StoredEvent, Where
+from investigation_sdk.storage.commit import Aggregate, Measure, Query, StoredEvent, Where
 
 When: TypeAlias = datetime | timedelta
 """A moment, or how long ago."""
@@ -246,6 +248,31 @@ async def list_tools(
     rows, following = await _page(backend, Query("tool", tuple(wheres), "id", newest_first, _after(after), limit))
     records = await asyncio.gather(*(tool(backend, row) for row in rows if isinstance(row, ToolRow)))
     return Page(list(records), following)
+
+
+async def tool_totals(backend: Backend, investigation_id: str, tenant: str) -> list[ToolTotals]:
+    """What an investigation's calls add up to, in the order of phases' ids, agents and tools."""
+    await get_row(backend, investigation_id, tenant)
+    groups = ("phase_id", "agent_name", "tool_name", "status")
+    wheres = (Where("investigation_id", "=", investigation_id),)
+    found = await backend.aggregate(
+        Aggregate("tool", wheres, groups, (Measure("count"), Measure("sum", "duration_ms")))
+    )
+    totals: list[ToolTotals] = []
+    with readable(investigation_id):
+        for named, of_states in groupby(found, lambda row: row[:3]):
+            states = list(of_states)
+            totals.append(
+                ToolTotals(
+                    phase_id=named[0],
+                    agent_name=named[1],
+                    tool_name=named[2],
+                    calls=sum(count for *_, count, _ in states),
+                    by_status={ToolState(status): count for *_, status, count, _ in states},
+                    duration_ms=sum(int(ms) for *_, ms in states),
+                )
+            )
+    return totals
 
 
 async def phase_named(backend: Backend, investigation_id: str, name: str) -> str | None:

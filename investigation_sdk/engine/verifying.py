@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from investigation_sdk.domain.records import Problem, VerificationReport
@@ -19,7 +19,9 @@ _MARK: Final = '"$type":"blob"'
 """What is in the data of every event that refers to a blob, as the SDK writes it."""
 
 
-async def verify(backend: Backend, investigation_id: str, tenant: str) -> VerificationReport:
+async def verify(
+    backend: Backend, investigation_id: str, tenant: str, progress: Callable[[int], object] | None = None
+) -> VerificationReport:
     """Check the chain of one investigation, its columns, its blobs, and that its row states its end."""
     row = await get_row(backend, investigation_id, tenant)
     checker = Checker(investigation_id)
@@ -31,6 +33,8 @@ async def verify(backend: Backend, investigation_id: str, tenant: str) -> Verifi
         again = await get_row(backend, investigation_id, tenant) if len(page) < _PAGE else row
         checker.add(page)
         await blobs.add(page)
+        if progress is not None:
+            progress(checker.checked)
         if len(page) < _PAGE:
             if again.version != row.version and checker.sequence < again.version:
                 row, after = again, checker.sequence

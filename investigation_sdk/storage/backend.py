@@ -167,3 +167,44 @@ class InlineBackend(Backend, Protocol):
     def commit_now(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
         """As :meth:`Backend.commit`, at once, from any thread."""
         ...
+
+
+@runtime_checkable
+class MigratingBackend(Backend, Protocol):
+    """A backend whose schema has versions: it can say which one is there, and bring it to its own.
+
+    The store need not be open. Of these methods only :meth:`upgrade` writes.
+    """
+
+    def head_revision(self) -> str:
+        """The schema that this version of the backend works with."""
+        ...
+
+    async def current_revision(self) -> str | None:
+        """The store's schema, None where it has none of ours.
+
+        Raises:
+            SchemaMismatch: it is not a store that this backend can read.
+            BackendUnavailable: it cannot be reached or read.
+        """
+        ...
+
+    async def upgrade(self) -> None:
+        """Bring an older schema, or none, to this version's; one that is there already is left as it is.
+
+        Any number of processes may do it at the same time. It is applied as a whole, or not at all.
+
+        Raises:
+            SchemaMismatch: the schema is newer, or something of our names is there that is not ours.
+            BackendUnavailable: it cannot be reached or written.
+        """
+        ...
+
+    async def check_schema(self) -> Sequence[str]:
+        """What is different between the schema as it is and as :meth:`head_revision` has it, a sentence each.
+
+        Raises:
+            SchemaMismatch: the schema is newer.
+            BackendUnavailable: it cannot be reached or read.
+        """
+        ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
 import re
 import types
 import typing
@@ -45,6 +46,35 @@ GROUP: Final = "investigation_sdk.backends"
 _EXAMPLES: Final = "memory://, sqlite:///cases.db, postgresql://user@host/database"
 
 
+DEFAULT_URL: Final = "sqlite:///investigations.db"
+
+
+def default_url() -> str:
+    """The store where none is named: that of the environment, else a file in the working directory."""
+    return os.environ.get("INVESTIGATION_URL", DEFAULT_URL)
+
+
+def backend_of(
+    url_or_backend: str | Backend | None, options: Mapping[str, Any] | None, *, auto_migrate: bool
+) -> Backend:
+    """The backend that an SDK is made with: the one of a URL, of the environment's, or the one that was given.
+
+    Raises:
+        ConfigurationError: as :func:`create_backend`; or it is neither a URL nor a backend.
+    """
+    if isinstance(url_or_backend, os.PathLike):
+        raise ConfigurationError(f"{url_or_backend} is a path; give a URL: 'sqlite:///{url_or_backend}'")
+    if url_or_backend is not None and not isinstance(url_or_backend, str):
+        if not isinstance(url_or_backend, Backend):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"{url_or_backend!r} is neither the URL of a store nor a backend object")
+        if options:
+            raise ConfigurationError("backend_options go with a URL; give them to the backend object itself")
+        return url_or_backend
+    url = url_or_backend if url_or_backend is not None else default_url()
+    more = {"auto_migrate": True} if auto_migrate and not url.startswith("memory:") else {}
+    return create_backend(url, {**(options or {}), **more})
+
+
 def create_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
     """The backend that a URL names, not yet opened.
 
@@ -66,6 +96,16 @@ def create_backend(url: str, options: Mapping[str, Any] | None = None) -> Backen
         if name not in known:
             raise ConfigurationError(f"{scheme}: there is no option {name!r}{_near(name, known)}")
     return make(place, **{name: _value(scheme, name, known[name], value) for name, value in given.items()})
+
+
+def takes(url: str, option: str) -> bool:
+    """Whether the backend that a URL names has an option of this name.
+
+    Raises:
+        ConfigurationError: as :func:`create_backend`.
+    """
+    scheme, entry = _entry(url)
+    return option in _known_options(_load(scheme, entry).from_url)
 
 
 def redact(url: str) -> str:

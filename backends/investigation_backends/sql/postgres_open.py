@@ -75,9 +75,7 @@ def refuse(found: Found, place: str, url: str) -> None:
     if found.revision == head:
         return
     if found.revision is not None and found.revision not in REVISIONS:
-        raise SchemaMismatch(
-            f"{place} has schema {found.revision}, which is newer than this version's {head}; upgrade investigation-sdk"
-        )
+        raise newer_schema(place, found.revision)
     if found.revision is not None:
         raise SchemaMismatch(
             f"{place} has schema {found.revision}, and this version works with {head}; run: {command} (or pass "
@@ -162,6 +160,40 @@ async def revision_of(target: Target, names: Names) -> str | None:
         raise unavailable(fault(error), error, target.place) from error
     finally:
         await connection.close(timeout=2)
+
+
+async def check_schema(target: Target, names: Names) -> list[str]:
+    """What is different between the database's tables and this version's, a line each; reads only.
+
+    Raises:
+        SchemaMismatch: its schema is newer.
+        BackendUnavailable: it cannot be reached.
+    """
+    found: list[str] = []
+
+    async def work(sync: AsyncConnection, connection: Connection) -> None:
+        revision = (await inspect(connection, names, target.place)).revision
+        if revision is not None and revision not in REVISIONS:
+            raise newer_schema(target.place, revision)
+        if revision != REVISIONS[-1]:
+            found.append(f"the schema is {revision or 'not there'}, this version works with {REVISIONS[-1]}")
+            return
+        from . import migrate
+
+        await connection.execute("SET TRANSACTION READ ONLY")
+        if names.schema is not None:
+            await connection.execute(f"SET LOCAL search_path TO {quoted(names.schema)}")
+        found.extend(await sync.run_sync(_placed(names, lambda c: migrate.differences(c, prefix=names.prefix))))
+
+    await _transaction(target, work)
+    return found
+
+
+def newer_schema(place: str, found: str) -> SchemaMismatch:
+    """The error for a database that a newer version of the SDK has upgraded."""
+    return SchemaMismatch(
+        f"{place} has schema {found}, which is newer than this version's {REVISIONS[-1]}; upgrade investigation-sdk"
+    )
 
 
 async def _transaction(target: Target, work: Callable[[AsyncConnection, Connection], Awaitable[None]]) -> None:

@@ -28,7 +28,9 @@ FAULTS: Final = {
     sqlite3.SQLITE_NOMEM: Fault(True, "out of memory"),
     sqlite3.SQLITE_FULL: Fault(False, "the disk (or the database's page limit) is full; free some space there"),
     sqlite3.SQLITE_READONLY: Fault(
-        False, "it cannot be written; make the file, its -wal and -shm and their folder writable"
+        False,
+        "it cannot be written; make the file, its -wal and -shm and their folder writable, "
+        "and do not open it with read_only",
     ),
     sqlite3.SQLITE_PERM: Fault(False, "access was denied; make the file and its folder readable and writable"),
     sqlite3.SQLITE_AUTH: Fault(False, "access was denied"),

@@ -8,13 +8,15 @@ import random
 import sqlite3
 import threading
 import time
+import urllib.parse
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeVar
 
 from investigation_sdk.errors import BackendUnavailable
 
-from .sqlite_errors import passes
+from .sqlite_errors import passes, primary_code
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ class Link:
         path: The file, absolute.
         synchronous: ``PRAGMA synchronous``.
         patience: How long to wait for a lock that another connection holds, in seconds.
+        read_only: Write nothing, and make no file.
 
     Attributes:
         wanted: The store is open: connections may be made.
@@ -40,9 +43,10 @@ class Link:
         close_reading: Closes the connection that is kept for reading, called with `reading` held.
     """
 
-    def __init__(self, path: str, synchronous: str, patience: float) -> None:
+    def __init__(self, path: str, synchronous: str, patience: float, *, read_only: bool = False) -> None:
         self.path = path
         self.patience = patience
+        self.read_only = read_only
         self.wanted: bool = False
         self.reading: threading.Lock = threading.Lock()
         self.close_reading: Callable[[], None] | None = None
@@ -58,11 +62,37 @@ class Link:
         Raises:
             sqlite3.Error: it cannot be opened.
         """
+        if self.read_only:
+            return self._connect_to_read(timeout)
         connection = sqlite3.connect(self.path, timeout=timeout, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA journal_size_limit=67108864")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect_to_read(self, timeout: float) -> sqlite3.Connection:
+        """A connection that makes no database and changes no row.
+
+        Not ``mode=ro``: such a connection would leave behind the log's files that it makes to read.
+        """
+        try:
+            return self._probed("mode=rw", timeout)
+        except sqlite3.OperationalError as error:
+            if not _needs_to_write(error) or _has_log(self.path):
+                raise
+        # In a folder that cannot be written: nobody has the file open, so it is read as it lies there.
+        return self._probed("mode=ro&immutable=1", timeout)
+
+    def _probed(self, mode: str, timeout: float) -> sqlite3.Connection:
+        uri = f"file:{urllib.parse.quote(self.path)}?{mode}"
+        connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         except BaseException:
             connection.close()
             raise
@@ -122,7 +152,8 @@ class Link:
             if connection is None:
                 return
             try:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                if not self.read_only:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error:
                 pass  # the log stays, which is as durable
             connection.close()
@@ -169,6 +200,17 @@ class Link:
             # never closed here: closing would write to a file that the parent is just using
             self._carried_over, self._connection = (self._connection,), None
             self._lock, self.reading = threading.Lock(), threading.Lock()
+
+
+def _needs_to_write(error: sqlite3.Error) -> bool:
+    return primary_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+
+
+def _has_log(path: str) -> bool:
+    try:
+        return Path(f"{path}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def immediately(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

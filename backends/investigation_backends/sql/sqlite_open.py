@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sqlite3
 import time
+from collections.abc import Generator
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from investigation_sdk.errors import BackendUnavailable, SchemaMismatch
 
@@ -15,6 +18,9 @@ from .names import ALL_TABLES, LEASES, REVISIONS, VERSION_TABLE
 from .reader import ReaderThread
 from .sqlite_errors import passes, unavailable
 from .sqlite_link import Link, immediately
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "fuse.sshfs"})
 
@@ -32,36 +38,43 @@ async def prepare(link: Link, reader: ReaderThread, *, auto_migrate: bool, page_
     Raises:
         SchemaMismatch, BackendUnavailable: see :meth:`investigation_sdk.storage.backend.Backend.open`.
     """
-    _check_place(link.path)
+    _check_place(link)
     found = Found.NOTHING if _is_empty(link.path) else await _probe(link)
     if found == REVISIONS[-1]:
         return
     path = link.path
     if isinstance(found, str) and found not in REVISIONS:
-        raise SchemaMismatch(
-            f"{path} has schema {found}, which is newer than this version's {REVISIONS[-1]}; upgrade investigation-sdk"
-        )
+        raise newer_schema(path, found)
+    to_upgrade = f"run: investigate db upgrade --db {shlex.quote(path)} (or pass auto_migrate=True)"
+    if found is Found.NOTHING and link.read_only:
+        raise SchemaMismatch(f"{path} is empty. To make the SDK's tables in it, {to_upgrade}")
     if found is Found.OTHERS and not auto_migrate:
         raise SchemaMismatch(
-            f"{path} holds tables, but not the SDK's: it may be an application's database. Name another file, or "
-            "pass auto_migrate=True to add the SDK's tables to it"
+            f"{path} holds tables, but not the SDK's: it may be an application's database. Name another file; or, "
+            f"to add the SDK's tables to it, {to_upgrade}"
         )
     if isinstance(found, str) and not auto_migrate:
         raise SchemaMismatch(
-            f"{path} has schema {found}, and this version works with {REVISIONS[-1]}; "
-            "pass auto_migrate=True to upgrade it"
+            f"{path} has schema {found}, and this version works with {REVISIONS[-1]}. To upgrade it, {to_upgrade}"
         )
     await upgrade(link, reader, page_size)
+
+
+def newer_schema(path: str, found: str) -> SchemaMismatch:
+    """The error for a file that a newer version of the SDK has upgraded."""
+    return SchemaMismatch(
+        f"{path} has schema {found}, which is newer than this version's {REVISIONS[-1]}; upgrade investigation-sdk"
+    )
 
 
 async def upgrade(link: Link, reader: ReaderThread, page_size: int) -> None:
     """Bring the file to this version's schema; safe in any number of processes at the same time.
 
     Raises:
-        SchemaMismatch: a table of ours is there, and is not ours.
+        SchemaMismatch: a table of ours is there, and is not ours; or the schema is newer.
         BackendUnavailable: the file cannot be reached or written.
     """
-    _check_place(link.path)
+    _check_place(link)
     try:
         await reader.run(lambda: _upgrade(link, page_size))
     except sqlite3.Error as error:
@@ -74,15 +87,52 @@ async def revision_of(link: Link) -> str | None:
     Raises:
         BackendUnavailable, SchemaMismatch: it cannot be read.
     """
-    _check_place(link.path)
+    _check_place(link)
     if _is_empty(link.path):
         return None
     found = await _probe(link)
     return found if isinstance(found, str) else None
 
 
-def _check_place(path: str) -> None:
-    file, folder = Path(path), Path(path).parent
+async def differences(link: Link, reader: ReaderThread) -> list[str]:
+    """What is different between the file's tables and this version's, a line each; reads only.
+
+    Raises:
+        BackendUnavailable, SchemaMismatch: it cannot be read.
+    """
+    _check_place(link)
+    try:
+        return await reader.run(lambda: link.apart(_differences))
+    except sqlite3.Error as error:
+        raise _cannot_open(error, link.path) from error
+
+
+def _differences(raw: sqlite3.Connection) -> list[str]:
+    from . import migrate
+
+    raw.execute("PRAGMA query_only=ON")
+    with _alchemy(raw) as connection:
+        return migrate.differences(connection)
+
+
+@contextlib.contextmanager
+def _alchemy(raw: sqlite3.Connection) -> Generator[Connection]:
+    """SQLAlchemy's face of a connection, in which SQLite's own errors are raised."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.pool import StaticPool
+
+    try:
+        with create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool).connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise error.orig or error from error
+
+
+def _check_place(link: Link) -> None:
+    path, file, folder = link.path, Path(link.path), Path(link.path).parent
+    if link.read_only and not file.exists():
+        raise BackendUnavailable(f"There is no database at {path}; name a file that is there")
     if not folder.is_dir():
         raise BackendUnavailable(f"{path}: the folder {folder} is not there; make it, or name another")
     if file.is_dir():
@@ -92,6 +142,10 @@ def _check_place(path: str) -> None:
             f"{path} is on a network file system ({kind}), where SQLite cannot share a file safely; "
             "name a file on a local disk"
         )
+    if link.read_only:
+        if not _may(file, os.R_OK):
+            raise BackendUnavailable(f"{path} cannot be read; change its permissions")
+        return
     if not _may(folder, os.W_OK):
         raise BackendUnavailable(f"{path}: the folder {folder} cannot be written; SQLite keeps its log beside the file")
     if file.exists() and not _may(file, os.R_OK | os.W_OK):
@@ -126,9 +180,9 @@ def _is_empty(path: str) -> bool:
 
 
 async def _probe(link: Link) -> str | Found:
-    """What the file holds. Also checks that it can be written."""
+    """What the file holds. Also checks that it can be written, if it is to be."""
     try:
-        return await link.patiently(_look)
+        return await link.patiently(_read_revision if link.read_only else _look)
     except sqlite3.Error as error:
         raise _cannot_open(error, link.path) from error
 
@@ -172,10 +226,6 @@ def _upgrade(link: Link, page_size: int) -> None:
 
 
 def _upgrade_once(link: Link, page_size: int) -> None:
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import DBAPIError
-    from sqlalchemy.pool import StaticPool
-
     from . import migrate
 
     with link.reading:
@@ -183,18 +233,17 @@ def _upgrade_once(link: Link, page_size: int) -> None:
         try:
             raw.execute(f"PRAGMA page_size={page_size}")
             _set_wal(raw)
-            engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
-            with engine.connect() as connection:
+            with _alchemy(raw) as connection:
                 # the lock before the look: of many that open a new file at once, one makes the tables
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 found = _read_revision(raw)
                 if found is Found.OTHERS:
                     _refuse_mixture(raw, link.path)
+                if isinstance(found, str) and found not in REVISIONS:
+                    raise newer_schema(link.path, found)
                 if found != REVISIONS[-1]:
                     migrate.upgrade(connection)
                 connection.commit()
-        except DBAPIError as error:
-            raise error.orig or error from error
         finally:
             raw.close()
 

@@ -1,0 +1,5 @@
+"""``python -m investigation_sdk`` is the command ``investigate``."""
+
+from investigation_sdk.cli import main
+
+main()

@@ -1,0 +1,71 @@
+"""The command line as a whole: its commands, its exit statuses, and how it ends when it cannot go on."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from investigation_sdk.cli.details import events, tools
+from investigation_sdk.cli.looking import ls, show
+from investigation_sdk.cli.schema import db
+from investigation_sdk.cli.verifying import verify
+from investigation_sdk.engine.shell import visible
+from investigation_sdk.errors import InvestigationError
+
+PROBLEM, FAILED, INTERRUPTED, CLOSED = 1, 2, 130, 141
+_COMPLETING = "_INVESTIGATE_COMPLETE"
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog="An investigation is named by its id, the beginning of its id, or its key.",
+)
+@click.version_option(None, "--version", package_name="investigation-sdk", message="investigate %(version)s")
+def investigate() -> None:
+    """Look at investigations, check their logs, and look after the store."""
+
+
+for _command in (ls, show, tools, events, verify, db):
+    investigate.add_command(_command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, that of the process by default; the exit status."""
+    if _COMPLETING in os.environ:
+        investigate.main(prog_name="investigate")  # answers the shell, and ends the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not know all characters
+    try:
+        with investigate.make_context("investigate", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            status = investigate.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return FAILED
+    except click.UsageError as error:
+        place = error.ctx.command_path if error.ctx else "investigate"
+        return _failed(f"{error.format_message().rstrip('.')}; see {place} --help")
+    except click.ClickException as error:
+        return _failed(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes once more at exit, where nobody could catch it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
+    except InvestigationError as error:
+        return _failed(str(error).replace("\n", " "))
+    return status if isinstance(status, int) else 0
+
+
+def _failed(message: str) -> int:
+    for number, line in enumerate(message.split("\n")):
+        print(visible(line if number else f"investigate: {line}"), file=sys.stderr)
+    return FAILED

@@ -1,0 +1,294 @@
+"""``ls`` and ``show``: which investigations there are, and what became of one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from investigation_sdk.cli.out import Cell, Column, Out, note, state
+from investigation_sdk.cli.store import Store, find, on_a_store
+from investigation_sdk.cli.text import ago, duration, error_text, in_a_line, iso, moment, spoken
+from investigation_sdk.domain.events import EventType
+from investigation_sdk.domain.states import InvestigationState
+
+if TYPE_CHECKING:
+    from investigation_sdk import Investigation, InvestigationEvent, InvestigationPhase, InvestigationSDK, ToolTotals
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+WENT_WRONG = (EventType.TOOL_FAILED, EventType.PHASE_FAILED, EventType.ERROR_OCCURRED, EventType.INVESTIGATION_FAILED)
+
+
+def _as_moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        return None if value is None else moment(value, datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def limit_option(limit: int) -> Callable[[_F], _F]:
+    """How many of a list are printed."""
+    return click.option(
+        "--limit", type=click.IntRange(1), default=limit, show_default=True, metavar="N", help="Print so many at most."
+    )
+
+
+# ---- ls
+
+_LS = (
+    Column("ID"),
+    Column("STATUS"),
+    Column("DONE", right=True),
+    Column("CREATED", piped_only=True),
+    Column("AGE", right=True),
+    Column("TOOK", right=True),
+    Column("TYPE", piped_only=True),
+    Column("USER", piped_only=True),
+    Column("KEY", bends=1),
+    Column("SUBJECT", bends=2),
+)
+
+
+@click.command()
+@on_a_store()
+@click.option(
+    "--status", multiple=True, type=click.Choice([s.value for s in InvestigationState]), metavar="STATE",
+    help="In this state; may be given again.",
+)  # fmt: skip
+@click.option("--type", "investigation_type", metavar="TYPE", help="Of this type.")
+@click.option("--user", metavar="ID", help="On behalf of this user.")
+@click.option("--since", callback=_as_moment, metavar="WHEN", help="Created since: 12h, 7d, 2026-11-25, …")
+@click.option("--until", callback=_as_moment, metavar="WHEN", help="Created before.")
+@limit_option(20)
+@click.option("--after", metavar="ID", help="Go on after this one.")
+def ls(
+    store: Store,
+    out: Out,
+    status: Sequence[str],
+    investigation_type: str | None,
+    user: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    after: str | None,
+) -> None:
+    """List investigations, the newest first."""
+    from investigation_sdk.ids import canonical
+
+    found: list[Investigation] = []
+    with store.opened() as sdk:
+        following = None if after is None else canonical(after)
+        while True:
+            page = sdk.sync.list(
+                investigation_type=investigation_type,
+                status=[InvestigationState(s) for s in status] or None,
+                user_id=user,
+                since=since,
+                until=until,
+                after=following,
+                limit=min(limit - len(found), 1000),
+            )
+            found += page
+            following = page.next
+            if following is None or len(found) >= limit:
+                break
+    if out.as_json:
+        from investigation_sdk.cli.shapes import document
+
+        for one in found:
+            out.json(document(one))
+    elif found:
+        out.table(_LS, _ls_rows(found))
+    else:
+        note("No investigation" + (" matches." if _narrowed() else ": nothing has been recorded here yet."))
+    if following is not None:
+        note(f"There are more. Go on with --after {following}, or set --limit.")
+
+
+def _narrowed() -> bool:
+    given = click.get_current_context().params
+    return any(given[name] for name in ("status", "investigation_type", "user", "since", "until", "after", "tenant"))
+
+
+def _ls_rows(found: Sequence[Investigation]) -> list[list[Cell]]:
+    now = datetime.now(UTC)
+    size = _distinct([one.id for one in found])
+    return [
+        [
+            Cell(one.id, one.id[:size]),
+            state(one.status),
+            Cell(f"{one.progress_percentage}%"),
+            Cell(iso(one.created_at)),
+            Cell(ago(one.created_at, now)),
+            Cell(duration(_took(one, now))),
+            Cell(one.investigation_type),
+            Cell(one.user_id or ""),
+            Cell(one.key or ""),
+            Cell(one.subject),
+        ]
+        for one in found
+    ]
+
+
+def _distinct(ids: Sequence[str]) -> int:
+    """How much of each id tells them apart: the time in ms, which mostly does, or more."""
+    return next((size for size in (13, 18, 23) if len({id[:size] for id in ids}) == len(ids)), 36)
+
+
+def _took(one: Investigation, now: datetime) -> float | None:
+    if one.started_at is None:
+        return None
+    ended = {"completed": one.completed_at, "failed": one.failed_at, "cancelled": one.updated_at}.get(one.status, now)
+    return ((ended or one.updated_at) - one.started_at).total_seconds() * 1000
+
+
+# ---- show
+
+_PHASES = (Column("PHASE", bends=1), Column("STATUS"), Column("TOOK", right=True), Column("CALLS", right=True))
+_TOOLS = (
+    Column("TOOL", bends=1),
+    Column("AGENT", bends=1),
+    Column("CALLS", right=True),
+    Column("FAILED", right=True),
+    Column("OPEN", right=True),
+    Column("TIME", right=True),
+)
+
+
+@click.command()
+@click.argument("reference", metavar="REF")
+@click.option("--type", "investigation_type", metavar="TYPE", help="Of this type, where a key is that of several.")
+@on_a_store()
+def show(store: Store, out: Out, reference: str, investigation_type: str | None) -> None:
+    """Show one: its phases, its tools, what went wrong."""
+    with store.opened() as sdk:
+        one = find(sdk, reference, investigation_type)
+        phases = list(sdk.sync.phases(one.id))
+        totals = list(sdk.sync.tool_totals(one.id))
+        wrong = next(iter(sdk.sync.events(one.id, event_type=WENT_WRONG, limit=1)), None)
+        source = "" if wrong is None else _source(sdk, wrong, phases)
+    if out.as_json:
+        from investigation_sdk.cli.shapes import document
+
+        out.json(
+            {
+                "investigation": document(one),
+                "phases": [document(phase) for phase in phases],
+                "tools": [document(total) for total in totals],
+                "first_error": None if wrong is None else document(wrong),
+            }
+        )
+        return
+    _header(out, one)
+    if phases:
+        out.blank()
+        out.table(_PHASES, _phase_rows(phases, totals))
+    if totals:
+        out.blank()
+        out.table(_TOOLS, _tool_rows(totals))
+    if wrong is not None:
+        out.blank()
+        out.text(f"First error: {source}{error_text(_error(wrong))} (event {wrong.sequence})", "red")
+    if out.terminal:
+        out.blank()
+        more = (reference,) if investigation_type is None else (reference, "--type", investigation_type)
+        for verb in ("tools", "events", "verify"):
+            out.command(store.command(verb, *more))
+
+
+def _header(out: Out, one: Investigation) -> None:
+    now = datetime.now(UTC)
+    out.text(one.subject, "bold")
+    status = str(one.status) if one.failure_kind in (None, "error") else f"{one.status} ({one.failure_kind})"
+    fields = [
+        ("status", Cell(status, f"{status}, {one.progress_percentage}%", state(one.status).style)),
+        ("id", Cell(one.id)),
+        ("key", Cell(one.key or "")),
+        ("type", Cell(one.investigation_type)),
+        ("user", Cell(one.user_id or "")),
+        ("tenant", Cell(one.tenant_id or "")),
+        ("parent", Cell(one.parent_investigation_id or "")),
+        ("created", Cell(iso(one.created_at), f"{spoken(one.created_at)}, {ago(one.created_at, now)} ago")),
+        ("took", Cell(duration(_took(one, now)))),
+        ("phase", Cell(one.current_phase or "")),
+        ("retries", Cell(str(one.retry_count or ""))),
+        ("usage", Cell(_usage(one))),
+        ("error", Cell(one.error_message or "", None, "red")),
+        ("result", _long(one.result)),
+    ]
+    out.fields((name, cell) for name, cell in fields if cell.full)
+
+
+def _long(value: Any) -> Cell:
+    text = in_a_line(value)
+    return Cell(text, text if len(text) <= _LONG else f"{text[:_LONG]}… ({len(text)} characters; all of it: --json)")
+
+
+_LONG = 400
+
+
+def _usage(one: Investigation) -> str:
+    usage = one.usage
+    parts = [
+        f"{usage.tokens_used:,} tokens" if usage.tokens_used else "",
+        f"{usage.api_calls_made:,} API calls" if usage.api_calls_made else "",
+        f"cost {usage.cost_estimate:f}" if usage.cost_estimate else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _phase_rows(phases: Sequence[InvestigationPhase], totals: Sequence[ToolTotals]) -> list[list[Cell]]:
+    calls = Counter[str | None]()
+    for total in totals:
+        calls[total.phase_id] += total.calls
+    return [
+        [
+            Cell(phase.phase_name),
+            state(phase.status),
+            Cell(duration(phase.duration_ms)),
+            Cell(str(calls[phase.id] or "")),
+        ]
+        for phase in phases
+    ]
+
+
+def _tool_rows(totals: Sequence[ToolTotals]) -> list[list[Cell]]:
+    summed: dict[tuple[str, str], Counter[str]] = {}
+    for total in totals:
+        counts = summed.setdefault((total.tool_name, total.agent_name), Counter())
+        counts.update({"calls": total.calls, "ms": total.duration_ms})
+        counts.update({str(status): count for status, count in total.by_status.items()})
+    return [
+        [
+            Cell(tool),
+            Cell(agent),
+            Cell(str(counts["calls"])),
+            Cell(str(counts["failed"] or ""), None, "red"),
+            Cell(str(counts["calls"] - counts["completed"] - counts["failed"] or ""), None, "yellow"),
+            Cell(duration(counts["ms"])),
+        ]
+        for (tool, agent), counts in summed.items()
+    ]
+
+
+def _error(event: InvestigationEvent) -> Any:
+    return event.event_data.get("error", event.event_data)
+
+
+def _source(sdk: InvestigationSDK, event: InvestigationEvent, phases: Sequence[InvestigationPhase]) -> str:
+    """Where an error came from, with a colon behind it: the name of a tool or a phase."""
+    call = event.event_data.get("call")
+    if event.event_type == EventType.TOOL_FAILED and isinstance(call, str):
+        failed = sdk.sync.tools(event.investigation_id, status=None, after=_before(call), limit=1)
+        return f"{failed[0].tool_name}: " if failed and failed[0].id == call else ""
+    name = event.event_data.get("name")
+    return f"phase {name}: " if isinstance(name, str) else ""
+
+
+def _before(id: str) -> str:
+    """Ids are text to the store: this one stands directly before another's place."""
+    return id[:-1]

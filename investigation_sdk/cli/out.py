@@ -1,0 +1,174 @@
+"""Where output goes: a terminal gets tables in colour, shortened to its width; a pipe gets all of it, between tabs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from investigation_sdk.cli.text import json_line
+from investigation_sdk.engine.shell import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+STYLES: Final[Mapping[str, str]] = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+    "paused": "yellow",
+    "interrupted": "yellow",
+    "unknown": "yellow",
+    "running": "cyan",
+    "ok": "green",
+    "BROKEN": "bold red",
+}
+"""By what a cell says; other states are plain."""
+
+_GAP: Final = 2
+_LEAST: Final = 8
+"""A column that is shortened keeps so many characters."""
+
+
+class Column(NamedTuple):
+    """A column of a table. Where a terminal is too narrow, those that bend are shortened: they share by weight."""
+
+    title: str
+    right: bool = False
+    bends: int = 0
+    piped_only: bool = False
+
+
+class Cell(NamedTuple):
+    """What a cell says: all of it, and what a terminal shows of it if that is less."""
+
+    full: str
+    short: str | None = None
+    style: str = ""
+
+    @property
+    def shown(self) -> str:
+        """For a terminal."""
+        return self.full if self.short is None else self.short
+
+
+class Out:
+    """Standard output, as it was found when the command started.
+
+    Args:
+        as_json: Only :meth:`json` prints.
+    """
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.terminal = sys.stdout.isatty() and not as_json
+
+    @cached_property
+    def console(self) -> Console:
+        """Rich's, for a terminal."""
+        from rich.console import Console
+
+        return Console(highlight=False, markup=False, emoji=False)
+
+    def json(self, value: Any) -> None:
+        """A value as one line of JSON."""
+        self._write(json_line(value))
+
+    def text(self, text: str, style: str = "") -> None:
+        """A line."""
+        if self.terminal:
+            self.console.print(self._styled(text, style))
+        else:
+            self._write(visible(text))
+
+    def command(self, command: str) -> None:
+        """A command to go on with, on a terminal only; never broken into lines, so that it can be copied."""
+        if self.terminal:
+            self.console.print(self._styled(command, "dim"), soft_wrap=True)
+
+    def blank(self) -> None:
+        """An empty line, on a terminal and in a pipe."""
+        self._write("")
+
+    def fields(self, fields: Iterable[tuple[str, Cell]]) -> None:
+        """Names and values, one a line."""
+        if not self.terminal:
+            for name, cell in fields:
+                self._write(f"{name}\t{visible(cell.full)}")
+            return
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, _GAP, 0, 0))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, cell in fields:
+            grid.add_row(name, self._styled(cell.shown, cell.style))
+        self.console.print(grid)
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
+        """A table with a heading."""
+        if self.terminal:
+            self._table(columns, [list(row) for row in rows])
+            return
+        self._write("\t".join(column.title for column in columns))
+        for row in rows:
+            self._write("\t".join(visible(cell.full) for cell in row))
+
+    def _table(self, columns: Sequence[Column], rows: list[list[Cell]]) -> None:
+        from rich.cells import cell_len
+        from rich.table import Table
+
+        kept = [n for n, column in enumerate(columns) if not column.piped_only]
+        columns = [columns[n] for n in kept]
+        lines = [[self._styled(row[n].shown, row[n].style) for n in kept] for row in rows]
+        natural = [
+            max([cell_len(column.title), *(text.cell_len for text in texts)])
+            for column, texts in zip(columns, zip(*lines, strict=True) if lines else [()] * len(columns), strict=True)
+        ]
+        widths = _fitted(natural, columns, self.console.width)
+        table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+        for column, width in zip(columns, widths, strict=True):
+            table.add_column(
+                column.title,
+                justify="right" if column.right else "left",
+                no_wrap=True,
+                overflow="ellipsis",
+                width=width,
+            )
+        for texts in lines:
+            table.add_row(*texts)
+        self.console.print(table)
+
+    def _styled(self, text: str, style: str = "") -> Text:
+        from rich.text import Text
+
+        return Text(visible(text), style)
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """A remark, on standard error: what is piped on stays data."""
+    print(visible(text), file=sys.stderr)
+
+
+def state(status: str) -> Cell:
+    """A state in its colour."""
+    return Cell(status, None, STYLES.get(status, ""))
+
+
+def _fitted(natural: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:
+    """Widths that fit: those that bend share what the others leave, and what one does not need goes to the rest."""
+    widths = list(natural)
+    bending = sorted((n for n, one in enumerate(columns) if one.bends), key=lambda n: natural[n] / columns[n].bends)
+    left = width - _GAP * (len(columns) - 1) - sum(size for n, size in enumerate(natural) if n not in bending)
+    weight = sum(columns[n].bends for n in bending)
+    for n in bending:
+        share = left * columns[n].bends // weight
+        widths[n] = min(natural[n], max(share, _LEAST))
+        left -= widths[n]
+        weight -= columns[n].bends
+    return widths
