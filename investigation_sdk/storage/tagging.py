@@ -155,9 +155,14 @@ class Tagger:
         node: dict[str, Any] = {TAG: fields.tag, "name": name}
         if kind is Tagged:
             node |= {"of": value.type, "name": value.name}
+            fields = fields._replace(lost=value.lost, unset=value.unset)
         elif fields.tag == "enum" and type(value._name_) is str:
             node["member"] = value._name_
         node["value"] = fields.value
+        if fields.lost:
+            node["lost"] = shown(fields.lost)
+        if fields.unset:
+            node["unset"] = list(fields.unset)
         self.push(value, node, [key for key in node if key != TAG], depth + 1)
         return self.tag(node)
 

@@ -39,14 +39,17 @@ _PATHS = {path.__name__: path for path in (PurePosixPath, PosixPath, PureWindows
 class Tagged:
     """What is known of a stored value whose class is not rebuilt here: inert data, never an instance of it.
 
-    `type` is the tag; `name` the class's name, for display alone, or empty; `value` what was stored with it: an
+    `type` is the tag; `name` the class's name, never looked up, or empty; `value` what was stored with it: an
     enum member's value, the fields of a model, dataclass or named tuple by name, a subclass's builtin value, a
-    repr; for an unknown or malformed tag, the other members of the stored object.
+    repr; for an unknown or malformed tag, the other members of the stored object. `lost` says what the instance had
+    besides, `unset` which fields of a model nobody had set.
     """
 
     type: str
     name: str
     value: Any
+    lost: str = ""
+    unset: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return _hash(self, _HASH_DEPTH)
@@ -304,13 +307,25 @@ def _dict(node: dict[str, Any]) -> dict[Any, Any]:
 
 
 def _named(node: dict[str, Any]) -> Tagged:
-    if not node.keys() <= {TAG, "name", "member", "value"}:
+    if not node.keys() <= {TAG, "name", "member", *_WITH_VALUE}:
         raise ValueError("member")
-    return Tagged(node[TAG], _member(node, "name", str, len(node)), node["value"])
+    return _with_value(node[TAG], node)
 
 
 def _tagged(node: dict[str, Any]) -> Tagged:
-    return Tagged(_member(node, "of", str, 4), _member(node, "name", str, 4), node["value"])
+    if not node.keys() <= {TAG, "of", "name", *_WITH_VALUE}:
+        raise ValueError("member")
+    return _with_value(_member(node, "of", str, len(node)), node)
+
+
+_WITH_VALUE = ("value", "lost", "unset")
+
+
+def _with_value(tag: str, node: dict[str, Any]) -> Tagged:
+    lost, unset = node.get("lost", ""), node.get("unset", [])
+    if type(lost) is not str or type(unset) is not list or any(type(name) is not str for name in unset):
+        raise ValueError("member")
+    return Tagged(tag, _member(node, "name", str, len(node)), node["value"], lost, tuple(unset))
 
 
 def _repr(node: dict[str, Any]) -> Tagged:

@@ -19,6 +19,7 @@ from decimal import Decimal, localcontext
 from enum import Enum, Flag, IntEnum
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from time import gmtime
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -374,8 +375,8 @@ class Attrs(dict):
         self.__dict__ = self
 
 
-def tagged(kind: str, cls: type, value: Any) -> Tagged:
-    return Tagged(kind, f"{cls.__module__}.{cls.__qualname__}", value)
+def tagged(kind: str, cls: type, value: Any, lost: str = "", unset: tuple[str, ...] = ()) -> Tagged:
+    return Tagged(kind, f"{cls.__module__}.{cls.__qualname__}", value, lost, unset)
 
 
 def test_enum_members_are_stored_by_value_and_shown_by_name():
@@ -446,7 +447,7 @@ def test_subclasses_of_builtins_keep_their_builtin_value():
         (Attrs({"a": 1, 2: 3}), {"a": 1, 2: 3}),
         (Bag({1}), {1}),
         (Counter("aab"), {"a": 2, "b": 1}),
-        (defaultdict(list, {"k": [1]}), {"k": [1]}),
+        (defaultdict(None, {"k": [1]}), {"k": [1]}),
         (Moment(2026, 1, 2, fold=1), datetime(2026, 1, 2, fold=1)),  # noqa: DTZ001
     ]:
         back = kept(value)
@@ -465,8 +466,52 @@ def test_what_a_class_adds_to_its_fields_is_said_to_be_lost():
     note = Note("x")
     note.author = "me"  # type: ignore[attr-defined]
     encoded = lost(note)
-    assert decode(encoded.text) == tagged("subclass", Note, "x")
+    assert decode(encoded.text) == tagged("subclass", Note, "x", "its attribute 'author'")
     assert "without its attribute 'author'" in encoded.warnings[0]
+
+
+class Hidden(BaseModel):
+    a: int = 1
+    _seen: list[int] = PrivateAttr(default_factory=list)
+    _name: str = "none"
+
+
+@dataclass
+class Doubtful(dict):
+    x: int = 1
+
+
+class Slots(Slotted):
+    __slots__ = ("__private", "extra")
+
+
+@dataclass(slots=True)
+class Slotted2(Slotted):
+    b: int = 2
+
+
+def test_what_a_class_hides_is_said_to_be_lost():
+    hidden = Hidden()
+    assert kept(hidden) == tagged("model", Hidden, {"a": 1}, unset=("a",))
+    hidden._seen.append(1)
+    assert decode(lost(hidden).text).lost == "its private attribute '_seen'"
+    hidden = Hidden(a=1)
+    hidden._name = "other"
+    assert decode(lost(hidden).text).lost == "its private attribute '_name'"
+
+    slots: Any = Slots(1)
+    assert kept(slots) == tagged("dataclass", Slots, {"a": 1})
+    slots.extra = 3
+    slots._Slots__private = 4
+    assert decode(lost(slots).text).lost == "its attribute '_Slots__private' and 1 more"
+    assert kept(Slotted2(1)) == tagged("dataclass", Slotted2, {"a": 1, "b": 2})
+
+    assert kept(Doubtful(2)) == tagged("dataclass", Doubtful, {"x": 2})
+    doubtful = Doubtful(2)
+    doubtful["k"] = "v"
+    assert decode(lost(doubtful).text).lost == "its own items"
+    assert decode(lost(defaultdict(list, {"k": [1]})).text).lost == "its default_factory"
+    assert "beside its items" in decode(lost(gmtime(0)).text).lost
 
 
 def test_a_date_that_equals_no_datetime_is_not_truncated_to_one():

@@ -1,0 +1,58 @@
+"""Giving back: what a call returned, from what was recorded of it. By the live function's annotation alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
+
+from investigation_sdk.domain.events import Blob
+from investigation_sdk.domain.states import Effect
+from investigation_sdk.recording.wrapping import Kind, innermost, kind_of
+from investigation_sdk.storage.codec import Json, decode
+from investigation_sdk.storage.hints import return_hint
+from investigation_sdk.storage.rebuild import Rebuilt, rebuild
+
+if TYPE_CHECKING:
+    from investigation_sdk.recording.capture import ToolSpec
+
+_GENERATORS: Final[tuple[Kind, ...]] = ("generator", "async_generator")
+_RETURNED: Final = 2
+"""Where ``Generator[yielded, sent, returned]`` says what is returned."""
+
+
+def give_back(fn: Any, recorded: Any) -> Rebuilt:
+    """What a call of `fn` returned; of a generator ``(items, returned)``.
+
+    Args:
+        fn: The live function.
+        recorded: What ``tool.completed`` has as its output, decoded, and read where it stands in a blob.
+    """
+    hint = return_hint(innermost(fn))
+    if kind_of(fn) not in _GENERATORS or not isinstance(recorded, dict):
+        return rebuild(recorded, hint)
+    output = cast("dict[str, Any]", recorded)
+    items: list[Any] = output["items"]
+    if output["count"] != len(items):
+        return Rebuilt(reason=f"only {len(items)} of the {output['count']} items that it gave were recorded")
+    hints = get_args(hint)
+    yielded = rebuild(items, list[hints[0]] if hints else None)
+    returned = rebuild(output.get("value"), hints[_RETURNED] if len(hints) > _RETURNED else None)
+    reason = yielded.reason or returned.reason
+    return Rebuilt(reason=reason) if reason else Rebuilt((yielded.value, returned.value))
+
+
+def warning(spec: ToolSpec, output: Json, blobs: tuple[Blob, ...]) -> tuple[str, ...]:
+    """That a resume could not give back what an unsafe call returned, and would have to pause there."""
+    if spec.effect is not Effect.UNSAFE or '"$type"' not in output and '"count"' not in output:
+        return ()
+    recorded = decode(output)
+    if blobs:
+        recorded = _whole(recorded, decode(blobs[0].data.decode()))
+    reason = give_back(spec.fn, recorded).reason
+    if not reason:
+        return ()
+    return (f"{spec.name} is unsafe, and what it returned cannot be given back: {reason}. A resume will pause there.",)
+
+
+def _whole(recorded: Any, large: Any) -> Any:
+    """What was recorded, with what stands in its blob: all of it, or what a generator returned."""
+    return {**cast("dict[str, Any]", recorded), "value": large} if isinstance(recorded, dict) else large
