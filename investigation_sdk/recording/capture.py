@@ -38,7 +38,7 @@ class ToolSpec:
     """One decorated function: its name, what was said of it, and how its arguments bind."""
 
     __slots__ = (
-        "_described", "_kept_back", "_ordinary", "agent", "cache", "defaults", "effect", "identity", "ignore",
+        "_described", "_kept_back", "_ordinary", "agent", "cache", "defaults", "effect", "fn", "identity", "ignore",
         "keywords", "masked", "masks_result", "name", "names", "no_effect_on", "positional", "reconcile", "sensitive",
         "signature", "summary", "version", "waits_to_start",
     )  # fmt: skip
@@ -56,6 +56,7 @@ class ToolSpec:
         sensitive: bool | Sequence[str],
         summary: Callable[[Any], str] | None,
     ) -> None:
+        self.fn: Callable[..., Any] = fn
         self.name: str = clean(name)
         self.agent: str | None = None if agent is None else clean(agent)
         self.version: str | None = None if version is None else clean(version)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import Append, Fact
 from investigation_sdk.domain.events import Blob, Event
-from investigation_sdk.domain.states import InvestigationState, ToolState
+from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
 from investigation_sdk.engine import probes
 from investigation_sdk.engine.hosts import running_loop
 from investigation_sdk.engine.recorder import MAX_QUEUED, MAX_QUEUED_BYTES, Recorder
@@ -27,6 +27,7 @@ from investigation_sdk.errors import (
     NotRecorded,
 )
 from investigation_sdk.ids import uuid7
+from investigation_sdk.recording import giving_back
 from investigation_sdk.recording.capture import MASKED, ToolSpec
 from investigation_sdk.recording.confidential import Confidential
 from investigation_sdk.recording.context import CallFrame, Frame, current_agent, current_frame
@@ -277,9 +278,7 @@ class Driver:
                 f'{{"call":"{call.started.id}","completed_at":{time},"duration_ms":{data["duration_ms"]},'
                 f'"output":{output}}}'
             )
-        if warnings:
-            self.warn("output", warnings, call=call.started.id, tool=spec.name)
-        return self._close(call, "tool.completed", data, time, text, blobs)
+        return self._closed_well(call, data, time, warnings, blobs, text)
 
     def complete_items(self, call: Call, items: Items) -> Entry | None:
         """The body was a generator that gave `items`; what to wait for."""
@@ -290,9 +289,24 @@ class Driver:
         tool = call.reported
         if tool is not None and tool.summary is not None:
             data["summary"] = clean(tool.summary)
-        if items.warnings and not masked:
-            self.warn("output", tuple(items.warnings), call=call.started.id, tool=call.spec.name)
-        return self._close(call, "tool.completed", data, time, blobs=blobs)
+        return self._closed_well(call, data, time, () if masked else tuple(items.warnings), blobs)
+
+    def _closed_well(
+        self,
+        call: Call,
+        data: dict[str, Any],
+        time: int,
+        warnings: Sequence[str],
+        blobs: tuple[Blob, ...],
+        text: str | None = None,
+    ) -> Entry | None:
+        spec = call.spec
+        if warnings:
+            self.warn("output", warnings, call=call.started.id, tool=spec.name)
+        if spec.effect is Effect.UNSAFE:
+            lasting = giving_back.warning(spec, data["output"], blobs)
+            self.warn("not_rebuildable", lasting, call=call.started.id, tool=spec.name)
+        return self._close(call, "tool.completed", data, time, text, blobs)
 
     def fail(self, call: Call, error: BaseException) -> Entry | None:
         """The body raised; what to wait for before the exception goes on: nothing where it is an interrupt."""

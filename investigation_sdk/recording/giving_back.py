@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from investigation_sdk.domain.events import Blob
@@ -34,7 +35,7 @@ def give_back(fn: Any, recorded: Any) -> Rebuilt:
     if output["count"] != len(items):
         return Rebuilt(reason=f"only {len(items)} of the {output['count']} items that it gave were recorded")
     hints = get_args(hint)
-    yielded = rebuild(items, list[hints[0]] if hints else None)
+    yielded = rebuild(items, GenericAlias(list, hints[:1]) if hints else None)
     returned = rebuild(output.get("value"), hints[_RETURNED] if len(hints) > _RETURNED else None)
     reason = yielded.reason or returned.reason
     return Rebuilt(reason=reason) if reason else Rebuilt((yielded.value, returned.value))
@@ -42,7 +43,7 @@ def give_back(fn: Any, recorded: Any) -> Rebuilt:
 
 def warning(spec: ToolSpec, output: Json, blobs: tuple[Blob, ...]) -> tuple[str, ...]:
     """That a resume could not give back what an unsafe call returned, and would have to pause there."""
-    if spec.effect is not Effect.UNSAFE or '"$type"' not in output and '"count"' not in output:
+    if spec.effect is not Effect.UNSAFE:
         return ()
     recorded = decode(output)
     if blobs:

@@ -216,7 +216,7 @@ def _check_valid(cls: Any, fields: dict[str, Any], tagged: Tagged) -> None:
     from pydantic import RootModel
 
     if any(field.alias or field.validation_alias for field in cls.__pydantic_fields__.values()):
-        options = {"by_name": True, "by_alias": False}
+        options: dict[str, Any] = {"by_name": True, "by_alias": False}
     else:
         options = {}
     if len(fields) < len(cls.__pydantic_fields__):  # made without validation

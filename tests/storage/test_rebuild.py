@@ -254,13 +254,17 @@ def test_members_are_the_members() -> None:
 
 
 def test_annotations_of_a_live_function() -> None:
-    def plain(x: int) -> list[Account] | None: ...
+    def plain(x: int) -> list[Account] | None:
+        return None
 
-    async def later() -> dict[str, Finding]: ...
+    async def later() -> dict[str, Finding]:
+        return {}
 
-    def silent(): ...
+    def silent():
+        pass
 
-    def unknown() -> NotThere: ...  # type: ignore[name-defined]  # noqa: F821
+    def unknown() -> NotThere:  # type: ignore[name-defined]  # noqa: F821
+        pass
 
     assert there_and_back([ACCOUNT], return_hint(plain)).value == [ACCOUNT]
     assert there_and_back({"k": Finding(Level.LOW)}, return_hint(later)).value == {"k": Finding(Level.LOW)}
@@ -433,8 +437,8 @@ def test_what_raises_stops_nothing() -> None:
 
 
 def test_other_libraries_classes() -> None:
-    attrs = pytest.importorskip("attrs", reason="attrs is not installed")
-    msgspec = pytest.importorskip("msgspec", reason="msgspec is not installed")
+    attrs: Any = pytest.importorskip("attrs", reason="attrs is not installed")
+    msgspec: Any = pytest.importorskip("msgspec", reason="msgspec is not installed")
 
     @attrs.define(eq=True)
     class Attr:
@@ -450,11 +454,16 @@ def test_other_libraries_classes() -> None:
         more: dict[str, Point]
 
     scope: dict[str, Any] = {"Attr": Attr, "Hashed": Hashed, "Struct": Struct}
-    for value in (Attr(Level.LOW, [Point(1)]), Hashed(Level.HIGH), Struct(Level.LOW, {"k": Point(1)})):
+    for value in (
+        scope["Attr"](Level.LOW, [Point(1)]),
+        scope["Hashed"](Level.HIGH),
+        Struct(Level.LOW, {"k": Point(1)}),
+    ):
         back = there_and_back(value, scope[type(value).__name__])
         assert back.reason == ""
         assert back.value == value
-    assert hash(there_and_back(Hashed(Level.LOW), Hashed).value) == hash(Hashed(Level.LOW))
+    hashed = scope["Hashed"](Level.LOW)
+    assert hash(there_and_back(hashed, Hashed).value) == hash(hashed)
 
 
 # ---- hypothesis
