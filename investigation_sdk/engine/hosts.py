@@ -73,9 +73,12 @@ class _TrioLoop:
         self.token.run_sync_soon(callback, *args)
 
 
-def _trio_says(question: str) -> bool:
+def _trio_answers(question: str) -> bool:
     ask = getattr(sys.modules.get("trio.lowlevel"), question, None)  # none while another thread is importing it
-    return ask is not None and bool(ask())
+    try:
+        return ask is not None and ask() is not None
+    except RuntimeError:
+        return False
 
 
 def _in_asyncio_task() -> bool:
@@ -87,7 +90,7 @@ def _in_asyncio_task() -> bool:
 
 def _in_trio_task() -> bool:
     """Also in guest mode, where asyncio's loop runs trio; not where a task of trio's blocks on ``asyncio.run``."""
-    return _trio_says("in_trio_task") and not _in_asyncio_task()
+    return _trio_answers("current_task") and not _in_asyncio_task()
 
 
 def running_loop() -> Loop:
@@ -103,7 +106,7 @@ def running_loop() -> Loop:
 
 def trio_runs_this_thread() -> bool:
     """Whether trio's loop runs on this thread, whatever it does just now, and as nobody's guest."""
-    if not _trio_says("in_trio_run"):
+    if not _trio_answers("current_trio_token"):
         return False
     try:
         asyncio.get_running_loop()

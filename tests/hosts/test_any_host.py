@@ -374,8 +374,12 @@ def test_an_async_generator_that_is_left_early(run: Run, sdk: InvestigationSDK) 
                         break
             other: Any = awalk(10)
             await anext(other)
+
+            async def close() -> None:
+                await other.aclose()
+
             async with anyio.create_task_group() as group:
-                group.start_soon(other.aclose)
+                group.start_soon(close)
             assert not current_tool().recording
             with anyio.move_on_after(0.02):
                 async for _ in tool(_forever)():
