@@ -331,8 +331,8 @@ async def check(
 
 
 def as_json(value: Any) -> str:
-    """One text for one value: 1, 1.0 and true are three values, and the order of members counts."""
-    return json.dumps(value, default=repr)
+    """One text for one value: 1, 1.0 and true are three values; the members of an object have no order."""
+    return json.dumps(value, default=repr, sort_keys=True)
 
 
 def difference(where: str, what: str, expected: Any, actual: Any) -> str | None:

@@ -128,7 +128,7 @@ AWKWARD = [
     run_of(("f", {"x": 255.0, "y": 255, "z": True, "self": -0.0}, None), ("f", {}, [])),
     run_of(("f", {"": 1, "name": "n", "args": 2, "kwargs": 3, "**arguments": 4}, {"$type": "tuple", "items": [1]})),
     run_of(("größe", {"b": 1, "a": 2}, "Error: \0 \ud800 \u2028 😀"), instruction="long " * 4000, trial="first"),
-    run_of(("f", {"big": 10**400, "nan": float("nan")}, [[[[[{}]]]]]), reward=None),
+    run_of(("f", {"big": 10**400, "nan": float("nan"), "float": 1e22}, [[[[[{}]]]]]), reward=None),
     run_of(),
     {"instruction": "no facts", "calls": []},
 ]
@@ -141,10 +141,13 @@ def test_awkward_runs_come_back_exactly(replay, write, url):
 
 
 def test_values_that_python_takes_for_equal_differ(example):
-    for one, other in [(1, 1.0), (1, True), (0.0, -0.0), ({"a": 1, "b": 2}, {"b": 2, "a": 1})]:
+    for one, other in [(1, 1.0), (1, True), (0.0, -0.0), (10**22, 1e22)]:
         assert one == other
         assert example.difference("line 1", "output", one, other)
         assert example.difference("line 1", "output", one, one) is None
+    assert example.difference("line 1", "output", {"a": 1, "b": 2}, {"b": 2, "a": 1}) is None, (
+        "in JSON they have no order"
+    )
 
 
 def test_a_second_replay_records_nothing_and_checks_all(replay, write, lite):
