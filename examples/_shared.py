@@ -85,6 +85,9 @@ def print_chain(sdk: InvestigationSDK, investigation_id: str) -> bool:
     return checked.ok
 
 
-def print_next(url: str, investigation_type: str, investigation_id: str | None) -> None:
-    """How to look further."""
-    print(f"To look further: investigate ls --type {investigation_type} --db {shlex.quote(url)}")
+def print_next(sdk: InvestigationSDK, investigation_type: str, investigation_id: str) -> None:
+    """How to look further, at all of a type and at one of them; nothing where the store is gone with this process."""
+    if command := sdk.command_for(investigation_id):
+        _, _, _, *store = shlex.split(command)
+        print(f"To look further: {shlex.join(['investigate', 'ls', '--type', investigation_type, *store])}")
+        print(f"     or, at one: {command}")

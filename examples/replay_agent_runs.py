@@ -14,8 +14,8 @@ not recorded again, only checked; one that was cut short is taken over and run a
 Exit status: 0 the store has exactly what FILE has, 1 it has not, 2 it could not be done.
 """
 
+import argparse
 import asyncio
-import hashlib
 import json
 import os
 import sys
@@ -27,8 +27,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from _run_file import Place, Run, load, survey
 from _shared import Parser, input_file, positive, print_next, show, shown
 from investigation_sdk import (
     AsyncInvestigationRun,
@@ -45,32 +46,7 @@ from investigation_sdk import (
 
 TYPE = "airline"
 PHASE = "conversation"
-LINE_LIMIT = 64 * 2**20  # bytes; a longer line is not read as a whole
 LISTED = 20  # problems that are printed; more are counted
-
-
-class Call(NamedTuple):
-    """One call as it is in the file."""
-
-    tool: str
-    arguments: dict[str, Any]
-    output: Any
-
-
-class Run(NamedTuple):
-    """One line of the file."""
-
-    instruction: str
-    calls: list[Call]
-    facts: dict[str, Any]  # task_id, trial and reward, those that there are
-
-
-class Place(NamedTuple):
-    """Where a run is in the file, so that not all of them are held in memory."""
-
-    line: int
-    offset: int
-    key: str  # the digest of the line; of equal lines each has its own
 
 
 @dataclass
@@ -88,86 +64,6 @@ class Outcome:
     equal: int = 0  # calls
     verified: int = 0  # chains
     events: int = 0
-
-
-# ---- The file ----
-
-
-def parse(line: bytes) -> Run:
-    """One line.
-
-    Raises:
-        ValueError: it is not a run; the message says why.
-    """
-    try:
-        run = json.loads(line, object_pairs_hook=_unambiguous)
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"is not JSON: {error}") from None
-    if not isinstance(run, dict):
-        raise ValueError("is not an object")  # noqa: TRY004 - of a file's content, not of a program's argument
-    if not isinstance(instruction := run.get("instruction"), str) or not instruction:
-        raise ValueError('has no text as "instruction"')
-    if not isinstance(calls := run.get("calls"), list):
-        raise ValueError('has no list as "calls"')  # noqa: TRY004 - as above
-    facts = {name: run[name] for name in ("task_id", "trial", "reward") if name in run}
-    return Run(instruction, [_call(number, call) for number, call in enumerate(calls, 1)], facts)
-
-
-def _call(number: int, call: Any) -> Call:
-    if not isinstance(call, dict) or not {"tool", "arguments", "output"} <= call.keys():
-        raise ValueError(f'call {number} has not all of "tool", "arguments" and "output"')
-    if not isinstance(call["tool"], str) or not call["tool"]:
-        raise ValueError(f'call {number} has no text as "tool"')
-    if not isinstance(call["arguments"], dict):
-        raise ValueError(f'call {number} has no object as "arguments"')  # noqa: TRY004 - as above
-    return Call(call["tool"], call["arguments"], call["output"])
-
-
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"an object has {twice!r} twice")
-    return members
-
-
-def survey(path: Path) -> tuple[list[Place], list[str]]:
-    """Where the runs are, and what is wrong with the lines that are none."""
-    places, problems, seen = [], [], Counter[str]()
-    with path.open("rb") as file:
-        offset, number = 0, 0
-        while line := file.readline(LINE_LIMIT):
-            number += 1
-            try:
-                if len(line) == LINE_LIMIT:
-                    while (rest := file.readline(LINE_LIMIT)) and not rest.endswith(b"\n"):
-                        pass
-                    raise ValueError(f"is longer than {LINE_LIMIT:,} bytes")
-                if line.strip():
-                    parse(line)
-                    seen[digest := hashlib.sha256(line.strip()).hexdigest()] += 1
-                    key = digest if seen[digest] == 1 else f"{digest}#{seen[digest]}"
-                    places.append(Place(number, offset, key))
-            except ValueError as error:
-                problems.append(f"line {number} {error}; it is not recorded")
-            offset = file.tell()
-    return places, problems
-
-
-def load(path: Path, place: Place) -> Run:
-    """The run at a place that :func:`survey` found.
-
-    Raises:
-        ValueError: the file has been changed since.
-    """
-    with path.open("rb") as file:
-        file.seek(place.offset)
-        line = file.readline(LINE_LIMIT)
-    if hashlib.sha256(line.strip()).hexdigest() != place.key.partition("#")[0]:
-        raise ValueError(f"{path} was changed while it was replayed: line {place.line} is another now")
-    return parse(line)
 
 
 # ---- The agent and its tools ----
@@ -345,7 +241,13 @@ def difference(where: str, what: str, expected: Any, actual: Any) -> str | None:
 # ---- The command ----
 
 
-def print_summary(outcome: Outcome, places: Sequence[Place], problems: Sequence[str], options: Any) -> bool:
+def print_summary(
+    sdk: InvestigationSDK,
+    outcome: Outcome,
+    places: Sequence[Place],
+    problems: Sequence[str],
+    options: argparse.Namespace,
+) -> bool:
     """Print what was read back; returns whether all is well."""
     print(f"\n{options.file}: {len(places)} runs\n")
     print(f"{'tool':<30}{'calls':>8}{'failed':>8}{'errors':>8}{'ms/call':>9}")
@@ -380,7 +282,8 @@ def print_summary(outcome: Outcome, places: Sequence[Place], problems: Sequence[
         print(f"  DIFFERENT  {problem}")
     if more := len(everything) - LISTED:
         print(f"  and {more} more" if more > 0 else "", end="\n" if more > 0 else "")
-    print_next(options.db, TYPE, next(iter(outcome.ids), None))
+    if outcome.ids:
+        print_next(sdk, TYPE, next(iter(outcome.ids)))
     return not everything
 
 
@@ -401,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"{options.file} has no run in it; see the top of {Path(__file__).name} for what one is")
         with InvestigationSDK(options.db, on_pause="raise") as sdk:
             outcome = asyncio.run(replay(sdk, options.file, places, options.concurrency, again=options.again))
-            return 0 if print_summary(outcome, places, problems, options) else 1
+            return 0 if print_summary(sdk, outcome, places, problems, options) else 1
     except (InvestigationError, OSError, ValueError) as error:
         parser.error(shown(error))
     except KeyboardInterrupt:

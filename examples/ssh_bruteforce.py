@@ -24,9 +24,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from _sshd_log import Row, Source, Tally, cleaned, count, lines, parse, trace
-
 from _shared import Parser, input_file, positive, print_chain, print_phases, show, shown
+from _sshd_log import Row, Source, Tally, cleaned, count, lines, parse, trace
 from investigation_sdk import InvestigationError, InvestigationSDK, PhasePlan, agent, tool
 
 TOP: Final = 10  # of sources, accounts and so on that the result keeps; the rest is in what the tools answered

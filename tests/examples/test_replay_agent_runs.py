@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -174,9 +175,11 @@ def test_again_records_once_more(replay, write, lite):
 def test_equal_lines_are_two_runs(replay, write, lite):
     path = write(AWKWARD[0], AWKWARD[0], AWKWARD[0])
     assert replay(path)[0] == 0
-    assert len(investigations(lite)) == 3
+    first = investigations(lite)
+    assert len({record.key for record in first}) == 3
+    assert all(record.key is not None and record.key.startswith("task_id-1-trial-0-") for record in first)
     assert replay(path)[0] == 0
-    assert len(investigations(lite)) == 3
+    assert investigations(lite) == first
 
 
 def test_a_line_that_changed_is_another_run(replay, write, lite):
@@ -215,8 +218,8 @@ def test_a_malformed_line_is_named_and_the_others_are_recorded(replay, write, li
     assert len(investigations(lite)) == 2
 
 
-def test_a_line_without_end(replay, write, example, monkeypatch):
-    monkeypatch.setattr(example, "LINE_LIMIT", 1000)
+def test_a_line_without_end(load_example, replay, write, monkeypatch):
+    monkeypatch.setattr(load_example("_run_file"), "LINE_LIMIT", 1000)
     status, out, _ = replay(write(run_of(), b"x" * 5000, run_of(("f", {}, 1)), b"y" * 1000, run_of()))
     assert status == 1
     assert "line 2 is longer than 1,000 bytes" in out
@@ -258,7 +261,7 @@ def test_what_is_too_large_is_a_difference_not_a_loss(replay, write, most):
             "UPDATE investigations SET configuration = replace(configuration, 'Change', 'Cancel')",
             'instruction is "Cancel my flight.", the file has "Change my flight."',
         ),
-        ("UPDATE investigations SET metadata = replace(metadata, '1.0', '0.0')", 'metadata is {"task_id": 1'),
+        ("UPDATE investigations SET metadata = replace(metadata, '1.0', '0.0')", 'metadata is {"reward": 0.0'),
         ("UPDATE investigations SET investigation_type = 'train'", "the list of investigations has no "),
         (
             "UPDATE investigation_events SET event_data = replace(event_data, 'paid 2', 'paid 9')",
@@ -385,6 +388,28 @@ def test_a_folder_and_a_file_that_cannot_be_read(example, tmp_path, sqlite_url, 
     with pytest.raises(SystemExit):
         example.main([str(tmp_path), "--db", sqlite_url])
     assert f"{tmp_path} is not a file" in capsys.readouterr().err
+
+
+def test_the_next_command_is_one(replay, write, sqlite_url, lite):
+    _, out, _ = replay(write(*AWKWARD))
+    commands = [line.split(": ", 1)[1] for line in out.splitlines() if ": investigate " in line]
+    assert len(commands) == 2
+    listing, one = (
+        subprocess.run(
+            [sys.executable, "-m", "investigation_sdk", *shlex.split(command)[1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for command in commands
+    )
+    assert (listing.returncode, one.returncode) == (0, 0), (listing.stderr, one.stderr)
+    assert all(record.id in listing.stdout for record in investigations(lite))
+    assert "airline" in one.stdout
+
+
+def test_a_store_that_is_gone_has_no_next_command(replay, write):
+    assert "investigate" not in replay(write(run_of()), url="memory://")[1]
 
 
 @pytest.mark.parametrize("concurrency", ["1", "3", "500"])
