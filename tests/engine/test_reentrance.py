@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from investigation_backends.memory import MemoryBackend
 from investigation_sdk import Durability, tool
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Create
@@ -50,8 +51,8 @@ def by_hand():
 
 @pytest.mark.parametrize("durability", list(Durability))
 @pytest.mark.usefixtures("by_hand")
-def test_a_submission_in_the_middle_of_another_comes_behind_it(monkeypatch, make_sdk, sqlite_url, durability):
-    sdk = make_sdk(sqlite_url, durability=durability)
+def test_a_submission_in_the_middle_of_another_comes_behind_it(monkeypatch, make_sdk, url, durability):
+    sdk = make_sdk(url, durability=durability)
     number = sessions.Session._number
     armed: list[Any] = []
 
@@ -69,6 +70,43 @@ def test_a_submission_in_the_middle_of_another_comes_behind_it(monkeypatch, make
     assert sdk.sync.verify(investigation.id).ok
     types = [event.event_type for event in sdk.sync.iter_events(investigation.id)]
     assert types.count("tool.started") == types.count("tool.completed") == 2
+
+
+@pytest.mark.parametrize("at", ["before", "behind"])
+@pytest.mark.usefixtures("by_hand")
+def test_a_submission_in_the_middle_of_an_inline_commit_goes_out_with_the_next(monkeypatch, make_sdk, at):
+    """On the caller's own thread there is no other shell to hold off: the commit itself sees that it is in one."""
+    backend: Any = MemoryBackend()
+    commit_now = backend.commit_now
+    armed: list[Any] = []
+    depth: list[int] = []
+
+    def collecting(commits):
+        assert not depth, "one commit in the middle of another"
+        depth.append(1)
+        if armed and at == "before":
+            armed.pop()
+            gc.collect()
+        results = commit_now(commits)
+        if armed:
+            armed.pop()
+            gc.collect()
+        depth.pop()
+        return results
+
+    monkeypatch.setattr(backend, "commit_now", collecting)
+    sdk = make_sdk(backend)
+    with sdk.investigation("s") as investigation:
+        _Cycle(rows())
+        armed.append(True)
+        work(5)
+        assert not armed
+    assert sdk.sync.verify(investigation.id).ok
+    calls = sdk.sync.tools(investigation.id)
+    assert sorted((call.tool_name, call.status.value) for call in calls) == [
+        ("release", "completed"),
+        ("work", "completed"),
+    ]
 
 
 @pytest.mark.usefixtures("by_hand")
