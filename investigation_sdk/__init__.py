@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from investigation_sdk.errors import NotRecorded as NotRecorded
     from investigation_sdk.errors import PayloadTooLarge as PayloadTooLarge
     from investigation_sdk.errors import PhaseError as PhaseError
+    from investigation_sdk.errors import RecordUnreadable as RecordUnreadable
     from investigation_sdk.errors import SchemaMismatch as SchemaMismatch
     from investigation_sdk.errors import VersionConflict as VersionConflict
     from investigation_sdk.ids import Id as Id
@@ -81,7 +82,7 @@ _MODULES = {
         "AccessDenied AmbiguousReference BackendUnavailable ConfigurationError InvalidStateTransition "
         "InvestigationBusy InvestigationCancelled InvestigationError InvestigationFinished "
         "InvestigationInterrupt InvestigationNotFound InvestigationPaused InvestigationUnfinished LeaseLost "
-        "NotRecorded PayloadTooLarge PhaseError SchemaMismatch VersionConflict"
+        "NotRecorded PayloadTooLarge PhaseError RecordUnreadable SchemaMismatch VersionConflict"
     ),
     "ids": "Id",
     "recording.context": "AgentScope ToolCall agent current_investigation current_tool propagate",
@@ -142,6 +143,7 @@ __all__ = [
     "PhaseScope",
     "PhaseState",
     "Problem",
+    "RecordUnreadable",
     "SchemaMismatch",
     "SyncInvestigationSDK",
     "ToolCall",

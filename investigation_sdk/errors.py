@@ -157,6 +157,17 @@ class SchemaMismatch(InvestigationError):
     """
 
 
+class RecordUnreadable(InvestigationError):
+    """What the store holds of an investigation is not what the SDK writes there: look at ``sdk.verify(id)``.
+
+    `sequence` is that of the event that cannot be read; None where it is another part of the record.
+    """
+
+    def __init__(self, message: str = "", *, sequence: int | None = None, investigation_id: str | None = None) -> None:
+        super().__init__(message, investigation_id=investigation_id)
+        self.sequence = sequence
+
+
 class PayloadTooLarge(InvestigationError, ValueError):
     """A value is larger than what may be stored with an event.
 

@@ -46,7 +46,7 @@ class Entry:
         self.submission: Submission = submission
         self.lazy: bool = lazy
         self.events: list[Event] = []
-        self.blob_bytes = 0
+        self.blob_bytes: int = 0
         self.waiters: list[Waiter] | None = None
         self.acknowledged: bool = False
         self.error: InvestigationError | None = None

@@ -19,6 +19,7 @@ from investigation_sdk.engine.ownership import describe, new_owner, provably_dea
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.repair import empty
 from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.sound import stored_value
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import (
     InvestigationBusy,
@@ -28,7 +29,6 @@ from investigation_sdk.errors import (
     InvestigationUnfinished,
 )
 from investigation_sdk.ids import uuid7
-from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.commit import Lease
 
 _log = logging.getLogger("investigation_sdk.engine")
@@ -178,7 +178,8 @@ async def existing(recorder: Recorder, taken: KeyTaken, data: dict[str, Any]) ->
     row = await reading.get_row(recorder.backend, taken.existing_id, recorder.tenant)
     key = data["key"]
     if row.status == InvestigationState.COMPLETED.value:
-        result = None if row.result is None else await reading.whole(recorder.backend, row.id, decode(row.result))
+        stored = None if row.result is None else stored_value(row.id, row.result)
+        result = await reading.whole(recorder.backend, row.id, stored)
         return InvestigationFinished(
             f"Key {key!r} names investigation {row.id}, which is completed.", result=result, investigation_id=row.id
         )

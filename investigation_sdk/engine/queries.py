@@ -23,7 +23,8 @@ from investigation_sdk.domain.records import (
 )
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
-from investigation_sdk.engine.reading import get_row, has_large, payload, readable, whole
+from investigation_sdk.engine.reading import get_row, has_large, payload, whole
+from investigation_sdk.engine.sound import readable, sound
 from investigation_sdk.ids import lower_bound
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import decode
@@ -88,10 +89,10 @@ def investigation(row: InvestigationRow) -> Investigation:
     """The record of a row.
 
     Raises:
-        InvestigationError: the row holds what the SDK does not write there; also :func:`phase` and :func:`tool`.
+        RecordUnreadable: the row holds what the SDK does not write there; also :func:`phase` and :func:`tool`.
     """
     with readable(row.id):
-        return _investigation(row)
+        return _investigation(sound(row))
 
 
 def _investigation(row: InvestigationRow) -> Investigation:
@@ -129,7 +130,7 @@ def _investigation(row: InvestigationRow) -> Investigation:
 async def phase(backend: Backend, row: PhaseRow) -> InvestigationPhase:
     """The record of a row; payloads that are not in it come from their events."""
     with readable(row.investigation_id):
-        return await _phase(backend, row)
+        return await _phase(backend, sound(row))
 
 
 async def _phase(backend: Backend, row: PhaseRow) -> InvestigationPhase:
@@ -152,7 +153,7 @@ async def _phase(backend: Backend, row: PhaseRow) -> InvestigationPhase:
 async def tool(backend: Backend, row: ToolRow) -> ToolExecution:
     """The record of a row; payloads that are not in it come from their events."""
     with readable(row.investigation_id):
-        return await _tool(backend, row)
+        return await _tool(backend, sound(row))
 
 
 async def _tool(backend: Backend, row: ToolRow) -> ToolExecution:
@@ -188,7 +189,16 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def event(stored: StoredEvent) -> InvestigationEvent:
-    """The record of a stored event. What its data says comes back decoded; user classes as inert notes."""
+    """The record of a stored event. What its data says comes back decoded; user classes as inert notes.
+
+    Raises:
+        RecordUnreadable: it is not what the SDK writes.
+    """
+    with readable(stored.investigation_id, stored.sequence):
+        return _event(sound(stored))
+
+
+def _event(stored: StoredEvent) -> InvestigationEvent:
     data = decode(stored.event_data)
     return InvestigationEvent(
         id=stored.id,
@@ -230,7 +240,7 @@ async def find(backend: Backend, key: str, investigation_type: str, tenant: str)
         Where("key", "=", key),
     )
     rows = await backend.find(Query("investigation", wheres, sort="generation", descending=True, limit=1))
-    return rows[0] if rows and isinstance(rows[0], InvestigationRow) else None
+    return sound(rows[0]) if rows and isinstance(rows[0], InvestigationRow) else None
 
 
 async def list_investigations(

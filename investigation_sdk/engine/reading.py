@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Generator
 from typing import Any, Final, cast
 
 from investigation_sdk.domain.events import FORMAT_VERSION, SCHEMA_VERSIONS, Event
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.domain.upcast import upcast
-from investigation_sdk.errors import InvestigationError, InvestigationNotFound, SchemaMismatch
+from investigation_sdk.engine.sound import readable, sound, stored_value, unreadable
+from investigation_sdk.errors import InvestigationNotFound, SchemaMismatch
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import Json, LargePayload, decode
 from investigation_sdk.storage.commit import StoredEvent
@@ -28,7 +27,13 @@ async def get_row(backend: Backend, investigation_id: str, tenant: str) -> Inves
 
     Raises:
         InvestigationNotFound: there is none of that id, or it is another tenant's.
+        RecordUnreadable: there is, and a column has a value that is not of its type.
     """
+    return sound(await get_raw_row(backend, investigation_id, tenant))
+
+
+async def get_raw_row(backend: Backend, investigation_id: str, tenant: str) -> InvestigationRow:
+    """As :func:`get_row`, whatever is in it."""
     row = await backend.get("investigation", investigation_id)
     if not isinstance(row, InvestigationRow) or (tenant and row.tenant_id != tenant):
         raise InvestigationNotFound(
@@ -37,36 +42,18 @@ async def get_row(backend: Backend, investigation_id: str, tenant: str) -> Inves
     return row
 
 
-@contextlib.contextmanager
-def readable(investigation_id: str) -> Generator[None]:
-    """Where rows are made into something else: what is odd about them becomes an error that names the investigation.
-
-    Raises:
-        InvestigationError: a row holds what the SDK does not write there.
-    """
-    try:
-        yield
-    except InvestigationError:
-        raise
-    except (ValueError, TypeError, ArithmeticError, LookupError) as error:
-        raise InvestigationError(
-            f"What the store holds of investigation {investigation_id} cannot be read ({error}). It was changed by "
-            f"something else, or written by another version; check its log with sdk.verify({investigation_id!r}).",
-            investigation_id=investigation_id,
-        ) from error
-
-
 async def payload(backend: Backend, investigation_id: str, inline: str | None, sequence: int | None, name: str) -> Any:
     """A payload of a row: what stands in the row, or else in the event that the row names; None where it has none."""
     if inline is not None:
-        return decode(inline)
+        return stored_value(investigation_id, inline)
     if sequence is None:
         return None
     events = await backend.read_events(investigation_id, after=sequence - 1, limit=1)
     if not events or events[0].sequence != sequence:
         return None
-    data: dict[str, Any] = json.loads(events[0].event_data)
-    return decode(json.dumps(data[name], ensure_ascii=False)) if name in data else None
+    with readable(investigation_id, sequence):
+        data: dict[str, Any] = json.loads(events[0].event_data)
+        return decode(json.dumps(data[name], ensure_ascii=False)) if name in data else None
 
 
 def has_large(value: Any) -> bool:
@@ -80,7 +67,7 @@ async def whole(backend: Backend, investigation_id: str, value: Any) -> Any:
     """`value`, a part of a record, with all of it that stands in blobs.
 
     Raises:
-        InvestigationError: a blob is missing, or is not what the log says.
+        RecordUnreadable: a blob is missing, or is not what the log says.
     """
     if isinstance(value, LargePayload):
         return await _large(backend, investigation_id, value)
@@ -100,10 +87,8 @@ async def _large(backend: Backend, investigation_id: str, large: LargePayload) -
             break
     if hashlib.sha256(data).hexdigest() != large.digest:
         what = "has other bytes there" if data else "does not have it"
-        raise InvestigationError(
-            f"A payload of {large.bytes:,} bytes (digest {large.digest}) belongs to investigation {investigation_id}, "
-            f"and the store {what}. Find the event that it belongs to with sdk.verify({investigation_id!r}).",
-            investigation_id=investigation_id,
+        raise unreadable(
+            investigation_id, None, f"a payload of {large.bytes:,} bytes, digest {large.digest}: the store {what}"
         )
     return decode(data.decode())
 
@@ -112,9 +97,14 @@ def to_event(stored: StoredEvent) -> Event:
     """The event that a stored one is, upcast to today's schema, its payloads left as JSON text.
 
     Raises:
-        ValueError: header or data are not JSON objects.
+        RecordUnreadable: its header or data are not what the SDK writes.
         SchemaMismatch: it needs a newer version of the SDK.
     """
+    with readable(stored.investigation_id, stored.sequence):
+        return _to_event(stored)
+
+
+def _to_event(stored: StoredEvent) -> Event:
     header: dict[str, Any] = json.loads(stored.header)
     data: dict[str, Any] = json.loads(stored.event_data)
     _check_known(header)

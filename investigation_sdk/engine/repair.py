@@ -8,8 +8,9 @@ from typing import TypeVar
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.unproject import fold_from_rows
-from investigation_sdk.engine.reading import get_row, readable, to_event
+from investigation_sdk.engine.reading import get_row, to_event
 from investigation_sdk.engine.session import Session, Woken
+from investigation_sdk.engine.sound import readable, sound
 from investigation_sdk.errors import VersionConflict
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.chain import link
@@ -38,6 +39,7 @@ async def repair(session: Session, backend: Backend) -> Woken:
 
     Raises:
         BackendUnavailable: the store does not answer; nothing was changed.
+        RecordUnreadable: what others have written cannot be read; nothing was changed.
     """
     version = session.acked.version
     found = await read_after(backend, session.id, version)
@@ -49,7 +51,8 @@ async def repair(session: Session, backend: Backend) -> Woken:
             if row.version > version:  # somebody wrote between the two reads
                 found = await read_after(backend, session.id, version)
     if found and link(session.head, found[0].header, found[0].event_data) == found[0].hash:
-        return session.on_found(found, to_event)
+        events = {stored.sequence: to_event(sound(stored)) for stored in found}
+        return session.on_found(found, lambda stored: events[stored.sequence])
     return session.on_gone(
         f"Investigation {session.id} in the store is not the one that was written here: event "
         f"{session.acked.version} is gone or another. It was deleted, or the store was set back to a backup."
@@ -61,7 +64,7 @@ async def load(backend: Backend, investigation_id: str, tenant: str) -> Session:
 
     Raises:
         InvestigationNotFound: there is none of that id, or it is another tenant's.
-        InvestigationError: its rows cannot be read.
+        RecordUnreadable: its rows are not what the SDK writes.
         VersionConflict: it changes all the time.
     """
     for _ in range(_TRIES):
@@ -72,6 +75,8 @@ async def load(backend: Backend, investigation_id: str, tenant: str) -> Session:
         if isinstance(again, InvestigationRow) and again.version == row.version:
             with readable(investigation_id):
                 fold = fold_from_rows(row, phases, calls, Json)
+                if row.version < 1:
+                    raise ValueError(f"version is {row.version}")
             return Session(fold, row.head)
     raise VersionConflict(
         f"Investigation {investigation_id} changed every time that it was read, {_TRIES} times.",
@@ -83,7 +88,7 @@ async def _all(backend: Backend, kind: Kind, investigation_id: str, of: type[Row
     rows: list[RowT] = []
     query = Query(kind, (Where("investigation_id", "=", investigation_id), *where), limit=_PAGE)
     while True:
-        page = [row for row in await backend.find(query) if isinstance(row, of)]
+        page = [sound(row) for row in await backend.find(query) if isinstance(row, of)]
         rows += page
         if len(page) < _PAGE:
             return rows

@@ -19,6 +19,7 @@ from investigation_sdk.engine.creation import Creation, creation_data
 from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.session import Session
+from investigation_sdk.engine.sound import unreadable
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvestigationNotFound
@@ -189,7 +190,8 @@ class InvestigationStateService:
             )
         await self._append(session, events)
         row = await self._recorder.backend.get("tool", started.id)
-        assert isinstance(row, ToolRow)
+        if not isinstance(row, ToolRow):
+            raise unreadable(investigation_id, None, f"call {started.id} was recorded, and has no row")
         return await queries.tool(self._recorder.backend, row)
 
     async def _append(self, session: Session, events: Sequence[Event]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from investigation_sdk.domain.records import Problem, VerificationReport
-from investigation_sdk.engine.reading import get_row
+from investigation_sdk.engine.reading import get_raw_row
+from investigation_sdk.engine.sound import oddity
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.chain import ChainProblem, Checker
 from investigation_sdk.storage.commit import StoredEvent
@@ -23,26 +24,31 @@ async def verify(
     backend: Backend, investigation_id: str, tenant: str, progress: Callable[[int], object] | None = None
 ) -> VerificationReport:
     """Check the chain of one investigation, its columns, its blobs, and that its row states its end."""
-    row = await get_row(backend, investigation_id, tenant)
+    row = await get_raw_row(backend, investigation_id, tenant)
     checker = Checker(investigation_id)
     blobs = BlobChecker(backend, investigation_id)
     after = 0
     while True:
         # Events that were appended since the row was read are not the row's.
         page = await backend.read_events(investigation_id, after=after, limit=_PAGE)
-        again = await get_row(backend, investigation_id, tenant) if len(page) < _PAGE else row
+        again = await get_raw_row(backend, investigation_id, tenant) if len(page) < _PAGE else row
         checker.add(page)
         await blobs.add(page)
         if progress is not None:
             progress(checker.checked)
         if len(page) < _PAGE:
-            if again.version != row.version and checker.sequence < again.version:
+            if again.version != row.version and oddity(again) is None and checker.sequence < again.version:
                 row, after = again, checker.sequence
                 continue
             row = again
             break
         after = page[-1].sequence
-    problems = [*checker.finish(row.version, row.head), *blobs.problems]
+    odd = oddity(row)
+    if odd is None:
+        problems = [*checker.finish(row.version, row.head), *blobs.problems]
+    else:
+        message = f"a column of the investigation's row has a value that is not of its type: {odd}"
+        problems = [*checker.problems, *blobs.problems, ChainProblem(None, "row", message)]
     problems.sort(key=lambda problem: (problem.sequence is None, problem.sequence or 0))
     return VerificationReport(
         investigation_id=investigation_id,

@@ -14,6 +14,7 @@ from investigation_sdk.domain.states import InvestigationState, PhaseState, Verb
 from investigation_sdk.engine import reading
 from investigation_sdk.engine.creation import plan_data
 from investigation_sdk.engine.session import json_text
+from investigation_sdk.engine.sound import stored_value
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, PhaseError
 from investigation_sdk.ids import uuid7
@@ -21,7 +22,6 @@ from investigation_sdk.recording.context import add_usage
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.phase import AsyncPhaseScope, PhaseScope, phase_of
 from investigation_sdk.recording.steps import Step, block, go
-from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.payloads import MAX_PAYLOAD, Payload, is_rebuildable, pack, pack_members, pack_or_note
 
 _UNSET: Final = object()
@@ -97,7 +97,7 @@ class InvestigationContext:
 
     def _whole(self, stored: Any) -> Any:
         """What was stored, decoded; the store is read, and waited for, only where it stands in a blob."""
-        value = None if stored is None else decode(json_text(stored))
+        value = None if stored is None else stored_value(self.id, json_text(stored))
         if not reading.has_large(value):
             return value
         recorder = self._driver.recorder
