@@ -7,9 +7,12 @@ import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from investigation_backends.mongo import MongoBackend
+from investigation_backends.mongodb.names import ALL_COLLECTIONS
 from investigation_sdk import InvestigationSDK
 from investigation_sdk.testing.servers import (
     MongoServer,
@@ -166,3 +169,24 @@ def mongo_url(request: pytest.FixtureRequest) -> str:
         return urllib.parse.urlsplit(url)._replace(path=f"/{name}").geturl()
     server: MongoServer = request.getfixturevalue("mongo_server")
     return server.url_of(name)
+
+
+@pytest.fixture(scope="module")
+def mongo_collections(mongo_url: str) -> Iterator[Any]:
+    """A new database with the SDK's collections, as pymongo sees it; its `url` opens it."""
+    from pymongo import MongoClient
+
+    asyncio.run(MongoBackend(mongo_url).upgrade())
+    client: Any = MongoClient(mongo_url)
+    with client:
+        database = client.get_default_database()
+        yield database
+        client.drop_database(database.name)
+
+
+@pytest.fixture
+def mongo_store(mongo_url: str, mongo_collections: Any) -> str:
+    """The URL of a database with the SDK's collections, and nothing in them."""
+    for name in ALL_COLLECTIONS:
+        mongo_collections[name].delete_many({})
+    return mongo_url

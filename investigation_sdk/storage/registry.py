@@ -37,6 +37,8 @@ BACKENDS: Final[dict[str, Entry]] = {
     "sqlite": Entry("investigation_backends.sqlite:SQLiteBackend"),
     "postgresql": Entry("investigation_backends.postgres:PostgresBackend", extra="postgres"),
     "postgres": Entry("investigation_backends.postgres:PostgresBackend", extra="postgres"),
+    "mongodb": Entry("investigation_backends.mongo:MongoBackend", extra="mongo"),
+    "mongodb+srv": Entry("investigation_backends.mongo:MongoBackend", extra="mongo"),
 }
 """Our own, by scheme of the URL. A scheme that is here cannot be taken by another distribution."""
 
@@ -93,9 +95,9 @@ def create_backend(url: str, options: Mapping[str, Any] | None = None) -> Backen
     given: dict[str, Any] = _query_options(scheme, query)
     given.update(options or {})
     for name in given:
-        if name not in known:
+        if name not in known and not _takes_others(make):
             raise ConfigurationError(f"{scheme}: there is no option {name!r}{_near(name, known)}")
-    return make(place, **{name: _value(scheme, name, known[name], value) for name, value in given.items()})
+    return make(place, **{name: _value(scheme, name, known.get(name, str), value) for name, value in given.items()})
 
 
 def takes(url: str, option: str) -> bool:
@@ -159,6 +161,11 @@ def _known_options(make: Callable[..., Backend]) -> dict[str, Any]:
     hints = typing.get_type_hints(make)
     parameters = inspect.signature(make).parameters.values()
     return {p.name: hints[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _takes_others(make: Callable[..., Backend]) -> bool:
+    """Whether its URLs have options of the driver's own, which it checks itself."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(make).parameters.values())
 
 
 def _query_options(scheme: str, query: str) -> dict[str, str]:

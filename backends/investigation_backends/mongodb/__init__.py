@@ -1,0 +1,1 @@
+"""The parts of :mod:`investigation_backends.mongo`."""

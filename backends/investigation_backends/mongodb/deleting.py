@@ -1,0 +1,77 @@
+"""Deletion: a tombstone takes the place of the next commit; what it leaves is taken away then, or by who finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from .documents import CONTENT
+from .link import Link
+from .names import BEHIND, Document, slot
+
+_BARE: Final[Document] = {"$unset": dict.fromkeys(CONTENT, "")}
+
+
+async def delete(link: Link, heads: Sequence[tuple[str, int]]) -> int:
+    """Delete investigations that are still at the given versions; how many."""
+    done = 0
+    for id, version in heads:
+        if version > 0 and await _bury(link, id, version):
+            await finish(link, id, version)
+            done += 1
+    return done
+
+
+async def _bury(link: Link, id: str, version: int) -> bool:
+    """Compete for the place of the next commit."""
+    if await link.commits.one({"investigation_id": id, "version": version}, fields={"_id": 1}) is None:
+        return False
+    now = await link.server_now()
+    tombstone = {
+        "_id": slot(id, version),
+        "investigation_id": id,
+        "expected_version": version,
+        "version": version + 1,
+        "deleted": now,
+        BEHIND: now,
+    }
+    link.heads.forget(id)
+    return await link.commits.insert_one(tombstone)
+
+
+async def finish(link: Link, id: str, version: int) -> None:
+    """Take away what the tombstone at `version` left. Idempotent: whoever finds one that is not finished does it.
+
+    The places stay taken for a day, bare, so that no commit that is on its way finds one free; the first stays for
+    good.
+    """
+    now = await link.server_now()
+    first, tombstone = slot(id, 0), slot(id, version)
+    await link.commits.update({"_id": first}, {**_BARE, "$set": {"deleted": now}})
+    await link.commits.update({"investigation_id": id, "_id": {"$nin": [first, tombstone]}}, _BARE)
+    await link.rows("investigation").update(
+        {"parent_investigation_id": id}, {"$set": {"parent_investigation_id": None}}
+    )
+    await forget_rows(link, id)
+    await link.blobs.delete({"investigation_id": id})
+    await link.leases.delete({"_id": id})
+    await link.commits.update({"_id": tombstone}, {"$unset": {BEHIND: ""}, "$set": {"purge": now}})
+    link.heads.forget(id)
+
+
+async def forget_rows(link: Link, id: str) -> None:
+    """Take away the rows of an investigation that is deleted."""
+    await link.rows("investigation").delete({"_id": id})
+    for kind in ("phase", "tool", "snapshot"):
+        await link.rows(kind).delete({"investigation_id": id})
+
+
+async def purge(link: Link, before: int) -> int:
+    """Free the places of investigations that were deleted before a time (µs), all but the first; how many."""
+    found = await link.commits.find({"purge": {"$gt": 0, "$lt": before}}, fields={"investigation_id": 1}, limit=1000)
+    for one in found:
+        id = one["investigation_id"]
+        await forget_rows(link, id)
+        await link.commits.delete({"investigation_id": id, "_id": {"$nin": [slot(id, 0), one["_id"]]}})
+        await link.commits.delete({"_id": one["_id"]})
+    return len(found)

@@ -1,0 +1,91 @@
+"""Leases: one document each, changed by the server alone, by its own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pymongo import UpdateOne
+
+from investigation_sdk.storage.commit import Lease
+
+from .documents import storable
+from .link import Link
+from .names import BEHIND, Document
+
+_NOW: Final[Document] = {"$multiply": [{"$toLong": "$$NOW"}, 1000]}
+
+
+def _taking(owner: str, ttl: int) -> list[Document]:
+    """The change that takes a lease where it is free, expired or the owner's own, and else leaves it as it is."""
+    mine = {"$literal": owner}
+    free = {"$or": [{"$eq": ["$owner", mine]}, {"$lte": [{"$ifNull": ["$expires_at", 0]}, _NOW]}]}
+    until = {"$add": [_NOW, ttl]}
+    change = {
+        "owner": {"$cond": [free, mine, "$owner"]},
+        "expires_at": {"$cond": [free, until, "$expires_at"]},
+    }
+    return [{"$set": change}]
+
+
+async def claim(link: Link, resource: str, owner: str, ttl: int) -> Lease | None:
+    """Take it; None where somebody else holds it."""
+    found = await link.leases.change_one({"_id": resource}, _taking(owner, ttl), make=True)
+    if found is None or found["owner"] != owner:
+        return None
+    return Lease(resource, owner, found["expires_at"], (await versions(link, [resource])).get(resource))
+
+
+async def take(link: Link, wanted: Sequence[tuple[int, Lease]]) -> dict[int, Lease]:
+    """Take leases whose `expires_at` is a duration; answer those that nobody held, also no longer."""
+    writes = [
+        UpdateOne({"_id": lease.resource}, _taking(lease.owner, lease.expires_at), upsert=True) for _, lease in wanted
+    ]
+    made = (await link.leases.write(writes)).made
+    return {n: lease for place, (n, lease) in enumerate(wanted) if place in made}
+
+
+async def give_back(link: Link, lease: Lease) -> bool:
+    """End a lease that its owner still holds."""
+    return await link.leases.delete({"_id": lease.resource, "owner": lease.owner}) == 1
+
+
+async def holder(link: Link, resource: str) -> Lease | None:
+    """Who has it, or had it last."""
+    if not storable(resource):
+        return None
+    found = await link.leases.one({"_id": resource})
+    if found is None:
+        return None
+    return Lease(resource, found["owner"], found["expires_at"], (await versions(link, [resource])).get(resource))
+
+
+async def renew(link: Link, leases: Sequence[Lease], ttl: int) -> list[Lease | None]:
+    """Extend those that their owners still hold."""
+    resources = [lease.resource for lease in leases]
+    held: Document = {"$or": [{"_id": lease.resource, "owner": lease.owner} for lease in leases]}
+    await link.leases.update(held, [{"$set": {"expires_at": {"$add": [_NOW, ttl]}}}])
+    found = {one["_id"]: one for one in await link.leases.find({"_id": {"$in": resources}})}
+    known = await versions(link, resources)
+    return [
+        Lease(lease.resource, lease.owner, one["expires_at"], known.get(lease.resource))
+        if (one := found.get(lease.resource)) is not None and one["owner"] == lease.owner
+        else None
+        for lease in leases
+    ]
+
+
+async def versions(link: Link, ids: Sequence[str]) -> dict[str, int]:
+    """The current versions of investigations, as far as there are some of these ids."""
+    # commits whose rows are not written first: what is written meanwhile is then found among the rows
+    where = {BEHIND: {"$gt": 0}, "investigation_id": {"$in": list(ids)}}
+    pending = await link.commits.find(
+        where, fields={"investigation_id": 1, "version": 1, "deleted": 1}, hint=BEHIND, limit=0
+    )
+    rows = await link.rows("investigation").find({"_id": {"$in": list(ids)}}, fields={"version": 1})
+    found: dict[str, int] = {row["_id"]: row["version"] for row in rows}
+    for one in pending:
+        id: str = one["investigation_id"]
+        found[id] = max(found.get(id, 0), one["version"])
+    gone: Any = {one["investigation_id"] for one in pending if "deleted" in one}
+    return {id: version for id, version in found.items() if id not in gone}

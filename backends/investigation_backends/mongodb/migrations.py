@@ -1,0 +1,102 @@
+"""The schema: its revisions in order, each a coroutine that makes them of what was there before.
+
+Each can be run again on what it has already done, also by several processes at the same time: a revision is noted
+when it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from pymongo.errors import CollectionInvalid, OperationFailure
+
+from .driver import Client, Sort
+from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS
+
+_EXISTS: Final = 48
+
+
+class Index(NamedTuple):
+    """An index that this version needs."""
+
+    name: str
+    keys: Sort
+    options: Mapping[str, Any] = {}
+
+
+def _by(*fields: str) -> Sort:
+    return [(field, 1) for field in fields]
+
+
+def _partial(field: str, *others: str) -> Index:
+    """An index of the documents alone in which a number stands in `field`."""
+    return Index(field, _by(field, *others), {"partialFilterExpression": {field: {"$gt": 0}}})
+
+
+INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
+    COMMITS: (
+        Index("log", _by("investigation_id", "version", "expected_version")),
+        Index("key", _by("key"), {"unique": True, "sparse": True}),
+        Index("blobs", _by("blobs"), {"sparse": True}),
+        _partial(BEHIND),
+        _partial("purge"),
+    ),
+    BLOBS: (Index("blob", _by("blob")), Index("investigation", _by("investigation_id")), _partial("pending")),
+    COLLECTION_OF["investigation"]: (
+        Index("status", _by("status", "_id")),
+        Index("type", _by("investigation_type", "_id")),
+        Index("user", _by("user_id", "_id")),
+        Index("parent", _by("parent_investigation_id", "_id")),
+        Index("key", _by("key")),
+    ),
+    COLLECTION_OF["phase"]: (Index("investigation", _by("investigation_id", "_id")),),
+    COLLECTION_OF["tool"]: (
+        Index("investigation", _by("investigation_id", "_id")),
+        Index("status", _by("status", "_id")),
+    ),
+    COLLECTION_OF["snapshot"]: (Index("investigation", _by("investigation_id", "sequence")),),
+}
+"""All indexes by collection, but for those on `_id`."""
+
+
+async def _first_collections(client: Client) -> None:
+    """All collections and their indexes."""
+    there = set(await client.names())
+    for name in ALL_COLLECTIONS:
+        if name not in there:
+            try:
+                await client.make_collection(name)
+            except CollectionInvalid:  # another process was first
+                pass
+            except OperationFailure as error:
+                if error.code != _EXISTS:
+                    raise
+        for index in INDEXES.get(name, ()):
+            await client[name].make_index(index.keys, index.name, **index.options)
+
+
+MIGRATIONS: Final[Mapping[str, Callable[[Client], Awaitable[None]]]] = {"0001": _first_collections}
+"""Every revision that was ever released, oldest first, and what makes it of the one before."""
+
+REVISIONS: Final = tuple(MIGRATIONS)
+
+
+async def differences(client: Client) -> list[str]:
+    """What is different from the newest revision, a sentence each."""
+    there = set(await client.names())
+    found: list[str] = []
+    for name in ALL_COLLECTIONS:
+        if name not in there:
+            found.append(f"collection {name} is missing")
+            continue
+        indexes = await client[name].indexes()
+        for index in INDEXES.get(name, ()):
+            stored = indexes.get(index.name)
+            if stored is None:
+                found.append(f"index {name}.{index.name} is missing")
+            elif [tuple(key) for key in stored["key"]] != list(index.keys) or any(
+                stored.get(option) != value for option, value in index.options.items()
+            ):
+                found.append(f"index {name}.{index.name} has other keys or options")
+    return found

@@ -1,0 +1,136 @@
+"""Reads of one thing: exact, whatever of the rows is not written yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, cast
+
+from investigation_sdk.domain.rows import Row, SnapshotRow
+from investigation_sdk.errors import BackendUnavailable
+from investigation_sdk.storage.commit import Kind, StoredEvent
+
+from .documents import blob_name, events_of, storable
+from .link import Link
+from .names import BEHIND, PART_OF, WRITTEN_BY, Document, row_of, slot
+
+_LOG: Final = {"investigation_id": 1, "version": 1, "expected_version": 1, "head": 1, "events": 1, "deleted": 1}
+_HEADS: Final = {"version": 1, "expected_version": 1, "head": 1, "investigation": 1, "deleted": 1, BEHIND: 1}
+_TRIES: Final = 20
+
+
+async def events(
+    link: Link, id: str, after: int, limit: int, event_type: Sequence[str] | None, *, reverse: bool
+) -> list[StoredEvent]:
+    """A page of the log."""
+    types = None if event_type is None else [one for one in event_type if storable(one)]
+    if limit < 1 or types == [] or not storable(id):
+        return []
+    where: Document = {"investigation_id": id}
+    if reverse:
+        if after:
+            where["expected_version"] = {"$lt": after - 1}
+    else:
+        where["version"] = {"$gt": after}
+    if types is not None:
+        where["events.event_type"] = {"$in": types}
+    # each has an event at least; the first one or two may have none on this side of `after`
+    found = await link.commits.find(where, fields=_LOG, sort=[("version", -1 if reverse else 1)], limit=limit + 2)
+    if any("deleted" in one for one in found):
+        return []
+    if types is None:
+        _remember(link, id, found)
+    wanted = None if types is None else frozenset(types)
+    page = [
+        event
+        for one in found
+        for event in (reversed(list(events_of([one]))) if reverse else events_of([one]))
+        if (wanted is None or event.event_type in wanted)
+        and (not after or (event.sequence < after if reverse else event.sequence > after))
+    ]
+    return list(islice(page, limit))
+
+
+def _remember(link: Link, id: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """Heads that were read need not be looked up before a commit."""
+    if found:
+        last = max(found, key=lambda one: cast("int", one["version"]))
+        link.heads.seen(id, last["version"], last["head"])
+
+
+async def investigation(link: Link, id: str) -> Row | None:
+    """The row of an investigation, with the commits behind it folded in."""
+    for n in range(_TRIES):
+        stored = await link.rows("investigation").one({"_id": id})
+        version = 0 if stored is None else stored["version"]
+        where = {"investigation_id": id, "version": {"$gt": version}}
+        later = await link.commits.find(where, fields=_HEADS, sort=[("version", 1)])
+        if any("deleted" in one for one in later):
+            return None
+        if not later:
+            return None if stored is None else cast("Row", row_of("investigation", stored))
+        _remember(link, id, later)
+        changes = [one.get("investigation") for one in later]
+        if (stored is not None or not later[0]["expected_version"]) and changes[-1] is not None:
+            merged: Document = dict(stored or {})
+            for change in changes:
+                merged.update(change or {})
+            if "subject" in merged:
+                return cast("Row", row_of("investigation", merged))
+        await asyncio.sleep(0.001 * n)  # its row was written between the two looks: look again
+    raise BackendUnavailable(f"{link.place}: the row of investigation {id} is not written, though its commits say so")
+
+
+async def row(link: Link, kind: Kind, id: str) -> Row | SnapshotRow | None:
+    """A row by id, as of the last applied commit."""
+    if not storable(id):
+        return None
+    if kind == "investigation":
+        return await investigation(link, id)
+    # what is pending first: what is written meanwhile is then found among the rows
+    part = PART_OF[kind]
+    where = {BEHIND: {"$gt": 0}, f"{part}._id": id}
+    pending = await link.commits.find(where, fields={"version": 1, part: 1}, hint=BEHIND)
+    stored = await link.rows(kind).one({"_id": id})
+    newest: Document | None = stored
+    for commit in pending:
+        for one in commit[part]:
+            if one["_id"] == id and (newest is None or commit["version"] > newest[WRITTEN_BY]):
+                newest = {**one, WRITTEN_BY: commit["version"]}
+    if newest is None or (newest is not stored and await _is_deleted(link, newest["investigation_id"])):
+        return None
+    return row_of(kind, newest)
+
+
+async def _is_deleted(link: Link, id: str) -> bool:
+    found = await link.commits.one({"_id": slot(id, 0)}, fields={"deleted": 1})
+    return found is None or "deleted" in found
+
+
+async def snapshot(link: Link, id: str) -> SnapshotRow | None:
+    """The latest snapshot of an investigation."""
+    if not storable(id):
+        return None
+    where: Document = {BEHIND: {"$gt": 0}, "investigation_id": id}
+    pending = await link.commits.find(where, fields={"snapshot": 1, "deleted": 1}, hint=BEHIND)
+    if any("deleted" in one for one in pending):
+        return None
+    found = [one for commit in pending for one in commit.get("snapshot", ())]
+    found += await link.rows("snapshot").find({"investigation_id": id}, sort=[("sequence", -1)], limit=1)
+    latest = max(found, key=lambda one: cast("int", one["sequence"]), default=None)
+    return None if latest is None else cast("SnapshotRow", row_of("snapshot", latest))
+
+
+async def has_blob(link: Link, investigation_id: str, digest: str) -> bool:
+    """Whether a commit has this blob."""
+    if not storable(investigation_id, digest):
+        return False
+    name = blob_name(investigation_id, digest)
+    return await link.commits.one({"blobs": name}, fields={"_id": 1}) is not None
+
+
+async def piece(link: Link, investigation_id: str, digest: str, position: int) -> bytes | None:
+    """One piece of a blob, None behind the last."""
+    found = await link.blobs.one({"_id": f"{blob_name(investigation_id, digest)}/{position}"}, fields={"data": 1})
+    return None if found is None else bytes(found["data"])
