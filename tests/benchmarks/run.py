@@ -18,13 +18,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from investigation_backends.postgres import PostgresBackend
+from investigation_sdk.testing.servers import PostgresServer, ServerMissing
 from tests.benchmarks import contestants as c
-from tests.benchmarks import importing, storage_cost
+from tests.benchmarks import importing, postgres_floor, storage_cost
 
 Make = Callable[[], AbstractAsyncContextManager[c.Runner]]
 
@@ -38,8 +40,8 @@ class Work(NamedTuple):
     goals: dict[str, float]
 
 
-def works(folder: Path) -> list[Work]:
-    """All comparisons."""
+def works(folder: Path, server: PostgresServer | None) -> list[Work]:
+    """All comparisons; those with PostgreSQL where there is a server."""
     sqlite = f"sqlite:///{folder}/ours.db"
     many = f"sqlite:///{folder}/many.db"
     return [
@@ -75,6 +77,33 @@ def works(folder: Path) -> list[Work]:
             2000,
             {"ours": lambda: c.ours_many(many), "floor": lambda: c.floor_many(folder)},
             {"floor": 2.5},
+        ),
+        *([] if server is None else postgres_works(server)),
+    ]
+
+
+def postgres_works(server: PostgresServer) -> list[Work]:
+    """The comparisons with PostgreSQL, each contestant in a database of its own."""
+
+    def ours() -> str:
+        url = server.url_of(server.create_database())
+        asyncio.run(PostgresBackend(url).upgrade())
+        return url
+
+    one, many = ours(), ours()
+    floors = [server.url_of(server.create_database()) for _ in range(2)]
+    return [
+        Work(
+            "PostgreSQL, sequential",
+            300,
+            {"ours": lambda: c.ours(one), "floor": lambda: postgres_floor.floor(floors[0])},
+            {"floor": 2.25},
+        ),
+        Work(
+            "PostgreSQL, 100 x 20",
+            2000,
+            {"ours": lambda: c.ours_many(many), "floor": lambda: postgres_floor.floor_many(floors[1])},
+            {"floor": 3},
         ),
     ]
 
@@ -125,7 +154,7 @@ def report(work: Work, times: dict[str, list[float]]) -> bool:
 
 def machine() -> str:
     """What this was measured on."""
-    names = ("pydantic", "sqlalchemy", "opentelemetry-sdk", "eventsourcing", "msgspec")
+    names = ("pydantic", "sqlalchemy", "asyncpg", "opentelemetry-sdk", "eventsourcing", "msgspec")
     found: list[str] = []
     for name in names:
         try:
@@ -143,8 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", help="parts of the names of what to measure")
     options = parser.parse_args(arguments)
     print(machine())
-    with tempfile.TemporaryDirectory() as folder:
-        for work in works(Path(folder)):
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        try:
+            server = stack.enter_context(PostgresServer(durable=True))
+        except ServerMissing as missing:
+            print(f"PostgreSQL is left out: {missing}")
+            server = None
+        for work in works(Path(folder), server):
             if options.only and not any(part in work.name for part in options.only):
                 continue
             report(work, asyncio.run(measure(work, max(7, options.rounds))))

@@ -46,7 +46,12 @@ class Link:
         self.wanted = False
         self._pool = Pool(target.connect, pool_size, max_overflow, pool_timeout)
         # one plan for all: these statements are long, and to plan them costs more than to run them
-        self._writing = Pool(lambda: target.connect(plan_cache_mode="force_generic_plan"), 1, 0, target.command_timeout)
+        self._writing = Pool(
+            lambda: target.connect(plan_cache_mode="force_generic_plan", enable_seqscan="off"),
+            1,
+            0,
+            target.command_timeout,
+        )
         self._looked = 0
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The statements that write, as text made once for a store. Rows arrive as one array for each column."""
+"""The statements that write, as text made once for a store. Many rows arrive as one array for each column."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ HEAD: Final = fields("investigation")
 MUTABLE: Final = mutable("investigation")
 FIRST_MUTABLE: Final = len(HEAD) - len(MUTABLE)
 _HEAD_TYPES: Final = COLUMNS["investigation"]
-_ADVANCING: Final = {
-    "id": "uuid",
-    "expected_version": "int8",
-    "expected_head": "bytea",
-    **{name: _HEAD_TYPES[name] for name in MUTABLE},
-}
+_GUARD: Final = {"id": "uuid", "expected_version": "int8", "expected_head": "bytea"}
+_ADVANCING: Final = {**_GUARD, **{name: _HEAD_TYPES[name] for name in MUTABLE}}
 
 
 def _quoted(names: Iterable[str], of: str = "") -> str:
@@ -30,7 +26,7 @@ def _assign(names: Iterable[str], to: str) -> str:
 
 
 class _Parameters:
-    """Numbers the arrays of a statement as they come."""
+    """Numbers the parameters of a statement as they come."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -41,6 +37,11 @@ class _Parameters:
         self._last += len(columns)
         names = _quoted([*columns, "n"] if ordinality else columns)
         return f"unnest({arrays}) {'WITH ORDINALITY ' if ordinality else ''}AS {alias}({names})"
+
+    def values(self, columns: Mapping[str, str], alias: str, rows: int) -> str:
+        """So many rows, each value a parameter of its own."""
+        listed = ", ".join(f"({', '.join(map(self.one, columns.values()))})" for _ in range(rows))
+        return f"(VALUES {listed}) AS {alias}({_quoted(columns)})"
 
     def one(self, type: str) -> str:
         """One value, or one array."""
@@ -54,6 +55,7 @@ class Statements:
     def __init__(self, names: Names) -> None:
         self._names = names
         self.apply = functools.cache(self._apply)
+        self.apply_one = functools.cache(self._apply_one)
         investigations, tombstones, leases = names.investigations, names.tombstones, names.leases
         self.look = (
             f"SELECT clock_timestamp() AS now, "
@@ -101,7 +103,7 @@ class Statements:
         """
         parameters = _Parameters()
         heads = parameters.unnest(_ADVANCING, "c", ordinality=True)
-        won = (
+        with_ = (
             f"WITH c AS MATERIALIZED (SELECT * FROM {heads}), "
             # in the order of ids, so that two batches never wait for each other
             f"held AS MATERIALIZED (SELECT h.id FROM c JOIN {self._names.investigations} AS h ON h.id = c.id "
@@ -110,18 +112,38 @@ class Statements:
             "FROM held JOIN c ON c.id = held.id WHERE h.id = held.id RETURNING h.id, c.n), "
         )
         if created:
-            won += f"won AS (SELECT id FROM advanced UNION ALL SELECT unnest({parameters.one('uuid[]')})), "
+            with_ += f"won AS (SELECT id FROM advanced UNION ALL SELECT unnest({parameters.one('uuid[]')})), "
         else:
-            won += "won AS (SELECT id FROM advanced), "
-        events = parameters.unnest(EVENT_COLUMNS, "r")
-        columns = _quoted(EVENT_COLUMNS, "r.")
-        rows = f"SELECT {columns} FROM {events} JOIN won ON won.id = r.investigation_id"
-        parts = [f"e AS (INSERT INTO {self._names.events} ({_quoted(EVENT_COLUMNS)}) {rows})"]
+            with_ += "won AS (SELECT id FROM advanced), "
+        of_winners = " JOIN won ON won.id = r.investigation_id"
+        parts = [f"e AS ({self._insert_events(parameters.unnest(EVENT_COLUMNS, 'r') + of_winners)})"]
         for kind, wanted in (("phase", phases), ("tool", tools)):
             if wanted:
-                rows = parameters.unnest(COLUMNS[kind], "r") + " JOIN won ON won.id = r.investigation_id"
+                rows = parameters.unnest(COLUMNS[kind], "r") + of_winners
                 parts.append(f"{kind} AS ({self._upsert(kind, rows, mutable(kind), where='')})")
-        return f"{won}{', '.join(parts)} SELECT n FROM advanced"
+        return f"{with_}{', '.join(parts)} SELECT n FROM advanced"
+
+    def _apply_one(self, *, events: int, phases: int, tools: int) -> str:
+        """The same for one head that advances, and so many rows: with values for arrays it is half the work."""
+        parameters = _Parameters()
+        id, version, head = (parameters.one(type) for type in _GUARD.values())
+        changes = ", ".join(f'"{name}" = {parameters.one(_HEAD_TYPES[name])}' for name in MUTABLE)
+        advance = f"UPDATE {self._names.investigations} SET {changes} WHERE id = {id}"
+        parts = [
+            f"won AS ({advance} AND version = {version} AND head = {head} RETURNING 1)",
+            f"e AS ({self._insert_events(parameters.values(EVENT_COLUMNS, 'r', events) + ', won')})",
+        ]
+        for kind, count in (("phase", phases), ("tool", tools)):
+            if count:
+                rows = parameters.values(COLUMNS[kind], "r", count) + ", won"
+                parts.append(f"{kind} AS ({self._upsert(kind, rows, mutable(kind), where='')})")
+        return f"WITH {', '.join(parts)} SELECT 1 FROM won"
+
+    def _insert_events(self, rows: str) -> str:
+        return (
+            f"INSERT INTO {self._names.events} ({_quoted(EVENT_COLUMNS)}) "
+            f"SELECT {_quoted(EVENT_COLUMNS, 'r.')} FROM {rows}"
+        )
 
     def _upsert(self, kind: str, rows: str, changes: Iterable[str], *, where: str) -> str:
         columns = COLUMNS[kind]

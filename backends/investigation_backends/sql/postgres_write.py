@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, cast
 
 from investigation_backends.checks import refuse_id
@@ -14,7 +15,6 @@ from investigation_sdk.storage.commit import (
     CommitResult,
     CommitStatus,
     Lease,
-    StoredEvent,
     chunks,
 )
 
@@ -25,6 +25,8 @@ from .postgres_statements import FIRST_MUTABLE, MUTABLE, Statements
 
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
+_MOST: Final = (4, 1, 2)
+"""Events, phases and calls of a commit that has a statement of its own shape; each shape is planned once."""
 _NO_HEADS: Final[list[list[Any]]] = [[]] * (3 + len(MUTABLE))
 
 
@@ -50,6 +52,14 @@ def is_plain(commits: Sequence[Commit]) -> bool:
 
 async def append(connection: Connection, statements: Statements, commits: Sequence[Commit]) -> list[CommitResult]:
     """A plain batch, in one statement, which is a transaction of its own where none is open."""
+    if len(commits) == 1:
+        commit = commits[0]
+        phases, tools = _rows_of(commits)
+        shape = (len(commit.events), len(phases), len(tools))
+        if all(count <= most for count, most in zip(shape, _MOST, strict=True)):
+            statement = statements.apply_one(events=shape[0], phases=shape[1], tools=shape[2])
+            values = chain(_guarded(commit), *commit.events, *phases, *tools)
+            return [APPLIED if await connection.fetch(statement, *values) else CONFLICT]
     return await _apply(connection, statements, commits, [])
 
 
@@ -114,43 +124,39 @@ async def apply_apart(connection: Connection, statements: Statements, commits: S
 async def _apply(
     connection: Connection, statements: Statements, commits: Sequence[Commit], created: Sequence[str]
 ) -> list[CommitResult]:
-    heads: list[tuple[Any, ...]] = []
-    events: list[StoredEvent] = []
-    phases: list[Row] = []
-    tools: list[Row] = []
-    places: list[int] = []
-    results = [CONFLICT] * len(commits)
-    for place, commit in enumerate(commits):
-        rows = commit.rows
-        if commit.expected_version:
-            heads.append(
-                (
-                    commit.investigation_id,
-                    commit.expected_version,
-                    commit.expected_head,
-                    *rows[0][FIRST_MUTABLE:],
-                )
-            )
-            places.append(place)
-        else:
-            results[place] = APPLIED
-        events += commit.events
-        for row in rows:
-            kind = row.__class__
-            if kind is ToolRow:
-                tools.append(row)
-            elif kind is PhaseRow:
-                phases.append(row)
+    results = [CONFLICT if commit.expected_version else APPLIED for commit in commits]
+    places = [place for place, commit in enumerate(commits) if commit.expected_version]
+    heads = [_guarded(commits[place]) for place in places]
+    phases, tools = _rows_of(commits)
     values: list[Any] = [*zip(*heads, strict=True)] if heads else [*_NO_HEADS]
     if created:
         values.append(created)
-    values += zip(*events, strict=True)
+    values += zip(*(event for commit in commits for event in commit.events), strict=True)
     values += zip(*phases, strict=True)
     values += zip(*tools, strict=True)
     statement = statements.apply(created=bool(created), phases=bool(phases), tools=bool(tools))
     for found in await connection.fetch(statement, *values):
         results[places[found[0] - 1]] = APPLIED
     return results
+
+
+def _guarded(commit: Commit) -> tuple[Any, ...]:
+    """What a head must be, and what it becomes."""
+    return commit.investigation_id, commit.expected_version, commit.expected_head, *commit.rows[0][FIRST_MUTABLE:]
+
+
+def _rows_of(commits: Sequence[Commit]) -> tuple[list[Row], list[Row]]:
+    """The rows of phases, and those of calls."""
+    phases: list[Row] = []
+    tools: list[Row] = []
+    for commit in commits:
+        for row in commit.rows:
+            kind = row.__class__
+            if kind is ToolRow:
+                tools.append(row)
+            elif kind is PhaseRow:
+                phases.append(row)
+    return phases, tools
 
 
 async def _create(connection: Connection, statements: Statements, commits: Sequence[Commit]) -> dict[str, CommitResult]:
