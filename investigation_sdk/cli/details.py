@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from investigation_sdk.cli.looking import limit_option
+from investigation_sdk.cli.looking import limit_option, note_more
 from investigation_sdk.cli.out import Cell, Column, Out, note, state
+from investigation_sdk.cli.paging import Paged
 from investigation_sdk.cli.store import Store, find, on_a_store
 from investigation_sdk.cli.text import arguments, duration, error_text, in_a_line, iso
 from investigation_sdk.domain.states import ToolState
 
 if TYPE_CHECKING:
-    from investigation_sdk import InvestigationEvent, ToolExecution
+    from investigation_sdk import InvestigationEvent, Page, ToolExecution
 
 _REFERENCE = (
     click.argument("reference", metavar="REF"),
@@ -63,39 +64,29 @@ def tools(
     """List the calls of one, in the order of their start."""
     from investigation_sdk.ids import canonical
 
-    calls: list[ToolExecution] = []
     with store.opened() as sdk:
         one = find(sdk, reference, investigation_type)
         phases = {phase.id: phase.phase_name for phase in sdk.sync.phases(one.id)}
         if phase is not None and phase not in phases.values():
             names = ", ".join(phases.values()) or "none"
             raise click.ClickException(f"There is no phase {phase!r} in {one.id}; its phases are: {names}")
-        following = None if after is None else canonical(after)
-        while True:
-            page = sdk.sync.tools(
+
+        def read(after: str | None, limit: int) -> Page[ToolExecution]:
+            return sdk.sync.tools(
                 one.id,
                 tool=tool,
                 agent=agent,
                 phase=phase,
                 status=[ToolState(s) for s in status] or None,
-                after=following,
-                limit=min(limit - len(calls), 1000),
+                after=after,
+                limit=limit,
             )
-            calls += page
-            following = page.next
-            if following is None or len(calls) >= limit:
-                break
-    if out.as_json:
-        from investigation_sdk.cli.shapes import document
 
-        for call in calls:
-            out.json(document(call))
-    elif calls:
-        out.table(_TOOLS, (_tool_row(call, phases) for call in calls))
-    else:
-        note("No call" + (" matches." if tool or agent or phase or status or after else ": no tool has run."))
-    if following is not None:
-        note(f"There are more. Go on with --after {following}, or set --limit.")
+        calls = Paged(read, None if after is None else canonical(after), limit)
+        any_call = out.records(_TOOLS, calls, lambda found: (_tool_row(call, phases) for call in found), sdk)
+        if not any_call and not out.as_json:
+            note("No call" + (" matches." if tool or agent or phase or status or after else ": no tool has run."))
+        note_more(calls.next)
 
 
 def _tool_row(call: ToolExecution, phases: dict[str, str]) -> list[Cell]:
@@ -145,39 +136,22 @@ def events(
     everything: bool,
 ) -> None:
     """Print the log of one, event by event."""
+    last = after
     with store.opened() as sdk:
         one = find(sdk, reference, investigation_type)
         stream = sdk.sync.iter_events(one.id, event_type=list(event_type) or None, after=after)
-        first = next(stream, None)
-        if first is None:
-            note("No event" + (f" after {after}." if after else f" of type {', '.join(event_type)}."))
-            return
-        following = _print_events(out, first, stream, None if everything else limit)
-    if following is not None:
-        note(f"There are more. Go on with --after {following}, or print all of them with --all.")
 
+        def counted() -> Iterator[InvestigationEvent]:
+            nonlocal last
+            for event in stream if everything else islice(stream, limit):
+                last = event.sequence
+                yield event
 
-def _print_events(
-    out: Out, first: InvestigationEvent, rest: Iterator[InvestigationEvent], limit: int | None
-) -> int | None:
-    """Print so many of them; the sequence of the last if there are more."""
-    last = first.sequence
-
-    def counted() -> Iterator[InvestigationEvent]:
-        nonlocal last
-        yield first
-        for event in islice(rest, None if limit is None else limit - 1):
-            last = event.sequence
-            yield event
-
-    if out.as_json:
-        from investigation_sdk.cli.shapes import document
-
-        for event in counted():
-            out.json(document(event))
-    else:
-        out.table(_EVENTS, _event_rows(counted()))
-    return last if next(rest, None) is not None else None
+        if not out.records(_EVENTS, counted(), _event_rows, sdk):
+            if not out.as_json:
+                note("No event" + (f" after {after}." if after else f" of type {', '.join(event_type)}."))
+        elif next(stream, None) is not None:
+            note(f"There are more. Go on with --after {last}, or print all of them with --all.")
 
 
 def _event_rows(stream: Iterable[InvestigationEvent]) -> Iterator[list[Cell]]:

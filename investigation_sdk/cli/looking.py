@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from investigation_sdk.cli.out import Cell, Column, Out, note, state
+from investigation_sdk.cli.paging import Paged
 from investigation_sdk.cli.store import Store, find, on_a_store
 from investigation_sdk.cli.text import ago, duration, error_text, in_a_line, iso, moment, spoken
 from investigation_sdk.domain.events import EventType
 from investigation_sdk.domain.states import InvestigationState
 
 if TYPE_CHECKING:
-    from investigation_sdk import Investigation, InvestigationEvent, InvestigationPhase, InvestigationSDK, ToolTotals
+    from investigation_sdk import (
+        Investigation,
+        InvestigationEvent,
+        InvestigationPhase,
+        InvestigationSDK,
+        Page,
+        ToolTotals,
+    )
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -79,32 +88,27 @@ def ls(
     """List investigations, the newest first."""
     from investigation_sdk.ids import canonical
 
-    found: list[Investigation] = []
     with store.opened() as sdk:
-        following = None if after is None else canonical(after)
-        while True:
-            page = sdk.sync.list(
+
+        def read(after: str | None, limit: int) -> Page[Investigation]:
+            return sdk.sync.list(
                 investigation_type=investigation_type,
                 status=[InvestigationState(s) for s in status] or None,
                 user_id=user,
                 since=since,
                 until=until,
-                after=following,
-                limit=min(limit - len(found), 1000),
+                after=after,
+                limit=limit,
             )
-            found += page
-            following = page.next
-            if following is None or len(found) >= limit:
-                break
-    if out.as_json:
-        from investigation_sdk.cli.shapes import document
 
-        for one in found:
-            out.json(document(one))
-    elif found:
-        out.table(_LS, _ls_rows(found))
-    else:
-        note("No investigation" + (" matches." if _narrowed() else ": nothing has been recorded here yet."))
+        found = Paged(read, None if after is None else canonical(after), limit)
+        if not out.records(_LS, found, _ls_rows, sdk) and not out.as_json:
+            note("No investigation" + (" matches." if _narrowed() else ": nothing has been recorded here yet."))
+        note_more(found.next)
+
+
+def note_more(following: str | None) -> None:
+    """Say that a list goes on."""
     if following is not None:
         note(f"There are more. Go on with --after {following}, or set --limit.")
 
@@ -114,11 +118,14 @@ def _narrowed() -> bool:
     return any(given[name] for name in ("status", "investigation_type", "user", "since", "until", "after", "tenant"))
 
 
-def _ls_rows(found: Sequence[Investigation]) -> list[list[Cell]]:
+def _ls_rows(found: Iterable[Investigation]) -> Iterator[list[Cell]]:
     now = datetime.now(UTC)
-    size = _distinct([one.id for one in found])
-    return [
-        [
+    before = ""
+    for one, following in pairwise(chain(found, [None])):
+        assert one is not None
+        size = _distinct(one.id, before, "" if following is None else following.id)
+        before = one.id
+        yield [
             Cell(one.id, one.id[:size]),
             state(one.status),
             Cell(f"{one.progress_percentage}%"),
@@ -130,13 +137,11 @@ def _ls_rows(found: Sequence[Investigation]) -> list[list[Cell]]:
             Cell(one.key or ""),
             Cell(one.subject),
         ]
-        for one in found
-    ]
 
 
-def _distinct(ids: Sequence[str]) -> int:
-    """How much of each id tells them apart: the time in ms, which mostly does, or more."""
-    return next((size for size in (13, 18, 23) if len({id[:size] for id in ids}) == len(ids)), 36)
+def _distinct(id: str, *neighbours: str) -> int:
+    """How much of an id tells it from those beside it: the time in ms, which mostly does, or more."""
+    return next((size for size in (13, 18, 23) if all(id[:size] != other[:size] for other in neighbours)), 36)
 
 
 def _took(one: Investigation, now: datetime) -> float | None:
@@ -170,19 +175,19 @@ def show(store: Store, out: Out, reference: str, investigation_type: str | None)
         phases = list(sdk.sync.phases(one.id))
         totals = list(sdk.sync.tool_totals(one.id))
         wrong = next(iter(sdk.sync.events(one.id, event_type=WENT_WRONG, limit=1)), None)
-        source = "" if wrong is None else _source(sdk, wrong, phases)
-    if out.as_json:
-        from investigation_sdk.cli.shapes import document
+        if out.as_json:
+            from investigation_sdk.cli.shapes import document
 
-        out.json(
-            {
-                "investigation": document(one),
-                "phases": [document(phase) for phase in phases],
-                "tools": [document(total) for total in totals],
-                "first_error": None if wrong is None else document(wrong),
-            }
-        )
-        return
+            out.json(
+                {
+                    "investigation": document(one, sdk),
+                    "phases": [document(phase, sdk) for phase in phases],
+                    "tools": [document(total, sdk) for total in totals],
+                    "first_error": None if wrong is None else document(wrong, sdk),
+                }
+            )
+            return
+        source = "" if wrong is None else _source(sdk, wrong)
     _header(out, one)
     if phases:
         out.blank()
@@ -279,11 +284,11 @@ def _error(event: InvestigationEvent) -> Any:
     return event.event_data.get("error", event.event_data)
 
 
-def _source(sdk: InvestigationSDK, event: InvestigationEvent, phases: Sequence[InvestigationPhase]) -> str:
+def _source(sdk: InvestigationSDK, event: InvestigationEvent) -> str:
     """Where an error came from, with a colon behind it: the name of a tool or a phase."""
     call = event.event_data.get("call")
     if event.event_type == EventType.TOOL_FAILED and isinstance(call, str):
-        failed = sdk.sync.tools(event.investigation_id, status=None, after=_before(call), limit=1)
+        failed = sdk.sync.tools(event.investigation_id, after=_before(call), limit=1)
         return f"{failed[0].tool_name}: " if failed and failed[0].id == call else ""
     name = event.event_data.get("name")
     return f"phase {name}: " if isinstance(name, str) else ""

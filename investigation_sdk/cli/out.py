@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from investigation_sdk.cli.text import json_line
 from investigation_sdk.engine.shell import visible
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from rich.console import Console
     from rich.text import Text
+
+    from investigation_sdk import InvestigationSDK
+
+R = TypeVar("R", bound="BaseModel")
 
 STYLES: Final[Mapping[str, str]] = {
     "completed": "green",
@@ -107,28 +113,61 @@ class Out:
             grid.add_row(name, self._styled(cell.shown, cell.style))
         self.console.print(grid)
 
-    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
-        """A table with a heading."""
-        if self.terminal:
-            self._table(columns, [list(row) for row in rows])
-            return
-        self._write("\t".join(column.title for column in columns))
-        for row in rows:
-            self._write("\t".join(visible(cell.full) for cell in row))
+    def records(
+        self,
+        columns: Sequence[Column],
+        records: Iterable[R],
+        rows: Callable[[Iterable[R]], Iterable[Sequence[Cell]]],
+        sdk: InvestigationSDK,
+    ) -> bool:
+        """Records as JSON, payloads in full, or as a table of `rows`; whether there was any. Each is read when the
+        one before is printed, or nearly so."""
+        if not self.as_json:
+            return self.table(columns, rows(records))
+        from investigation_sdk.cli.shapes import document
 
-    def _table(self, columns: Sequence[Column], rows: list[list[Cell]]) -> None:
+        found = False
+        for record in records:
+            self.json(document(record, sdk))
+            found = True
+        return found
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, at_once: int = 100) -> bool:
+        """A table with a heading; nothing where there is no row. Whether there was any.
+
+        A terminal gets `at_once` rows at a time, whose columns are as wide as those before, or wider.
+        """
+        source = iter(rows)
+        if self.terminal:
+            return self._tables(columns, source, at_once)
+        found = False
+        for row in source:
+            if not found:
+                self._write("\t".join(column.title for column in columns))
+            self._write("\t".join(visible(cell.full) for cell in row))
+            found = True
+        return found
+
+    def _tables(self, columns: Sequence[Column], rows: Iterator[Sequence[Cell]], at_once: int) -> bool:
         from rich.cells import cell_len
-        from rich.table import Table
 
         kept = [n for n, column in enumerate(columns) if not column.piped_only]
         columns = [columns[n] for n in kept]
-        lines = [[self._styled(row[n].shown, row[n].style) for n in kept] for row in rows]
-        natural = [
-            max([cell_len(column.title), *(text.cell_len for text in texts)])
-            for column, texts in zip(columns, zip(*lines, strict=True) if lines else [()] * len(columns), strict=True)
-        ]
-        widths = _fitted(natural, columns, self.console.width)
-        table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+        natural = [cell_len(column.title) for column in columns]
+        found = False
+        while some := list(islice(rows, at_once)):
+            lines = [[self._styled(row[n].shown, row[n].style) for n in kept] for row in some]
+            natural = [max(n, *(line[at].cell_len for line in lines)) for at, n in enumerate(natural)]
+            self._table(columns, lines, _fitted(natural, columns, self.console.width), heading=not found)
+            found = True
+        return found
+
+    def _table(
+        self, columns: Sequence[Column], lines: Sequence[Sequence[Text]], widths: Sequence[int], *, heading: bool
+    ) -> None:
+        from rich.table import Table
+
+        table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold", show_header=heading)
         for column, width in zip(columns, widths, strict=True):
             table.add_column(
                 column.title,

@@ -79,12 +79,26 @@ def in_a_line(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return visible(value)
-    return visible(json.dumps(value, ensure_ascii=False, default=str))
+    if isinstance(value, (dict, list, int, float)):
+        return visible(json.dumps(value, ensure_ascii=False, default=_other))
+    return visible(_other(value))
+
+
+def _other(value: Any) -> str:
+    """What JSON has no form for, to be read by people; :mod:`.shapes` gives its form in the log."""
+    from investigation_sdk.storage.tags import LargePayload
+
+    return f"({value.bytes:,} bytes; in full: --json)" if isinstance(value, LargePayload) else str(value)
 
 
 def arguments(value: Mapping[str, Any]) -> str:
     """Arguments of a call as one writes them: ``ip='10.0.0.1', tries=3``."""
-    return visible(", ".join(f"{name}={given!r}" for name, given in value.items()))
+    return visible(
+        ", ".join(
+            f"{name}={given!r}" if isinstance(given, str) else f"{name}={in_a_line(given)}"
+            for name, given in value.items()
+        )
+    )
 
 
 def error_text(error: Any) -> str:

@@ -283,6 +283,6 @@ def test_all_payload_fields_are_known() -> None:
 def test_what_is_not_json_stays_as_the_log_tags_it(sdk: InvestigationSDK) -> None:
     with sdk.investigation("x") as investigation:
         investigation.result = {"nan": float("nan"), "bytes": b"\xff", "set": {1}}
-    shape = document(sdk.sync.get(investigation.id))
+    shape = document(sdk.sync.get(investigation.id), sdk)
     result = json.loads(json.dumps(shape, allow_nan=False))["result"]
     assert {name: value["$type"] for name, value in result.items()} == {"nan": "float", "bytes": "bytes", "set": "set"}
