@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from investigation_sdk.cli.looking import limit_option, note_more
-from investigation_sdk.cli.out import Cell, Column, Out, note, state
+from investigation_sdk.cli.out import PIPED, Cell, Column, Out, note, state
 from investigation_sdk.cli.paging import Paged
 from investigation_sdk.cli.store import Store, find, on_a_store
 from investigation_sdk.cli.text import arguments, duration, error_text, in_a_line, iso
@@ -24,14 +24,14 @@ _REFERENCE = (
 )
 
 _TOOLS = (
-    Column("ID", piped_only=True),
-    Column("STARTED", piped_only=True),
+    Column("ID", columns=PIPED),
+    Column("STARTED", columns=160),
     Column("TOOL", bends=1),
-    Column("AGENT", bends=1),
-    Column("PHASE", piped_only=True),
+    Column("AGENT", bends=1, columns=70),
+    Column("PHASE", bends=1, columns=110),
     Column("STATUS"),
-    Column("TOOK", right=True),
-    Column("INPUT", bends=2),
+    Column("TOOK", right=True, columns=60),
+    Column("INPUT", bends=2, columns=60),
     Column("OUTCOME", bends=2),
 )
 
@@ -61,7 +61,10 @@ def tools(
     limit: int,
     after: str | None,
 ) -> None:
-    """List the calls of one, in the order of their start."""
+    """List the calls of one, in the order of their start.
+
+    REF is its id, the beginning of its id, or its key.
+    """
     from investigation_sdk.ids import canonical
 
     with store.opened() as sdk:
@@ -107,11 +110,11 @@ def _tool_row(call: ToolExecution, phases: dict[str, str]) -> list[Cell]:
 
 _EVENTS = (
     Column("SEQ", right=True),
-    Column("TIME"),
+    Column("TIME", columns=60),
     Column("EVENT"),
-    Column("ACTOR", piped_only=True),
-    Column("PREVIOUS", piped_only=True),
-    Column("NEW", piped_only=True),
+    Column("ACTOR", columns=PIPED),
+    Column("PREVIOUS", columns=PIPED),
+    Column("NEW", columns=PIPED),
     Column("WHAT", bends=1),
 )
 
@@ -135,7 +138,10 @@ def events(
     *,
     everything: bool,
 ) -> None:
-    """Print the log of one, event by event."""
+    """Print the log of one, event by event.
+
+    REF is its id, the beginning of its id, or its key.
+    """
     last = after
     with store.opened() as sdk:
         one = find(sdk, reference, investigation_type)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from investigation_sdk.cli.out import Cell, Column, Out, note, state
+from investigation_sdk.cli.out import PIPED, Cell, Column, Out, note, state
 from investigation_sdk.cli.paging import Paged
 from investigation_sdk.cli.store import Store, find, on_a_store
 from investigation_sdk.cli.text import ago, duration, error_text, in_a_line, iso, moment, spoken
@@ -51,13 +51,13 @@ def limit_option(limit: int) -> Callable[[_F], _F]:
 _LS = (
     Column("ID"),
     Column("STATUS"),
-    Column("DONE", right=True),
-    Column("CREATED", piped_only=True),
-    Column("AGE", right=True),
-    Column("TOOK", right=True),
-    Column("TYPE", piped_only=True),
-    Column("USER", piped_only=True),
-    Column("KEY", bends=1),
+    Column("DONE", right=True, columns=50),
+    Column("CREATED", columns=PIPED),
+    Column("AGE", right=True, columns=60),
+    Column("TOOK", right=True, columns=70),
+    Column("TYPE", bends=1, columns=110),
+    Column("USER", bends=1, columns=140),
+    Column("KEY", bends=1, columns=60),
     Column("SUBJECT", bends=2),
 )
 
@@ -169,7 +169,10 @@ _TOOLS = (
 @click.option("--type", "investigation_type", metavar="TYPE", help="Of this type, where a key is that of several.")
 @on_a_store()
 def show(store: Store, out: Out, reference: str, investigation_type: str | None) -> None:
-    """Show one: its phases, its tools, what went wrong."""
+    """Show one: its phases, its tools, what went wrong.
+
+    REF is its id, the beginning of its id, or its key.
+    """
     with store.opened() as sdk:
         one = find(sdk, reference, investigation_type)
         phases = list(sdk.sync.phases(one.id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from investigation_sdk.cli.text import json_line
@@ -33,18 +33,24 @@ STYLES: Final[Mapping[str, str]] = {
 }
 """By what a cell says; other states are plain."""
 
+PIPED: Final = sys.maxsize
+"""As wide is no terminal."""
+
 _GAP: Final = 2
 _LEAST: Final = 8
 """A column that is shortened keeps so many characters."""
 
 
 class Column(NamedTuple):
-    """A column of a table. Where a terminal is too narrow, those that bend are shortened: they share by weight."""
+    """A column of a table. Where a terminal is too narrow, those that bend are shortened: they share by weight.
+
+    A terminal of less than `columns` columns does not get it; a pipe gets all.
+    """
 
     title: str
     right: bool = False
     bends: int = 0
-    piped_only: bool = False
+    columns: int = 0
 
 
 class Cell(NamedTuple):
@@ -119,18 +125,16 @@ class Out:
         records: Iterable[R],
         rows: Callable[[Iterable[R]], Iterable[Sequence[Cell]]],
         sdk: InvestigationSDK,
+        *,
+        at_once: int = 100,
     ) -> bool:
-        """Records as JSON, payloads in full, or as a table of `rows`; whether there was any. Each is read when the
-        one before is printed, or nearly so."""
+        """Records as JSON, payloads in full, or as a table of `rows`; whether there was any. They are read as they
+        are printed, `at_once` at a time."""
         if not self.as_json:
-            return self.table(columns, rows(records))
+            return self.table(columns, rows(records), at_once=at_once)
         from investigation_sdk.cli.shapes import document
 
-        found = False
-        for record in records:
-            self.json(document(record, sdk))
-            found = True
-        return found
+        return self._lines((json_line(document(record, sdk)) for record in records), at_once)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, at_once: int = 100) -> bool:
         """A table with a heading; nothing where there is no row. Whether there was any.
@@ -140,18 +144,24 @@ class Out:
         source = iter(rows)
         if self.terminal:
             return self._tables(columns, source, at_once)
-        found = False
-        for row in source:
-            if not found:
-                self._write("\t".join(column.title for column in columns))
-            self._write("\t".join(visible(cell.full) for cell in row))
-            found = True
-        return found
+        first = next(source, None)
+        if first is None:
+            return False
+        self._write("\t".join(column.title for column in columns))
+        return self._lines(("\t".join(visible(cell.full) for cell in row) for row in chain([first], source)), at_once)
+
+    def _lines(self, lines: Iterable[str], at_once: int) -> bool:
+        number = 0
+        for number, line in enumerate(lines, 1):
+            self._write(line)
+            if not number % at_once:
+                sys.stdout.flush()
+        return number > 0
 
     def _tables(self, columns: Sequence[Column], rows: Iterator[Sequence[Cell]], at_once: int) -> bool:
         from rich.cells import cell_len
 
-        kept = [n for n, column in enumerate(columns) if not column.piped_only]
+        kept = [n for n, column in enumerate(columns) if column.columns <= self.console.width]
         columns = [columns[n] for n in kept]
         natural = [cell_len(column.title) for column in columns]
         found = False
@@ -200,14 +210,16 @@ def state(status: str) -> Cell:
 
 
 def _fitted(natural: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:
-    """Widths that fit: those that bend share what the others leave, and what one does not need goes to the rest."""
-    widths = list(natural)
-    bending = sorted((n for n, one in enumerate(columns) if one.bends), key=lambda n: natural[n] / columns[n].bends)
-    left = width - _GAP * (len(columns) - 1) - sum(size for n, size in enumerate(natural) if n not in bending)
+    """Widths that fit: columns that bend keep a least width, and share what is left; what one does not need goes to
+    the rest."""
+    widths = [min(size, _LEAST) if columns[n].bends else size for n, size in enumerate(natural)]
+    lacking = {n: size - widths[n] for n, size in enumerate(natural)}
+    bending = sorted((n for n, one in enumerate(columns) if one.bends), key=lambda n: lacking[n] / columns[n].bends)
+    left = max(0, width - _GAP * (len(columns) - 1) - sum(widths))
     weight = sum(columns[n].bends for n in bending)
     for n in bending:
-        share = left * columns[n].bends // weight
-        widths[n] = min(natural[n], max(share, _LEAST))
-        left -= widths[n]
+        more = min(lacking[n], left * columns[n].bends // weight)
+        widths[n] += more
+        left -= more
         weight -= columns[n].bends
     return widths

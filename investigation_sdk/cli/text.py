@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from investigation_sdk.engine.shell import visible
 
 _UNITS: Final[Mapping[str, str]] = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGO: Final = re.compile(r"(\d{1,9})\s*([smhdw])")
+_AGO: Final = re.compile(r"([0-9]{1,9})\s*([smhdw])")
 
 
 def duration(ms: float | None) -> str:

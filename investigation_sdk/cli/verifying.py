@@ -52,7 +52,7 @@ def verify(
             reports = found.seen(_verified(sdk, chosen, advance))
             if out.terminal and len(references) == 1:
                 _print_one(out, reports)
-            elif not out.records(_REPORT, reports, _rows, sdk) and not out.as_json:
+            elif not out.records(_REPORT, reports, _rows, sdk, at_once=1) and not out.as_json:
                 note("There is no investigation to verify.")
         if not out.as_json:
             found.tell(out)

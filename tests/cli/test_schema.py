@@ -60,6 +60,7 @@ def test_an_upgrade_asks_first(on: Run, older: Path) -> None:
     assert on("ls").status == 2
     assert on("db", "upgrade", "--yes") == (0, f"Upgraded from schema {OLD} to {HEAD}.\n", "")
     assert on("db", "current").lines == [["current", HEAD], ["head", HEAD]]
+    assert on("db", "check").status == 0, "the migrations make what a new store has"
     assert on("ls").status == 0
 
 

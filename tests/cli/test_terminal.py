@@ -6,7 +6,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +87,33 @@ def test_a_wide_terminal_shortens_nothing(terminal: Callable[..., Seen]) -> None
     done = terminal("ls", "--db", "fraud.db", columns=300)
     assert ("A subject " + "that is long " * 10).strip() in done.out
     assert "…" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("columns", "titles"),
+    [
+        (30, "ID STATUS SUBJECT"),
+        (60, "ID STATUS DONE AGE KEY SUBJECT"),
+        (120, "ID STATUS DONE AGE TOOK TYPE KEY SUBJECT"),
+        (200, "ID STATUS DONE AGE TOOK TYPE USER KEY SUBJECT"),
+    ],
+)
+def test_columns_come_with_the_width(terminal: Callable[..., Seen], columns: int, titles: str) -> None:
+    done = terminal("ls", "--db", "fraud.db", columns=columns)
+    assert done.plain[0].split() == titles.split()
+    assert all(len(line) <= columns for line in done.plain)
+
+
+def test_a_long_table_comes_in_parts(terminal: Callable[..., Seen], database: Path) -> None:
+    with InvestigationSDK(f"sqlite:///{database}") as sdk, sdk.investigation("long", key="long") as investigation:
+        for n in range(250):
+            investigation.record("a" if n < 150 else "a.longer.type", {"n": n})
+    done = terminal("events", "long", "--all", "--db", "fraud.db")
+    assert done.plain[0].split() == ["SEQ", "TIME", "EVENT", "WHAT"]
+    numbers = [line.split()[0] for line in done.plain[1:]]
+    assert numbers == [str(n) for n in range(1, len(numbers) + 1)], "one heading, each event once"
+    assert len(numbers) > 250
+    assert all(len(line) <= 80 for line in done.plain)
 
 
 def test_show_on_a_terminal_names_the_next_commands(terminal: Callable[..., Seen]) -> None:
@@ -187,8 +213,20 @@ def test_an_interrupt_is_quiet(database: Path) -> None:
     with InvestigationSDK(f"sqlite:///{database}") as sdk, sdk.investigation("long", key="long") as investigation:
         for _ in range(3000):
             investigation.record("n", {"text": "x" * 100})
+    interrupted(database, "events", "long", "--all", "--json")
+
+
+def test_an_interrupted_verification_leaves_nothing(database: Path) -> None:
+    with InvestigationSDK(f"sqlite:///{database}") as sdk, sdk.investigation("long", key="long") as investigation:
+        for _ in range(4000):
+            investigation.record("n", {})
+    interrupted(database, "verify", *["long"] * 100)
+
+
+def interrupted(database: Path, *arguments: str) -> None:
+    """Run the command until it prints, and interrupt it."""
     started = subprocess.Popen(
-        [COMMAND, "events", "long", "--all", "--json", "--db", "fraud.db"],
+        [COMMAND, *arguments, "--db", "fraud.db"],
         cwd=database.parent,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -196,8 +234,8 @@ def test_an_interrupt_is_quiet(database: Path) -> None:
     )
     assert started.stdout is not None
     assert started.stderr is not None
-    started.stdout.readline()  # it is printing now, and soon waits for us
-    time.sleep(0.2)
+    assert started.stdout.readline()
+    assert started.poll() is None, "it is at work"
     started.send_signal(signal.SIGINT)
     started.stdout.read()
     assert started.wait(60) == 130
