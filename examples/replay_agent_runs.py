@@ -308,6 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InvestigationError, OSError, ValueError) as error:
         parser.error(shown(error))
     except KeyboardInterrupt:
+        show("interrupted; the same command goes on", end=True)
         return 130
 
 

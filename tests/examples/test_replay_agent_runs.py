@@ -324,6 +324,26 @@ def test_a_replay_that_was_killed_is_taken_over(replay, write, lite, sqlite_url,
     assert {record.status for record in investigations(lite)} == {"completed"}
 
 
+def test_an_interrupted_replay_goes_on(example, replay, write, lite, monkeypatch):
+    path = write(*(run_of(("f", {"call": t}, t), trial=t) for t in range(10)))
+
+    async def interrupted(sdk, file, place, outcome, *, again):
+        if place.line == 6:
+            raise KeyboardInterrupt
+        await record(sdk, file, place, outcome, again=again)
+
+    record = example.record
+    monkeypatch.setattr(example, "record", interrupted)
+    status, out, err = replay(path, "--concurrency", "1")
+    assert (status, out) == (130, "")
+    assert err.endswith("interrupted; the same command goes on\n")
+    assert len(investigations(lite)) == 5
+    monkeypatch.setattr(example, "record", record)
+    status, out, err = replay(path)
+    assert status == 0, out
+    assert "recorded: 5 runs with 5 calls, 5 were recorded before" in err
+
+
 def test_a_run_that_is_paused_is_left_alone(example, replay, write, sqlite_url, make_sdk):
     path = write(run_of(), run_of(("f", {}, 1)))
     [first, _], _ = example.survey(path)
