@@ -148,8 +148,6 @@ def _investigations(metadata: MetaData, types: Types, prefix: str) -> Table:
         Column("tokens_used", BigInteger, nullable=False),
         Column("api_calls_made", BigInteger, nullable=False),
         Column("cost_estimate", types.money, nullable=False),
-        # room for the next version of a row on its page: an update then touches no index
-        postgresql_with={"fillfactor": 70},
     )
     c = table.c
     Index(
