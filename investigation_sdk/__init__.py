@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from investigation_sdk.errors import AmbiguousReference as AmbiguousReference
     from investigation_sdk.errors import BackendUnavailable as BackendUnavailable
     from investigation_sdk.errors import ConfigurationError as ConfigurationError
+    from investigation_sdk.errors import InvalidArgument as InvalidArgument
     from investigation_sdk.errors import InvalidStateTransition as InvalidStateTransition
     from investigation_sdk.errors import InvestigationBusy as InvestigationBusy
     from investigation_sdk.errors import InvestigationCancelled as InvestigationCancelled
@@ -79,7 +80,7 @@ _MODULES = {
     "domain.states": "ALLOWED_TRANSITIONS Effect InvestigationState PhaseState ToolState",
     "engine.service": "InvestigationStateService",
     "errors": (
-        "AccessDenied AmbiguousReference BackendUnavailable ConfigurationError InvalidStateTransition "
+        "AccessDenied AmbiguousReference BackendUnavailable ConfigurationError InvalidArgument InvalidStateTransition "
         "InvestigationBusy InvestigationCancelled InvestigationError InvestigationFinished "
         "InvestigationInterrupt InvestigationNotFound InvestigationPaused InvestigationUnfinished LeaseLost "
         "NotRecorded PayloadTooLarge PhaseError RecordUnreadable SchemaMismatch VersionConflict"
@@ -113,6 +114,7 @@ __all__ = [
     "Effect",
     "EventType",
     "Id",
+    "InvalidArgument",
     "InvalidStateTransition",
     "Investigation",
     "InvestigationBusy",

@@ -3,6 +3,8 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+from investigation_sdk.errors import InvalidArgument
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -26,8 +28,8 @@ def from_datetime(moment: datetime) -> int:
     """An aware datetime as µs since the epoch, exactly.
 
     Raises:
-        ValueError: it has no time zone.
+        InvalidArgument: it has no time zone.
     """
     if moment.tzinfo is None:
-        raise ValueError(f"{moment!r} has no time zone; write datetime.now(timezone.utc) or add tzinfo=")
+        raise InvalidArgument(f"{moment!r} has no time zone; write datetime.now(timezone.utc) or add tzinfo=")
     return (moment - _EPOCH) // _MICROSECOND

@@ -32,6 +32,17 @@ class ConfigurationError(InvestigationError, ValueError):
     """
 
 
+class InvalidArgument(InvestigationError, ValueError):
+    """A value that the method does not take: the message says which argument, and what would do. Nothing was recorded.
+
+    `argument` is its name; empty where a part of it is meant.
+    """
+
+    def __init__(self, message: str = "", *, argument: str = "", investigation_id: str | None = None) -> None:
+        super().__init__(message, investigation_id=investigation_id)
+        self.argument = argument
+
+
 class InvalidStateTransition(InvestigationError):
     """The state machine does not allow what was asked. Nothing was recorded.
 

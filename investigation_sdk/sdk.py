@@ -10,6 +10,24 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from investigation_sdk.arguments import (
+    COUNT,
+    DURATION,
+    DURATION_OR_NONE,
+    FLAG,
+    LIMIT,
+    MAPPING_OR_NONE,
+    NAMES_OR_NONE,
+    PAGE_OR_NONE,
+    POSITION,
+    SECONDS_OR_NONE,
+    TEXT,
+    TEXT_OR_NONE,
+    WORDS_OR_NONE,
+    check,
+    check_options,
+    one_of,
+)
 from investigation_sdk.domain.records import (
     Investigation,
     InvestigationEvent,
@@ -25,12 +43,12 @@ from investigation_sdk.engine import queries, reading, verifying
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.hosts import shielded
 from investigation_sdk.engine.lookup import lookup
-from investigation_sdk.engine.queries import When, check_limit, created_between, equals, in_states
+from investigation_sdk.engine.queries import When, created_between, equals, in_states
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
 from investigation_sdk.engine.shell import show_command
 from investigation_sdk.engine.texts import clean
-from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.errors import ConfigurationError, InvalidArgument
 from investigation_sdk.ids import HasId, Id, canonical
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.context import current_frame
@@ -84,10 +102,17 @@ class InvestigationSDK:
         lease_ttl: timedelta = timedelta(seconds=30),
         backend_options: Mapping[str, Any] | None = None,
     ) -> None:
-        _one_of("on_store_failure", on_store_failure, ("raise",))
-        _one_of("on_pause", on_pause, ("wait", "raise"))
         chosen = durability or os.environ.get("INVESTIGATION_DURABILITY") or Durability.SYNC
-        _one_of("durability", chosen, tuple(d.value for d in Durability))
+        check_options(
+            on_store_failure=(on_store_failure, one_of(("raise",))),
+            on_pause=(on_pause, one_of(("wait", "raise"))),
+            durability=(chosen, one_of(Durability)),
+            lease_ttl=(lease_ttl, DURATION),
+            max_inline_bytes=(max_inline_bytes, COUNT),
+            tenant_id=(tenant_id, WORDS_OR_NONE),
+            backend_options=(backend_options, MAPPING_OR_NONE),
+            auto_migrate=(auto_migrate, FLAG),
+        )
         if lease_ttl < timedelta(milliseconds=100):
             raise ConfigurationError(f"lease_ttl={lease_ttl} is too short to be renewed in time; at least 0.1 s")
         if max_inline_bytes < 1024:
@@ -170,11 +195,11 @@ class InvestigationSDK:
             on_finished: What to do where the key names one that is completed.
 
         Raises:
-            ValueError: on calling: an empty subject, type or key, or two phases of one name.
+            InvalidArgument: on calling: an empty subject, type or key, or two phases of one name.
             PayloadTooLarge: on calling: configuration or metadata.
             InvestigationNotFound: on entering: there is no such parent.
         """
-        _one_of("on_finished", on_finished, ("return", "new", "error"))
+        check(on_finished=(on_finished, one_of(("return", "new", "error"))))
         creation = creation_data(
             subject=subject,
             investigation_type=investigation_type,
@@ -206,6 +231,7 @@ class InvestigationSDK:
             InvestigationBusy: on entering: another owner drives it.
             InvestigationFinished, InvestigationCancelled: on entering: nothing more can run in it.
         """
+        check(wait=(wait, DURATION_OR_NONE))
         id = canonical(investigation_id)
         recorder, options = self._recorder, self._options
         seconds = None if wait is None else wait.total_seconds()
@@ -228,6 +254,7 @@ class InvestigationSDK:
 
     async def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
         """The newest investigation of a key, or None."""
+        check(key=(key, TEXT), investigation_type=(investigation_type, TEXT))
         backend = self._recorder.backend
         row = await self._recorder.acall(queries.find(backend, clean(key), investigation_type, self._options.tenant))
         return None if row is None else queries.investigation(row)
@@ -258,6 +285,12 @@ class InvestigationSDK:
         limit: int = 100,
     ) -> Page[Investigation]:
         """Investigations, newest first; `since` and `until` bound their creation."""
+        check(
+            investigation_type=(investigation_type, NAMES_OR_NONE),
+            user_id=(user_id, NAMES_OR_NONE),
+            after=(after, PAGE_OR_NONE),
+            limit=(limit, LIMIT),
+        )
         wheres = [
             *created_between(since, until),
             *equals("investigation_type", investigation_type),
@@ -265,7 +298,7 @@ class InvestigationSDK:
             *equals("user_id", user_id),
             *equals("tenant_id", self._options.tenant or None),
         ]
-        page = queries.list_investigations(self._recorder.backend, wheres, after, check_limit(limit))
+        page = queries.list_investigations(self._recorder.backend, wheres, after, limit)
         return await self._recorder.acall(page)
 
     async def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
@@ -302,13 +335,20 @@ class InvestigationSDK:
             limit: Calls at most, 1 to 1000.
 
         Raises:
-            ValueError: neither an id nor `since`; or `phase` without an id.
+            InvalidArgument: neither an id nor `since`; or `phase` without an id.
         """
+        check(
+            tool=(tool, NAMES_OR_NONE),
+            agent=(agent, NAMES_OR_NONE),
+            phase=(phase, TEXT_OR_NONE),
+            after=(after, PAGE_OR_NONE),
+            limit=(limit, LIMIT),
+        )
         id = None if investigation_id is None else canonical(investigation_id)
         if id is None and since is None:
-            raise ValueError("tools() across all investigations needs since=, for example since=timedelta(days=7)")
+            raise InvalidArgument("tools() across all investigations needs since=, for example since=timedelta(days=7)")
         if id is None and phase is not None:
-            raise ValueError("tools(phase=...) names a phase of one investigation; give its id too")
+            raise InvalidArgument("tools(phase=...) names a phase of one investigation; give its id too")
         wheres = [
             *equals("investigation_id", id),
             *equals("tenant_id", self._options.tenant or None),
@@ -318,7 +358,7 @@ class InvestigationSDK:
             *in_states("status", ToolState, status),
             *in_states("effect", Effect, effect),
         ]
-        return await self._recorder.acall(self._tools(id, phase, wheres, after, check_limit(limit)))
+        return await self._recorder.acall(self._tools(id, phase, wheres, after, limit))
 
     async def tool_totals(self, investigation_id: Id) -> Sequence[ToolTotals]:
         """What the calls of an investigation add up to, by phase, agent and tool; calls of no phase first.
@@ -348,16 +388,23 @@ class InvestigationSDK:
         limit: int = 100,
     ) -> Page[InvestigationEvent]:
         """Events of an investigation behind the sequence `after`, in order."""
+        check(
+            event_type=(event_type, NAMES_OR_NONE),
+            actor=(actor, TEXT_OR_NONE),
+            after=(after, POSITION),
+            limit=(limit, LIMIT),
+        )
         id = canonical(investigation_id)
-        page = queries.read_events(*self._place(id), _types(event_type), actor, int(after), check_limit(limit))
+        page = queries.read_events(*self._place(id), _types(event_type), actor, int(after), limit)
         return await self._recorder.acall(page)
 
     async def iter_events(
         self, investigation_id: Id, *, event_type: str | Sequence[str] | None = None, after: int = 0
     ) -> AsyncIterator[InvestigationEvent]:
         """All events behind the sequence `after`, in order, read as they are consumed."""
+        check(event_type=(event_type, NAMES_OR_NONE), after=(after, POSITION))
         id = canonical(investigation_id)
-        chunks = queries.iterate_events(*self._place(id), _types(event_type), after)
+        chunks = queries.iterate_events(*self._place(id), _types(event_type), int(after))
         while True:
             chunk = await self._recorder.acall(queries.next_or_none(chunks))
             if chunk is None:
@@ -414,6 +461,7 @@ class InvestigationSDK:
 
     async def flush(self, timeout: float | None = None) -> int:
         """Commit what is queued; how many events are still not durable after `timeout` seconds."""
+        check(timeout=(timeout, SECONDS_OR_NONE))
         return await self._recorder.aflush(timeout)
 
     async def aclose(self) -> None:
@@ -422,11 +470,6 @@ class InvestigationSDK:
             await self._recorder.aflush(EXIT_SECONDS)
             await self.service._hooks.adrain()  # pyright: ignore[reportPrivateUsage]
             await self._recorder.aclose()
-
-
-def _one_of(option: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigurationError(f"{option}={value!r} is not one of {', '.join(repr(str(a)) for a in allowed)}")
 
 
 def _types(event_type: str | Sequence[str] | None) -> Sequence[str] | None:

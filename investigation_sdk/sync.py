@@ -241,7 +241,7 @@ class SyncInvestigationSDK:
             limit: Calls at most, 1 to 1000.
 
         Raises:
-            ValueError: neither an id nor `since`; or `phase` without an id.
+            InvalidArgument: neither an id nor `since`; or `phase` without an id.
         """
         return self._recorder.io.call(
             self._target.tools(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 import click
 
@@ -298,5 +299,5 @@ def _source(sdk: InvestigationSDK, event: InvestigationEvent) -> str:
 
 
 def _before(id: str) -> str:
-    """Ids are text to the store: this one stands directly before another's place."""
-    return id[:-1]
+    """The id that stands directly before another's place, in the order of every store."""
+    return str(UUID(int=UUID(id).int - 1))

@@ -75,7 +75,7 @@ class Out:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.terminal = sys.stdout.isatty() and not as_json
+        self.terminal: bool = sys.stdout.isatty() and not as_json
 
     @cached_property
     def console(self) -> Console:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from investigation_sdk.domain.states import InvestigationState
+from investigation_sdk.errors import InvalidArgument
 
 
 class EventType(StrEnum):
@@ -88,16 +89,16 @@ def check_custom_type(event_type: str) -> str:
     """The type of a user's own event, checked.
 
     Raises:
-        ValueError: it has other characters than letters, digits and ``_ . : -``, is longer than 100, or begins
+        InvalidArgument: it has other characters than letters, digits and ``_ . : -``, is longer than 100, or begins
             with a reserved prefix.
     """
     if not _CUSTOM.fullmatch(event_type):
-        raise ValueError(
+        raise InvalidArgument(
             f"{event_type!r} cannot be an event type: use 1 to 100 letters, digits, '_', '.', ':' or '-', "
             "for example 'fraud.hypothesis'"
         )
     if event_type.startswith(RESERVED_PREFIXES):
-        raise ValueError(
+        raise InvalidArgument(
             f"{event_type!r} begins with a prefix that is reserved for the SDK's own events "
             f"({', '.join(RESERVED_PREFIXES)}); choose another first word, for example 'my.{event_type}'"
         )

@@ -5,15 +5,17 @@ All times are aware UTC; ids are canonical lower-case text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict
 
+from investigation_sdk.arguments import NAME_OR_FUNCTION, TEXT, check
 from investigation_sdk.domain.progress import MAX_WEIGHT, valid_weight
 from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
+from investigation_sdk.errors import InvalidArgument
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -37,15 +39,18 @@ class PhasePlan(BaseModel):
     tools: tuple[str, ...] = ()
 
     def __init__(self, name: str, weight: float = 1, tools: Sequence[str | Callable[..., Any]] = ()) -> None:
-        if not name:
-            raise ValueError("a phase needs a name")
+        check(name=(name, TEXT))
         if not valid_weight(weight):
-            raise ValueError(
+            raise InvalidArgument(
                 f"the weight of phase {name!r} is {weight!r}; it must be a number greater than 0, "
                 f"at most {MAX_WEIGHT:g}"
             )
         if isinstance(tools, str):
-            raise TypeError(f"tools={tools!r} is one text; give a list of names: tools=[{tools!r}]")
+            raise InvalidArgument(f"tools={tools!r} is one text; give a list of names: tools=[{tools!r}]")
+        if not isinstance(tools, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgument(f"tools={tools!r} is not a list of names and functions", argument="tools")
+        for item in tools:
+            check(tools=(item, NAME_OR_FUNCTION))
         names = tuple(t if isinstance(t, str) else _name(t) for t in tools)
         super().__init__(name=name, weight=weight, tools=names)
 

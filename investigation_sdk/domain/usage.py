@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from typing import Final
+
+from investigation_sdk.errors import InvalidArgument
 
 _EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 """Sums depend on no decimal context of the application's, and are not rounded."""
@@ -28,10 +30,10 @@ def check_count(name: str, count: object) -> int:
     """A count that was reported.
 
     Raises:
-        ValueError: it is not a whole number from 0 to :data:`MAX_COUNT`.
+        InvalidArgument: it is not a whole number from 0 to :data:`MAX_COUNT`.
     """
-    if not isinstance(count, int) or not 0 <= count <= MAX_COUNT:
-        raise ValueError(f"{name}={count!r} is not a whole number from 0 to 2**53")
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_COUNT:
+        raise InvalidArgument(f"{name}={count!r} is not a whole number from 0 to 2**53")
     return int(count)
 
 
@@ -44,14 +46,17 @@ def check_cost(cost: Decimal | float) -> Decimal:
     """A cost as a decimal; a float as the shortest decimal that stands for it.
 
     Raises:
-        ValueError: it is infinite, not a number, less than 0, 10**15 or more, or has more than 30 decimal places.
+        InvalidArgument: it is infinite, not a number, less than 0, 10**15 or more, or has more than 30 decimal places.
     """
-    exact = cost if isinstance(cost, Decimal) else Decimal(str(cost))
+    try:
+        exact = cost if isinstance(cost, Decimal) else Decimal(str(cost))
+    except InvalidOperation:
+        raise InvalidArgument(f"cost_estimate={cost!r} is not a number", argument="cost_estimate") from None
     if not exact.is_finite():
-        raise ValueError(f"cost_estimate={cost} is not a finite number")
+        raise InvalidArgument(f"cost_estimate={cost} is not a finite number")
     exponent = exact.as_tuple().exponent
     if not 0 <= exact < _MAX_COST or (isinstance(exponent, int) and exponent < _LEAST_EXPONENT):
-        raise ValueError(f"cost_estimate={cost} is not from 0 to 10**15, with at most 30 decimal places")
+        raise InvalidArgument(f"cost_estimate={cost} is not from 0 to 10**15, with at most 30 decimal places")
     return exact
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from investigation_sdk.arguments import MAPPING_OR_NONE, TEXT, TEXT_OR_NONE, WORDS_OR_NONE, check
 from investigation_sdk.domain.events import Blob
 from investigation_sdk.domain.project import shorten
 from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.engine.texts import clean
+from investigation_sdk.errors import InvalidArgument
 from investigation_sdk.ids import HasId, Id, canonical, uuid7
 from investigation_sdk.storage.payloads import pack_members
 
@@ -40,19 +42,24 @@ def creation_data(
     """What ``investigation.created`` is to say. Of `configuration` and `metadata`, up to `inline` bytes stand in it.
 
     Raises:
-        ValueError: an empty subject, type or key; two planned phases of one name; a parent that is not an id.
+        InvalidArgument: an empty subject, type or key; two planned phases of one name; a parent that is not an id.
         PayloadTooLarge: configuration or metadata.
     """
-    for name, value in (("subject", subject), ("investigation_type", investigation_type), ("key", key)):
-        if value is not None and not _is_text(value):
-            raise ValueError(f"{name} must be text with something in it, not {value!r}")
+    check(
+        subject=(subject, TEXT),
+        investigation_type=(investigation_type, TEXT),
+        key=(key, TEXT_OR_NONE),
+        user_id=(user_id, WORDS_OR_NONE),
+        configuration=(configuration, MAPPING_OR_NONE),
+        metadata=(metadata, MAPPING_OR_NONE),
+    )
     data: dict[str, Any] = {"subject": shorten(clean(subject)), "investigation_type": clean(investigation_type)}
     if user_id is not None:
         data["user_id"] = clean(user_id)
     if key is not None:
         data["key"] = clean(key)
     if parent is not None:
-        data["parent"] = canonical(parent if isinstance(parent, str | UUID) else parent.id)
+        data["parent"] = canonical(parent if isinstance(parent, str | UUID) else getattr(parent, "id", parent))
     warnings: list[str] = []
     blobs: list[Blob] = []
     for name, given in (("configuration", configuration), ("metadata", metadata)):
@@ -66,25 +73,23 @@ def creation_data(
     return Creation(data, warnings, tuple(blobs))
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
 def plan_data(phases: Sequence[str | PhasePlan]) -> list[dict[str, Any]]:
     """Planned phases as an event has them.
 
     Raises:
-        ValueError: two of one name.
+        InvalidArgument: two of one name.
     """
     if isinstance(phases, str):
-        raise TypeError(f"phases={phases!r} is one text; give a list of names: phases=[{phases!r}]")
+        raise InvalidArgument(f"phases={phases!r} is one text; give a list of names: phases=[{phases!r}]")
+    if not isinstance(phases, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgument(f"phases={phases!r} is not a list of names and PhasePlan", argument="phases")
     planned: list[dict[str, Any]] = []
     seen: set[str] = set()
     for item in phases:
-        plan = PhasePlan(item) if isinstance(item, str) else item
+        plan = item if isinstance(item, PhasePlan) else PhasePlan(item)
         name = clean(plan.name)
         if name in seen:
-            raise ValueError(f"two planned phases are called {plan.name!r}; give each its own name")
+            raise InvalidArgument(f"two planned phases are called {plan.name!r}; give each its own name")
         seen.add(name)
         data: dict[str, Any] = {"id": uuid7(), "name": name}
         if plan.weight != 1:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any, Final, TypeAlias, cast
 
+from investigation_sdk.arguments import MOMENT_OR_NONE, check, one_of
 from investigation_sdk.clock import from_datetime, to_datetime
 from investigation_sdk.domain.records import (
     Investigation,
@@ -36,19 +37,9 @@ When: TypeAlias = datetime | timedelta
 _PAGE: Final = 1000
 
 
-def check_limit(limit: int) -> int:
-    """A page's size, checked.
-
-    Raises:
-        ValueError: it is not from 1 to 1000.
-    """
-    if not 1 <= limit <= _PAGE:
-        raise ValueError(f"limit={limit} is not from 1 to {_PAGE}; go on with after=page.next for more")
-    return limit
-
-
 def created_between(since: When | None, until: When | None) -> list[Where]:
     """Conditions on ids: UUIDv7s sort by the time of their creation."""
+    check(since=(since, MOMENT_OR_NONE), until=(until, MOMENT_OR_NONE))
     wheres: list[Where] = []
     if since is not None:
         wheres.append(Where("id", ">=", lower_bound(_moment(since))))
@@ -74,14 +65,13 @@ def in_states(field: str, kind: type[StrEnum], value: str | Sequence[str] | None
     """A condition on a field whose values are those of an enumeration.
 
     Raises:
-        ValueError: it has no such value.
+        InvalidArgument: it has no such value.
     """
     if value is None:
         return []
-    known = [member.value for member in kind]
-    for given in [value] if isinstance(value, str) else value:
-        if given not in known:
-            raise ValueError(f"{field}={given!r} is not one of {', '.join(map(repr, known))}")
+    known = one_of(kind)
+    for given in value if isinstance(value, list | tuple | set | frozenset) else [value]:
+        check(**{field: (given, known)})
     return equals(field, value)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from investigation_sdk.arguments import FLAG, MAPPING, TEXT, TEXT_OR_NONE, TIME_OR_NONE, WORDS_OR_NONE, check, one_of
 from investigation_sdk.clock import from_datetime, now_us
 from investigation_sdk.domain.commands import Ask, Command, Fact, Transition
 from investigation_sdk.domain.events import Blob, Event
@@ -22,7 +23,7 @@ from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sound import unreadable
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.writer import KeyTaken
-from investigation_sdk.errors import InvestigationNotFound
+from investigation_sdk.errors import InvalidArgument, InvestigationNotFound
 from investigation_sdk.ids import HasId, Id, canonical, uuid7
 from investigation_sdk.storage.codec import digest
 from investigation_sdk.storage.payloads import pack, pack_members
@@ -66,6 +67,7 @@ class InvestigationStateService:
         Raises:
             InvestigationUnfinished, InvestigationFinished: the key names one that exists.
         """
+        check(queue=(queue, FLAG))
         creation = creation_data(
             subject=subject,
             investigation_type=investigation_type,
@@ -104,6 +106,7 @@ class InvestigationStateService:
         Raises:
             InvalidStateTransition: the table does not allow it; `allowed` says what it does.
         """
+        check(new_state=(new_state, one_of(InvestigationState)))
         state = InvestigationState(new_state)
         reason = _reason(reason)
         await self._give(investigation_id, Transition(time=now_us(), new_state=state, reason=reason, actor=_by(actor)))
@@ -133,11 +136,20 @@ class InvestigationStateService:
             InvestigationNotFound: there is no such investigation, or it has no such phase.
             PayloadTooLarge: parameters or result cannot be recorded.
         """
+        check(
+            agent_name=(agent_name, TEXT),
+            tool_name=(tool_name, TEXT),
+            input_parameters=(input_parameters, MAPPING),
+            error=(error, WORDS_OR_NONE),
+            tool_version=(tool_version, WORDS_OR_NONE),
+            started_at=(started_at, TIME_OR_NONE),
+            completed_at=(completed_at, TIME_OR_NONE),
+        )
         time = now_us()
         started_us = time if started_at is None else from_datetime(started_at)
         ended_us = max(time, started_us) if completed_at is None else from_datetime(completed_at)
         if ended_us < started_us:
-            raise ValueError(f"completed_at={completed_at} is before started_at={started_at}")
+            raise InvalidArgument(f"completed_at={completed_at} is before started_at={started_at}")
         opened: dict[str, Any] = {
             "tool": clean(tool_name),
             "agent": clean(agent_name),
@@ -232,6 +244,8 @@ class InvestigationStateService:
 
         Hooks run on a thread of their own, one after another, async ones under asyncio; what they raise is logged.
         """
+        for state in states:
+            check(state=(state, one_of(InvestigationState)))
 
         def register(hook: S) -> S:
             self._hooks.add(states, hook)
@@ -252,11 +266,8 @@ class InvestigationStateService:
 
 
 def _by(actor: object) -> str | None:
-    if actor is None:
-        return None
-    if not isinstance(actor, str) or not actor:
-        raise ValueError(f"actor={actor!r} is not text: name who gives the command")
-    return clean(actor)
+    check(actor=(actor, TEXT_OR_NONE))
+    return None if actor is None else clean(str(actor))
 
 
 def _warning(kind: str, message: str, actor: str | None, **more: str) -> Event:
@@ -265,4 +276,5 @@ def _warning(kind: str, message: str, actor: str | None, **more: str) -> Event:
 
 
 def _reason(reason: str | None) -> str | None:
+    check(reason=(reason, WORDS_OR_NONE))
     return None if reason is None else clean(reason)

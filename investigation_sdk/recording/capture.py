@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from investigation_sdk.domain.events import Blob
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.engine.texts import clean
-from investigation_sdk.errors import PayloadTooLarge
+from investigation_sdk.errors import InvalidArgument, PayloadTooLarge
 from investigation_sdk.recording.confidential import EVERYTHING, Confidential, confidential
 from investigation_sdk.recording.injected import injected
 from investigation_sdk.storage.codec import Json, digest, encode, object_text
@@ -107,7 +107,7 @@ class ToolSpec:
 
     def _check_names(self, option: str, names: Sequence[str], *more: str) -> None:
         if isinstance(names, str):
-            raise ValueError(  # noqa: TRY004 - as for any other mistyped option
+            raise InvalidArgument(
                 f"@tool({option}={names!r}) of {self.name!r} must be a list of names: {option}=[{names!r}]"
             )
         known = self.signature.parameters
@@ -115,7 +115,7 @@ class ToolSpec:
             return
         for name in names:
             if name not in known and name not in more:
-                raise ValueError(
+                raise InvalidArgument(
                     f"@tool({option}=...) of {self.name!r} names {name!r}, which is not one of its parameters: "
                     f"{', '.join(known) or 'it has none'}"
                 )

@@ -13,6 +13,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
+from investigation_sdk.arguments import CALLABLE, NUMBER_OR_NONE, TEXT, WORDS_OR_NONE, check
 from investigation_sdk.domain.usage import add_exactly, check_cost, check_count, cost_text
 from investigation_sdk.engine.texts import clean
 
@@ -162,6 +163,7 @@ class ToolCall:
         """
         if not self.recording:
             return
+        check(progress=(progress, NUMBER_OR_NONE), summary=(summary, WORDS_OR_NONE))
         with _adding:
             self.usage = add_usage(self.usage, tokens_used, api_calls_made, cost_estimate)
         if progress is not None:
@@ -242,6 +244,7 @@ def agent(name: str, *, version: str | None = None, model: str | None = None) ->
         version: Of the agent.
         model: That it asks.
     """
+    check(name=(name, TEXT), version=(version, WORDS_OR_NONE), model=(model, WORDS_OR_NONE))
     return AgentScope(name, version, model)
 
 
@@ -264,6 +267,7 @@ def propagate(fn: Callable[P, R], /) -> Callable[P, R]:
     The context is captured here, at this call, and copied for each call of the result, so that many threads may
     run it at the same time. What an ``async def`` awaits runs in that context too.
     """
+    check(fn=(fn, CALLABLE))
     captured = contextvars.copy_context()
     if inspect.iscoroutinefunction(fn):
         coroutine_function: Any = fn

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
+from investigation_sdk.arguments import NUMBER, check
 from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import StartPhase
 from investigation_sdk.domain.events import Blob, Event
@@ -63,6 +64,7 @@ class PhaseRun:
 
     def progress(self, fraction: float) -> None:
         """How far the phase is, 0 to 1; never moves backwards."""
+        check(fraction=(fraction, NUMBER))
         self._fraction = max(self._fraction, min(1.0, float(fraction)))
 
 

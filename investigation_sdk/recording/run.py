@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, cast
 
+from investigation_sdk.arguments import MAPPING_OR_NONE, TEXT, WORDS_OR_NONE, check
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Append, Ask
 from investigation_sdk.domain.events import Event, check_custom_type
@@ -120,6 +121,7 @@ class InvestigationContext:
             ValueError: the type begins with a prefix of the SDK's own, or is not one.
             PayloadTooLarge: the data cannot be recorded.
         """
+        check(event_type=(event_type, TEXT), data=(data, MAPPING_OR_NONE))
         check_custom_type(event_type)
         text, _, warnings, blobs = pack_members(dict(data or {}), self._driver.options.max_inline_bytes)
         inside = self._driver.inside()
@@ -133,6 +135,7 @@ class InvestigationContext:
         Raises:
             PhaseError: it is open, or was completed in this attempt.
         """
+        check(name=(name, TEXT), reason=(reason, WORDS_OR_NONE))
         name = clean(name)
         known = self._driver.session.decided.phases.get(name)
         if known is not None and (
@@ -192,6 +195,7 @@ class InvestigationContext:
     def _ask(self, verb: Verb, reason: str | None) -> Step[None]:
         driver = self._driver
         driver.check_not_finished()
+        check(reason=(reason, WORDS_OR_NONE))
         why = None if reason is None else clean(reason)
         try:
             entry = driver.recorder.submit(driver.session, Ask(time=now_us(), verb=verb, reason=why))

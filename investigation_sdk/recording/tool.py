@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, overload
 
+from investigation_sdk.arguments import (
+    CALLABLE_OR_NONE,
+    DURATION_OR_NONE,
+    EXCEPTIONS,
+    TEXT_OR_NONE,
+    check,
+)
 from investigation_sdk.domain.states import Effect
+from investigation_sdk.errors import InvalidArgument
 from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.kinds import WRAPPERS
 from investigation_sdk.recording.wrapping import dress, kind_of, name_of
@@ -75,8 +83,17 @@ def tool(
 
     Raises:
         TypeError: it is a tool of a framework: put ``@tool`` under that framework's decorator.
-        ValueError: a mistyped option.
+        InvalidArgument: a mistyped option.
     """
+    check(
+        name=(name, TEXT_OR_NONE),
+        agent=(agent, TEXT_OR_NONE),
+        version=(version, TEXT_OR_NONE),
+        summary=(summary, CALLABLE_OR_NONE),
+        reconcile=(reconcile, CALLABLE_OR_NONE),
+        no_effect_on=(no_effect_on, EXCEPTIONS),
+        cache=(cache, DURATION_OR_NONE),
+    )
 
     def decorate(f: Any) -> Any:
         if isinstance(f, staticmethod | classmethod):
@@ -110,7 +127,7 @@ def _effect(effect: EffectName | None) -> Effect | None:
     except ValueError:
         near = difflib.get_close_matches(str(effect), [e.value for e in Effect], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
+        raise InvalidArgument(
             f"effect={effect!r} is not an effect; there are {', '.join(repr(e.value) for e in Effect)}.{hint}"
         ) from None
 

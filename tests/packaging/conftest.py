@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,9 +71,25 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
 @pytest.fixture(scope="session")
 def clean(built: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new environment with the wheel and what it requires, without extras: its folder of programs."""
-    folder = tmp_path_factory.mktemp("environment")
+    return environment(tmp_path_factory.mktemp("environment"), str(built.wheel))
+
+
+DEVELOPERS = {"test", "dev", "docs", "bench", "frameworks"}
+"""The extras that are not for users."""
+
+
+@pytest.fixture(scope="session")
+def complete(built: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new environment with all extras for users: its folder of programs."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"].keys() - DEVELOPERS
+    return environment(tmp_path_factory.mktemp("complete"), f"{built.wheel}[{','.join(sorted(extras))}]", "pytest")
+
+
+def environment(folder: Path, *packages: str) -> Path:
+    """A new environment with these packages: its folder of programs."""
     made = run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
     assert made.returncode == 0, made.stderr
     programs = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    from_registry(programs / "python", "-m", "pip", "install", "-q", built.wheel, cwd=folder)
+    from_registry(programs / "python", "-m", "pip", "install", "-q", *packages, cwd=folder)
     return programs

@@ -122,12 +122,20 @@ def test_an_application_may_have_packages_of_such_names(clean: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("package", ["investigation_sdk", "investigation_backends"])
-def test_every_type_is_known_to_who_uses_it(clean: Path, tmp_path: Path, package: str) -> None:
-    """``pyright --verifytypes``: of the names that do not begin with an underscore, 100 %."""
+def test_every_type_is_known_to_who_uses_it(complete: Path, tmp_path: Path, package: str) -> None:
+    """``pyright --verifytypes``: of the names that do not begin with an underscore, 100 %.
+
+    An attribute needs its annotation where it is assigned first, ``self.name: str = name``, or other checkers may
+    infer another type.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "pyright", "--verifytypes", package, "--ignoreexternal", "--outputjson"],
         cwd=tmp_path,
-        env={**os.environ, "PATH": f"{clean}{os.pathsep}{os.environ['PATH']}", "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        env={
+            **os.environ,
+            "PATH": f"{complete}{os.pathsep}{os.environ['PATH']}",
+            "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -235,7 +235,7 @@ async def test_mistyped_phases(sdk: InvestigationSDK) -> None:
     async with sdk.investigation("x") as investigation:
         with pytest.raises(ValueError, match="two planned phases are called 'b'"):
             investigation.plan("b", "b")
-        for name, weight, message in (("", 1, "needs a name"), ("p", -1, "greater than 0")):
+        for name, weight, message in (("", 1, "is not text with something in it"), ("p", -1, "greater than 0")):
             with pytest.raises(ValueError, match=message):
                 async with investigation.phase(name, weight=weight):
                     raise AssertionError("must not run")

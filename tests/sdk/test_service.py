@@ -79,10 +79,10 @@ async def test_keys_of_created_investigations(sdk: InvestigationSDK) -> None:
 @pytest.mark.parametrize(
     ("given", "error"),
     [
-        ({"subject": ""}, "subject must be text"),
-        ({"investigation_type": ""}, "investigation_type must be text"),
-        ({"key": ""}, "key must be text"),
-        ({"subject": 3}, "subject must be text"),
+        ({"subject": ""}, "subject=.. is not text"),
+        ({"investigation_type": ""}, "investigation_type=.. is not text"),
+        ({"key": ""}, "key=.. is not text"),
+        ({"subject": 3}, "subject=3 is not text"),
         ({"phases": ["a", "a"]}, "two planned phases are called 'a'"),
     ],
 )
@@ -111,7 +111,7 @@ async def test_transitions_by_hand(sdk: InvestigationSDK) -> None:
         assert await sdk.service.transition_state(made.id, state) is True  # type: ignore[arg-type]
     with pytest.raises(InvalidStateTransition, match="it is final"):
         await sdk.service.transition_state(made.id, S.QUEUED)
-    with pytest.raises(ValueError, match="not a valid InvestigationState"):
+    with pytest.raises(ValueError, match=r"is not one of .created"):
         await sdk.service.transition_state(made.id, "runing")  # type: ignore[arg-type]
     (event,) = await sdk.events(made.id, actor="gil")
     assert (event.previous_state, event.new_state, event.event_data) == (S.CREATED, S.QUEUED, {"reason": "by hand"})
@@ -201,7 +201,7 @@ async def test_what_a_reported_call_may_not_be(sdk: InvestigationSDK, most: int)
             await sdk.service.record_tool_execution(investigation.id, other, "a", "t", {})
         with pytest.raises(PayloadTooLarge):
             await sdk.service.record_tool_execution(investigation.id, None, "a", "t", {"x": "x" * 40_000})
-        with pytest.raises(ValueError, match="no time zone"):
+        with pytest.raises(ValueError, match="is not a datetime with a time zone"):
             await sdk.service.record_tool_execution(
                 investigation.id,
                 None,
@@ -320,7 +320,7 @@ async def test_hooks_are_called_before_the_sdk_is_closed_and_do_not_open_it_agai
 
 
 def test_a_mistyped_state_of_a_hook() -> None:
-    with pytest.raises(ValueError, match="'runing' is not a valid InvestigationState"):
+    with pytest.raises(ValueError, match=r"state=.runing. is not one of"):
         InvestigationSDK("memory://").service.on_state("runing")(print)  # type: ignore[arg-type]
 
 

@@ -69,10 +69,10 @@ class Link:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.place = target.place
-        self.client = Client(target)
-        self.heads = Heads()
-        self.limit = 16 * 1024 * 1024
+        self.place: str = target.place
+        self.client: Client = Client(target)
+        self.heads: Heads = Heads()
+        self.limit: int = 16 * 1024 * 1024
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._offset = 0.0

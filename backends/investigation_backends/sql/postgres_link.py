@@ -42,8 +42,8 @@ class Link:
     def __init__(self, target: Target, names: Names, *, pool_size: int, max_overflow: int, pool_timeout: float) -> None:
         self.target = target
         self.names = names
-        self.statements = Statements(names)
-        self.wanted = False
+        self.statements: Statements = Statements(names)
+        self.wanted: bool = False
         self._pool = Pool(target.connect, pool_size, max_overflow, pool_timeout)
         # one plan for all: these statements are long, and to plan them costs more than to run them
         self._writing = Pool(

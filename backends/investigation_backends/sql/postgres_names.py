@@ -66,11 +66,11 @@ class Names:
             )
         self.schema = schema
         self.prefix = prefix
-        self.investigations = self.of(TABLE_OF["investigation"])
-        self.events = self.of(EVENTS)
-        self.leases = self.of(LEASES)
-        self.tombstones = self.of(TOMBSTONES)
-        self.version = self.of(VERSION_TABLE)
+        self.investigations: str = self.of(TABLE_OF["investigation"])
+        self.events: str = self.of(EVENTS)
+        self.leases: str = self.of(LEASES)
+        self.tombstones: str = self.of(TOMBSTONES)
+        self.version: str = self.of(VERSION_TABLE)
 
     def of(self, table: str) -> str:
         """One of our tables, or another relation beside them, quoted."""

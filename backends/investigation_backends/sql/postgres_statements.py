@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from .names import BLOBS, fields, mutable
@@ -54,42 +54,42 @@ class Statements:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self.apply = functools.cache(self._apply)
-        self.apply_one = functools.cache(self._apply_one)
+        self.apply: Callable[..., str] = functools.cache(self._apply)
+        self.apply_one: Callable[..., str] = functools.cache(self._apply_one)
         investigations, tombstones, leases = names.investigations, names.tombstones, names.leases
-        self.look = (
+        self.look: str = (
             f"SELECT clock_timestamp() AS now, "
             f"ARRAY(SELECT id::text FROM {investigations} WHERE id = ANY($1::uuid[])) AS there, "
             f"ARRAY(SELECT investigation_id::text FROM {tombstones} WHERE investigation_id = ANY($1::uuid[])) AS buried"
         )
         parameters = _Parameters()
-        self.create = (
+        self.create: str = (
             f"INSERT INTO {investigations} ({_quoted(HEAD)}) "
             f"SELECT {_quoted(HEAD)} FROM {parameters.unnest(_HEAD_TYPES, 'c', ordinality=True)} ORDER BY n "
             "ON CONFLICT DO NOTHING RETURNING id::text"
         )
-        self.holder_of_key = (
+        self.holder_of_key: str = (
             f"SELECT id::text FROM {investigations} "
             'WHERE tenant_id = $1 AND investigation_type = $2 AND "key" = $3 AND generation = $4'
         )
-        self.exists = f"SELECT 1 FROM {investigations} WHERE id = $1::uuid"
+        self.exists: str = f"SELECT 1 FROM {investigations} WHERE id = $1::uuid"
         # deleted between the look and the insert
-        self.bury_again = (
+        self.bury_again: str = (
             f"DELETE FROM {investigations} WHERE id = ANY($1::uuid[]) AND id IN "
             f"(SELECT investigation_id FROM {tombstones} WHERE investigation_id = ANY($1::uuid[])) RETURNING id::text"
         )
         parameters = _Parameters()
-        self.lease = (
+        self.lease: str = (
             f"INSERT INTO {leases} (resource, owner, expires_at) "
             "SELECT resource, owner, clock_timestamp() + ttl * interval '1 microsecond' "
             f"FROM {parameters.unnest({'resource': 'text', 'owner': 'text', 'ttl': 'int8'}, 'l')} "
             "ON CONFLICT (resource) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at"
         )
-        self.snapshot = self._upsert(
+        self.snapshot: str = self._upsert(
             "snapshot", _Parameters().unnest(COLUMNS["snapshot"], "r"), fields("snapshot")[1:], where=""
         )
         blobs = {"investigation_id": "uuid", "digest": "text", "position": "int4", "data": "bytea"}
-        self.blobs = (
+        self.blobs: str = (
             f"INSERT INTO {names.of(BLOBS)} ({_quoted(blobs)}) SELECT * FROM {_Parameters().unnest(blobs, 'b')} "
             "ON CONFLICT DO NOTHING"
         )
@@ -162,13 +162,13 @@ class Statements:
             f'"parent_investigation_id" = '
             f"(SELECT p.id FROM {names.investigations} AS p WHERE p.id = c.parent_investigation_id)",
         )
-        self.restore_heads = (
+        self.restore_heads: str = (
             f"WITH c AS MATERIALIZED (SELECT * FROM {parameters.unnest(_HEAD_TYPES, 'c')}), "
             f"held AS MATERIALIZED (SELECT h.id FROM {names.investigations} AS h JOIN c ON c.id = h.id "
             "WHERE h.version <= c.version ORDER BY h.id FOR NO KEY UPDATE OF h) "
             f"UPDATE {names.investigations} AS h SET {assigned} FROM held JOIN c ON c.id = held.id WHERE h.id = held.id"
         )
-        self.restore = {
+        self.restore: dict[str, str] = {
             kind: self._upsert(
                 kind,
                 _Parameters().unnest(COLUMNS[kind], "r")
@@ -178,7 +178,7 @@ class Statements:
             )
             for kind in ("phase", "tool")
         }
-        self.delete = (
+        self.delete: str = (
             f"WITH gone AS (DELETE FROM {names.investigations} WHERE id = $1::uuid AND version = $2 "
             "RETURNING id, version), "
             f"e AS (DELETE FROM {names.events} USING gone WHERE investigation_id = gone.id), "
@@ -187,16 +187,16 @@ class Statements:
             "SELECT count(*) FROM gone"
         )
         version = f"(SELECT version FROM {names.investigations} AS i WHERE i.id = "
-        self.claim = (
+        self.claim: str = (
             f"WITH taken AS (INSERT INTO {names.leases} AS l (resource, owner, expires_at) "
             "VALUES ($1, $2, clock_timestamp() + $3::int8 * interval '1 microsecond') "
             "ON CONFLICT (resource) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at "
             "WHERE l.owner = excluded.owner OR l.expires_at <= clock_timestamp() RETURNING expires_at) "
             f"SELECT expires_at, {version}$4::uuid) FROM taken"
         )
-        self.holder = f"SELECT owner, expires_at, {version}$2::uuid) FROM {names.leases} WHERE resource = $1"
+        self.holder: str = f"SELECT owner, expires_at, {version}$2::uuid) FROM {names.leases} WHERE resource = $1"
         held = {"resource": "text", "owner": "text", "id": "uuid"}
-        self.renew = (
+        self.renew: str = (
             f"WITH c AS MATERIALIZED (SELECT * FROM {_Parameters().unnest(held, 'c')}), "
             f"held AS MATERIALIZED (SELECT l.resource, c.id FROM {names.leases} AS l "
             "JOIN c ON c.resource = l.resource AND c.owner = l.owner ORDER BY l.resource FOR NO KEY UPDATE OF l), "
@@ -205,4 +205,4 @@ class Statements:
             "WHERE l.resource = held.resource RETURNING l.resource, l.owner, l.expires_at, held.id) "
             f"SELECT resource, owner, expires_at, {version}renewed.id) FROM renewed"
         )
-        self.release = f"DELETE FROM {names.leases} WHERE resource = $1 AND owner = $2"
+        self.release: str = f"DELETE FROM {names.leases} WHERE resource = $1 AND owner = $2"

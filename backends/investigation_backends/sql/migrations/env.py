@@ -8,7 +8,7 @@ from investigation_backends.sql.tables import build
 
 connection: Connection = context.config.attributes["connection"]
 prefix: str = context.config.attributes["prefix"]
-ours = {prefix + table for table in ALL_TABLES}
+ours: set[str] = {prefix + table for table in ALL_TABLES}
 
 
 def _include(name: str | None, kind: str, parents: object) -> bool:
