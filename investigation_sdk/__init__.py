@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from investigation_sdk.domain.records import Page as Page
     from investigation_sdk.domain.records import PhasePlan as PhasePlan
     from investigation_sdk.domain.records import Problem as Problem
+    from investigation_sdk.domain.records import Resolution as Resolution
     from investigation_sdk.domain.records import ToolExecution as ToolExecution
     from investigation_sdk.domain.records import ToolTotals as ToolTotals
     from investigation_sdk.domain.records import Usage as Usage
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
     from investigation_sdk.errors import PayloadTooLarge as PayloadTooLarge
     from investigation_sdk.errors import PhaseError as PhaseError
     from investigation_sdk.errors import RecordUnreadable as RecordUnreadable
+    from investigation_sdk.errors import ResumeDivergence as ResumeDivergence
     from investigation_sdk.errors import SchemaMismatch as SchemaMismatch
+    from investigation_sdk.errors import UnknownOutcome as UnknownOutcome
     from investigation_sdk.errors import VersionConflict as VersionConflict
     from investigation_sdk.ids import Id as Id
     from investigation_sdk.recording.context import AgentScope as AgentScope
@@ -75,7 +78,7 @@ _MODULES = {
     "domain.events": "EventType",
     "domain.records": (
         "Investigation InvestigationEvent InvestigationPhase InvestigationSnapshot Page PhasePlan Problem "
-        "ToolExecution ToolTotals Usage VerificationReport"
+        "Resolution ToolExecution ToolTotals Usage VerificationReport"
     ),
     "domain.states": "ALLOWED_TRANSITIONS Effect InvestigationState PhaseState ToolState",
     "engine.service": "InvestigationStateService",
@@ -83,7 +86,8 @@ _MODULES = {
         "AccessDenied AmbiguousReference BackendUnavailable ConfigurationError InvalidArgument InvalidStateTransition "
         "InvestigationBusy InvestigationCancelled InvestigationError InvestigationFinished "
         "InvestigationInterrupt InvestigationNotFound InvestigationPaused InvestigationUnfinished LeaseLost "
-        "NotRecorded PayloadTooLarge PhaseError RecordUnreadable SchemaMismatch VersionConflict"
+        "NotRecorded PayloadTooLarge PhaseError RecordUnreadable ResumeDivergence SchemaMismatch UnknownOutcome "
+        "VersionConflict"
     ),
     "ids": "Id",
     "recording.context": "AgentScope ToolCall agent current_investigation current_tool propagate",
@@ -146,12 +150,15 @@ __all__ = [
     "PhaseState",
     "Problem",
     "RecordUnreadable",
+    "Resolution",
+    "ResumeDivergence",
     "SchemaMismatch",
     "SyncInvestigationSDK",
     "ToolCall",
     "ToolExecution",
     "ToolState",
     "ToolTotals",
+    "UnknownOutcome",
     "Usage",
     "VerificationReport",
     "VersionConflict",

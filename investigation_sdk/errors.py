@@ -193,6 +193,43 @@ class InvestigationPaused(InvestigationError):
     """
 
 
+class UnknownOutcome(InvestigationPaused):
+    """A call of an unsafe tool was cut off or raised in an earlier attempt, and nobody can tell what it did.
+
+    Find out, say so with ``sdk.service.resolve(error.call_id, Resolution(...))``, then ``sdk.service.resume(id)``.
+
+    Attributes:
+        call_id: Of the call in question.
+        tool_name: Of its tool.
+    """
+
+    def __init__(
+        self, message: str = "", *, call_id: str = "", tool_name: str = "", investigation_id: str | None = None
+    ) -> None:
+        super().__init__(message, investigation_id=investigation_id)
+        self.call_id = call_id
+        self.tool_name = tool_name
+
+
+class ResumeDivergence(InvestigationPaused):
+    """An unsafe call matches none that was recorded, while a recorded one of the same tool is left over.
+
+    Compare the two. Say what became of the recorded one with ``sdk.service.resolve(error.call_id, ...)``, then
+    ``sdk.service.resume(id)``: the new one runs then.
+
+    Attributes:
+        call_id: Of the recorded call.
+        tool_name: Of their tool.
+    """
+
+    def __init__(
+        self, message: str = "", *, call_id: str = "", tool_name: str = "", investigation_id: str | None = None
+    ) -> None:
+        super().__init__(message, investigation_id=investigation_id)
+        self.call_id = call_id
+        self.tool_name = tool_name
+
+
 class InvestigationCancelled(InvestigationError):
     """The investigation was cancelled. That is final: begin another one."""
 

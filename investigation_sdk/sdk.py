@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from investigation_sdk.arguments import (
     COUNT,
@@ -53,7 +53,8 @@ from investigation_sdk.ids import HasId, Id, canonical
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.context import current_frame
 from investigation_sdk.recording.driver import Options
-from investigation_sdk.recording.scope import InvestigationScope
+from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationRun
+from investigation_sdk.recording.scope import InvestigationScope, run_in
 from investigation_sdk.settings import Durability
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.commit import Where
@@ -61,6 +62,8 @@ from investigation_sdk.storage.registry import backend_of
 
 if TYPE_CHECKING:
     from investigation_sdk.sync import SyncInvestigationSDK
+
+T = TypeVar("T")
 
 
 class InvestigationSDK:
@@ -176,12 +179,14 @@ class InvestigationSDK:
         metadata: Mapping[str, Any] | None = None,
         parent: Id | HasId | None = None,
         on_finished: Literal["return", "new", "error"] = "return",
+        wait: timedelta | None = None,
     ) -> InvestigationScope:
-        """Create an investigation and drive it, for ``with`` and ``async with``.
+        """Create an investigation, or by its key go on with one, and drive it, for ``with`` and ``async with``.
 
-        A `key` names it in its tenant and type. One that is finished is opened for reading only (``.finished``,
-        ``.result``), begun anew, or an error, by `on_finished`; one that exists and is not finished raises
-        InvestigationUnfinished with its id. Inside another investigation's block, that one is the parent.
+        A `key` names it in its tenant and type. One that is not finished is resumed: its calls that are recorded as
+        finished give back their results instead of running again. One that is finished is opened for reading only
+        (``.finished``, ``.result``), begun anew, or an error, by `on_finished`. Inside another investigation's
+        block, that one is the parent.
 
         Args:
             subject: What is investigated, in a line.
@@ -193,11 +198,15 @@ class InvestigationSDK:
             metadata: What else is worth keeping.
             parent: The investigation that it belongs to.
             on_finished: What to do where the key names one that is completed.
+            wait: How long another owner of the one that the key names is waited for, by default one lease; one that
+                is provably dead on this machine is succeeded at once.
 
         Raises:
             InvalidArgument: on calling: an empty subject, type or key, or two phases of one name.
             PayloadTooLarge: on calling: configuration or metadata.
             InvestigationNotFound: on entering: there is no such parent.
+            InvestigationBusy: on entering: another owner drives the one that the key names.
+            InvestigationCancelled: on entering: the one that the key names was cancelled.
         """
         check(on_finished=(on_finished, one_of(("return", "new", "error"))))
         creation = creation_data(
@@ -212,7 +221,8 @@ class InvestigationSDK:
             inline=self._options.max_inline_bytes,
         )
         recorder, options = self._recorder, self._options
-        return InvestigationScope(recorder, lambda: entering.create(recorder, options, creation, on_finished))
+        seconds = None if wait is None else wait.total_seconds()
+        return InvestigationScope(recorder, lambda: entering.create(recorder, options, creation, on_finished, seconds))
 
     def _parent(self, parent: Id | HasId | None) -> Id | HasId | None:
         frame = current_frame.get()
@@ -236,6 +246,50 @@ class InvestigationSDK:
         recorder, options = self._recorder, self._options
         seconds = None if wait is None else wait.total_seconds()
         return InvestigationScope(recorder, lambda: entering.attach(recorder, options, id, seconds))
+
+    def run(
+        self,
+        handler: Callable[[InvestigationRun], T] | Callable[[AsyncInvestigationRun], Awaitable[T]],
+        subject: str,
+        *,
+        key: str,
+        investigation_type: str = "general",
+        user_id: str | None = None,
+        phases: Sequence[str | PhasePlan] = (),
+        configuration: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Run a handler in the investigation of a key, or not at all: ``await sdk.run(handle, "account", key="42")``.
+
+        Begun or resumed as by :meth:`investigation`; one that is completed gives its result, and nothing runs.
+
+        Args:
+            handler: Gets the live investigation; its result becomes the investigation's. ``def`` is called on a
+                thread of its own.
+            subject: As of :meth:`investigation`, and so are all others.
+            key: Required: what runs once.
+            investigation_type: See there.
+            user_id: See there.
+            phases: See there.
+            configuration: See there.
+            metadata: See there.
+
+        Returns:
+            What the handler returned, in this call or an earlier one.
+
+        Raises:
+            InvestigationBusy, InvestigationCancelled: as of :meth:`investigation`.
+        """
+        scope = self.investigation(
+            subject,
+            investigation_type=investigation_type,
+            user_id=user_id,
+            key=key,
+            phases=phases,
+            configuration=configuration,
+            metadata=metadata,
+        )
+        return run_in(scope, handler)
 
     # ---- reading
 

@@ -13,6 +13,7 @@ from investigation_sdk.domain.records import (
     InvestigationPhase,
     Page,
     PhasePlan,
+    Resolution,
     ToolExecution,
     ToolTotals,
     VerificationReport,
@@ -130,6 +131,23 @@ class SyncInvestigationStateService:
                 actor=actor,
             )
         )
+
+    def resolve(self, call_id: Id, resolution: Resolution, *, actor: str | None = None) -> ToolExecution:
+        """Say what became of a call of which that is not known: that was cut off, or that raised and is unsafe.
+
+        Whoever drives the investigation on by its key acts on it; resume it where it is paused.
+
+        Args:
+            call_id: As UnknownOutcome and ResumeDivergence name it.
+            resolution: ``succeeded`` with the result to give back, ``failed``, or ``not_executed``.
+            actor: Who says so.
+
+        Raises:
+            InvestigationNotFound: there is no such call.
+            ValueError: the call is running, or nothing about it is unknown.
+            PayloadTooLarge: the result cannot be recorded.
+        """
+        return self._recorder.io.call(self._target.resolve(call_id, resolution, actor=actor))
 
     def pause(self, investigation_id: Id, reason: str | None = None, *, actor: str | None = None) -> Investigation:
         """Ask a running one to pause. Returns when the request is durable; the owner stops at its next boundary."""

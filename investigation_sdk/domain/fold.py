@@ -328,6 +328,7 @@ _HANDLERS: Final[dict[str, Callable[[Fold, Event], None]]] = {
     _T.TOOL_COMPLETED: _tool_closed,
     _T.TOOL_FAILED: _tool_closed,
     _T.TOOL_INTERRUPTED: _tool_closed,
+    _T.TOOL_RESOLVED: _tool_closed,
     _T.USAGE_REPORTED: _usage,
     _T.CHECKPOINT_SAVED: _checkpoint,
 }

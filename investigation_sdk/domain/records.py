@@ -222,6 +222,21 @@ class InvestigationSnapshot(_Record):
     tool_states: dict[str, Any]
 
 
+class Resolution(_Record):
+    """What became of a call of unknown outcome; also what a ``reconcile`` function returns.
+
+    Attributes:
+        outcome: ``succeeded``: it was done, and `result` is given to whoever calls it now. ``failed`` and
+            ``not_executed``: it was not done, and runs when it is called again.
+        result: What it would have returned.
+        reason: How that is known.
+    """
+
+    outcome: Literal["succeeded", "failed", "not_executed"]
+    result: Any = None
+    reason: str | None = None
+
+
 class Problem(_Record):
     """One thing in a log that does not add up."""
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Future(Protocol):
@@ -129,3 +133,22 @@ def _shield(library: str) -> AbstractContextManager[Any]:
     scope = getattr(sys.modules.get(library), "CancelScope", None)
     shield: AbstractContextManager[Any] = contextlib.nullcontext() if scope is None else scope(shield=True)
     return shield
+
+
+async def in_thread(fn: Callable[[], T]) -> T:
+    """The result of a function that blocks, called on a thread, in this task's context."""
+    if _in_trio_task():
+        result: T = await sys.modules["trio"].to_thread.run_sync(fn)
+        return result
+    return await asyncio.to_thread(fn)
+
+
+def run_apart(awaitable: Awaitable[T]) -> T:
+    """The result of something awaitable, under asyncio on a thread of its own: this one may have a loop that runs."""
+
+    async def wait() -> T:
+        return await awaitable
+
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1, "investigation-apart") as pool:
+        return pool.submit(context.run, asyncio.run, wait()).result()

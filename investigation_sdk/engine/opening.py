@@ -12,10 +12,11 @@ from typing import Any, Final
 from investigation_sdk.clock import now_us, to_datetime
 from investigation_sdk.domain.commands import Claim, Command, Create, Release
 from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.engine import reading
+from investigation_sdk.engine import reading, recorded
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.io_thread import undo_with
 from investigation_sdk.engine.ownership import describe, new_owner, provably_dead, retire
+from investigation_sdk.engine.recorded import Recorded
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.repair import empty
 from investigation_sdk.engine.session import Entry, Session
@@ -114,6 +115,22 @@ async def take(recorder: Recorder, investigation_id: str, *, wait: float | None,
         raise
     _drive(recorder, session, token, lease)
     return session
+
+
+async def take_up(
+    recorder: Recorder, investigation_id: str, *, wait: float | None, actor: str | None
+) -> tuple[Session, Recorded | None]:
+    """As :func:`take`, with what earlier attempts recorded; None for a first attempt."""
+    session = await take(recorder, investigation_id, wait=wait, actor=actor)
+    if session.decided.attempt == 1:
+        return session, None
+    token, lease = session.token, session.lease
+    try:
+        return session, await recorded.load(recorder.backend, investigation_id)
+    except BaseException:
+        if token is not None and lease is not None:
+            _back_out(recorder, session, token, lease)
+        raise
 
 
 def _drive(recorder: Recorder, session: Session, token: str, lease: Lease) -> None:

@@ -11,14 +11,21 @@ from investigation_sdk.arguments import FLAG, MAPPING, TEXT, TEXT_OR_NONE, TIME_
 from investigation_sdk.clock import from_datetime, now_us
 from investigation_sdk.domain.commands import Ask, Command, Fact, Transition
 from investigation_sdk.domain.events import Blob, Event
-from investigation_sdk.domain.records import Investigation, InvestigationEvent, PhasePlan, ToolExecution
+from investigation_sdk.domain.records import (
+    Investigation,
+    InvestigationEvent,
+    PhasePlan,
+    Resolution,
+    ToolExecution,
+)
 from investigation_sdk.domain.rows import ToolRow
-from investigation_sdk.domain.states import InvestigationState, Verb
+from investigation_sdk.domain.states import Effect, InvestigationState, ToolState, Verb
 from investigation_sdk.domain.usage import check_cost, check_count, cost_text
 from investigation_sdk.engine import opening, queries, reading
 from investigation_sdk.engine.creation import Creation, creation_data
 from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.resolving import resolution_data
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sound import unreadable
 from investigation_sdk.engine.texts import clean
@@ -214,6 +221,41 @@ class InvestigationStateService:
             self._recorder.commit(session)
             await opening.durable(session, entries[-1])
 
+    async def resolve(self, call_id: Id, resolution: Resolution, *, actor: str | None = None) -> ToolExecution:
+        """Say what became of a call of which that is not known: that was cut off, or that raised and is unsafe.
+
+        Whoever drives the investigation on by its key acts on it; resume it where it is paused.
+
+        Args:
+            call_id: As UnknownOutcome and ResumeDivergence name it.
+            resolution: ``succeeded`` with the result to give back, ``failed``, or ``not_executed``.
+            actor: Who says so.
+
+        Raises:
+            InvestigationNotFound: there is no such call.
+            ValueError: the call is running, or nothing about it is unknown.
+            PayloadTooLarge: the result cannot be recorded.
+        """
+        id = canonical(call_id)
+        return await self._recorder.acall(self._resolve(id, resolution, _by(actor)))
+
+    async def _resolve(self, call_id: str, resolution: Resolution, actor: str | None) -> ToolExecution:
+        backend = self._recorder.backend
+        row = await backend.get("tool", call_id)
+        if not isinstance(row, ToolRow) or (self._tenant and row.tenant_id != self._tenant):
+            raise InvestigationNotFound(f"There is no call {call_id} in this store.")
+        session = await self._recorder.session(row.investigation_id)
+        _check_open_to_doubt(row)
+        started = await backend.read_events(row.investigation_id, after=row.input_sequence - 1, limit=1)
+        data, blobs = resolution_data(call_id, resolution, self._limit)
+        event = Event(
+            uuid7(), "tool.resolved", data, now_us(), blobs=blobs, actor=actor, started=reading.to_event(started[0])
+        )
+        await self._append(session, [event])
+        resolved = await backend.get("tool", call_id)
+        assert isinstance(resolved, ToolRow)
+        return await queries.tool(backend, resolved)
+
     async def pause(
         self, investigation_id: Id, reason: str | None = None, *, actor: str | None = None
     ) -> Investigation:
@@ -263,6 +305,17 @@ class InvestigationStateService:
     async def _get(self, id: str) -> Investigation:
         recorder = self._recorder
         return queries.investigation(await recorder.acall(reading.get_row(recorder.backend, id, recorder.tenant)))
+
+
+def _check_open_to_doubt(row: ToolRow) -> None:
+    if row.status == ToolState.RUNNING.value:
+        raise ValueError(
+            f"Call {row.id} of {row.tool_name!r} is recorded as running. That it was cut off is known once its "
+            f"investigation, {row.investigation_id}, is taken over from an owner that is gone: open that by its key, "
+            "or attach to it."
+        )
+    if row.status == ToolState.COMPLETED.value and row.effect != Effect.UNSAFE.value:
+        raise ValueError(f"Call {row.id} of {row.tool_name!r} is completed; there is nothing to resolve.")
 
 
 def _by(actor: object) -> str | None:

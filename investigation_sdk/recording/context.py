@@ -45,13 +45,14 @@ class Frame:
 class CallFrame(Frame):
     """The frame of a call's body, which is the call itself."""
 
-    __slots__ = ("_tool", "attempt", "id")
+    __slots__ = ("_tool", "attempt", "id", "root")
 
     def __init__(self, around: Frame, id: str, attempt: int) -> None:
         self.driver: Driver = around.driver  # not by super(): one of these is made for each call
         self.phase_id: str | None = around.phase_id
         self.phase_name: str | None = around.phase_name
         self.id: str = id
+        self.root: str = id
         self.attempt: int = attempt
         self._tool: ToolCall | None = None
 
@@ -70,7 +71,7 @@ class CallFrame(Frame):
         if self._tool is None:
             with _adding:
                 if self._tool is None:
-                    self._tool = ToolCall(self.id, self.attempt)
+                    self._tool = ToolCall(self.id, self.attempt, self.root)
         return self._tool
 
 
@@ -126,22 +127,20 @@ class ToolCall:
         id: Of the call; empty outside one.
         recording: False outside a recorded call, where everything here is inert, so that tools stay testable.
         attempt: The investigation's attempt, from 1; 0 outside.
+        idempotency_key: To hand to a service that does a thing once per key; the same when a call that was cut off
+            runs again in a later attempt.
     """
 
-    __slots__ = ("attempt", "id", "progress", "recording", "summary", "usage")
+    __slots__ = ("attempt", "id", "idempotency_key", "progress", "recording", "summary", "usage")
 
-    def __init__(self, id: str = "", attempt: int = 0) -> None:
+    def __init__(self, id: str = "", attempt: int = 0, idempotency_key: str = "") -> None:
         self.id: str = id
+        self.idempotency_key: str = idempotency_key
         self.attempt: int = attempt
         self.recording: bool = bool(id)
         self.usage: dict[str, Any] | None = None
         self.progress: float | None = None
         self.summary: str | None = None
-
-    @property
-    def idempotency_key(self) -> str:
-        """To hand to a service that does a thing once per key; the same when a call of unknown outcome runs again."""
-        return self.id
 
     def report(
         self,

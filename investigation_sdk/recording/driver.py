@@ -33,6 +33,7 @@ from investigation_sdk.recording.confidential import Confidential
 from investigation_sdk.recording.context import CallFrame, Frame, current_agent, current_frame
 from investigation_sdk.recording.failures import describe_error, is_interrupt, keep_confidential, was_cancelled
 from investigation_sdk.recording.items import Items
+from investigation_sdk.recording.resume import Resume
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.settings import Durability
 
@@ -60,14 +61,21 @@ class Options:
 class Call(CallFrame):
     """One recorded call in flight."""
 
-    __slots__ = ("begun", "confidential", "spec", "started")
+    __slots__ = ("begun", "confidential", "spec", "started", "warnings")
 
-    def __init__(self, around: Frame, spec: ToolSpec, started: Event) -> None:
+    def __init__(self, around: Frame, spec: ToolSpec, started: Event, warnings: Sequence[str]) -> None:
         super().__init__(around, started.id, started.attempt)
         self.spec: ToolSpec = spec
         self.confidential: Confidential | None = None
         self.started: Event = started
+        self.warnings: Sequence[str] = warnings
         self.begun: int = 0
+
+    def runs_again(self, root: str) -> None:
+        """It is a call that an earlier attempt began: `root` is what it was called then, at first."""
+        self.root = root
+        self.started.data["again"] = root
+        self.started.text = None
 
 
 class Driver:
@@ -78,6 +86,8 @@ class Driver:
         attempt: From 1, counts claims.
         closed: The block was left; calls that still run are recorded as late facts.
         finished: The investigation was finished before; nothing new may run.
+        resume: What earlier attempts recorded; None where there was none.
+        stopped: Why nothing more may begin in this block, whatever becomes of the investigation; or None.
     """
 
     __slots__ = (
@@ -89,7 +99,9 @@ class Driver:
         "options",
         "owner_token",
         "recorder",
+        "resume",
         "session",
+        "stopped",
         "strict",
         "synchronous",
         "token",
@@ -105,6 +117,8 @@ class Driver:
         self.strict: bool = options.durability is Durability.STRICT
         self.closed: bool = False
         self.finished: bool = finished
+        self.resume: Resume | None = None
+        self.stopped: InvestigationError | None = None
         self.held: int = 0
         self.context: InvestigationContext
 
@@ -116,12 +130,13 @@ class Driver:
 
     @property
     def must_wait(self) -> bool:
-        """Whether a call may not just begin: something stops it, or too much is queued."""
+        """Whether a call may not just begin: something stops it, its result may be recorded, or too much is queued."""
         session = self.session
         return (
             session.stop is not None
             or session.down is not None
             or self.finished
+            or self.resume is not None
             or session.queued_events > MAX_QUEUED
             or session.queued_bytes > MAX_QUEUED_BYTES
         )
@@ -145,6 +160,8 @@ class Driver:
         """
         session = self.session
         self.check_not_finished()
+        if self.stopped is not None:
+            raise InvestigationInterrupt(self.stopped)
         while not self.closed:
             stop = session.stop
             if stop is None:
@@ -231,7 +248,10 @@ class Driver:
         same, same_text = spec.described(current_agent.get())
         phase = frame.phase_id
         data = {**same, "phase": phase, "started_at": time, "input": given}
-        rest = "" if digest is None else f',"digest":"{digest}"'
+        rest = ""
+        if digest is not None:
+            data["digest"] = digest
+            rest = f',"digest":"{digest}"'
         where = "" if phase is None else f',"phase":"{phase}"'
         text = f'{{{same_text}{where},"started_at":{time},"input":{given}{rest}}}'
         outer = frame.call
@@ -240,22 +260,26 @@ class Driver:
         started.attempt = self.attempt
         if blobs:
             started.blobs = blobs
-        if probes.probe is not None:
-            probes.probe(self, started)
-        call = Call(frame, spec, started)
+        call = Call(frame, spec, started, warnings)
         if spec.masked or spec.sensitive:
             call.confidential = spec.confidential(arguments)
-        if warnings:
-            self.warn("input", warnings, call=id, tool=spec.name)
         return call
+
+    def _about_to_start(self, call: Call) -> None:
+        if probes.probe is not None:
+            probes.probe(self, call.started)
+        if call.warnings:
+            self.warn("input", call.warnings, call=call.id, tool=call.spec.name)
 
     def start(self, call: Call) -> None:
         """Submit the start of a call whose body does not wait for it: a fact."""
+        self._about_to_start(call)
         self.recorder.submit(self.session, Fact(call.started, self.token), lazy=True)
         call.begun = monotonic_ns()
 
     def start_and_wait(self, call: Call) -> Step[None]:
         """Submit the start of a call as a command, and wait until it is durable."""
+        self._about_to_start(call)
         append = Append(time=call.started.time, token=self.token, event=call.started, needs_running=True)
         yield from self.command(append, lambda: _not_started(call.started))
         call.begun = monotonic_ns()
@@ -314,6 +338,8 @@ class Driver:
         if call.confidential is not None:
             keep_confidential(error, call.confidential)
         data["error"] = describe_error(error)
+        if isinstance(error, call.spec.no_effect_on):
+            data["no_effect"] = True
         if is_interrupt(error):
             data["kind"] = "cancelled" if was_cancelled(error) else "interrupted"
             self._close(call, "tool.interrupted", data, time)

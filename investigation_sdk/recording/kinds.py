@@ -17,6 +17,7 @@ from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.context import Frame, current_frame
 from investigation_sdk.recording.driver import Call, Driver
 from investigation_sdk.recording.items import Items
+from investigation_sdk.recording.resume import Reused
 from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.recording.wrapping import Kind
 
@@ -24,12 +25,18 @@ Close = Callable[[Call, Any], Entry | None]
 """Records the end of a call; what to wait for."""
 
 
-def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Call]:
-    """Everything before a body runs."""
+def _open(
+    frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any], *, items: bool = False
+) -> Step[Call | Reused]:
+    """Everything before a body runs; a result that an earlier attempt recorded comes in its place."""
     driver = frame.driver
     if driver.must_wait:
         yield from driver.ready()
     call = driver.begin(frame, spec, args, kwargs)
+    if driver.resume is not None:
+        reused = yield from driver.resume.look_up(call, frame.call, args, kwargs, items=items)
+        if reused is not None:
+            return reused
     if spec.waits_to_start or driver.strict:
         yield from driver.start_and_wait(call)
     else:
@@ -80,6 +87,8 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
         driver = frame.driver
         if driver.must_wait or spec.waits_to_start or driver.strict:
             recorded = block(_open(frame, spec, args, kwargs), driver.recorder.io)
+            if isinstance(recorded, Reused):
+                return recorded.value
         else:
             recorded = driver.begin(frame, spec, args, kwargs)
             driver.start(recorded)
@@ -110,6 +119,8 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
         driver = frame.driver
         if driver.must_wait or spec.waits_to_start or driver.strict:
             recorded = await go(_open(frame, spec, args, kwargs), driver.recorder.io)
+            if isinstance(recorded, Reused):
+                return recorded.value
         else:
             recorded = driver.begin(frame, spec, args, kwargs)
             driver.start(recorded)
@@ -138,7 +149,11 @@ def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> C
         if frame is None:
             return (yield from fn(*args, **kwargs))
         driver = frame.driver
-        recorded = block(_open(frame, spec, args, kwargs), driver.recorder.io)
+        recorded = block(_open(frame, spec, args, kwargs, items=True), driver.recorder.io)
+        if isinstance(recorded, Reused):
+            given, returned = recorded.items()
+            yield from given
+            return returned
         items = Items(driver.options.max_inline_bytes)
         try:
             body = fn(*args, **kwargs)
@@ -195,7 +210,13 @@ def _given_up(call: Call, items: Items) -> None:
 def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         frame = current_frame.get()
-        recorded = None if frame is None else await go(_open(frame, spec, args, kwargs), frame.driver.recorder.io)
+        recorded = None
+        if frame is not None:
+            recorded = await go(_open(frame, spec, args, kwargs, items=True), frame.driver.recorder.io)
+        if isinstance(recorded, Reused):
+            for item in recorded.items()[0]:
+                yield item
+            return
         items = Items(0 if frame is None else frame.driver.options.max_inline_bytes)
         try:
             body = fn(*args, **kwargs)

@@ -151,6 +151,8 @@ class _Phase:
         self.frame.leave()
         driver = self.driver
         try:
+            if driver.resume is not None:
+                driver.resume.sum_up(self.name)
             entry = driver.fact(self._left(run, error))
             if was_cancelled(error) or isinstance(error, KeyboardInterrupt | SystemExit):
                 return  # the end of the investigation waits for it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Fail, Finish, Release
 from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.engine.hosts import shielded
+from investigation_sdk.engine.hosts import in_thread, shielded
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.errors import (
     BackendUnavailable,
@@ -110,6 +111,8 @@ class InvestigationScope:
     ) -> Step[InvestigationError | None]:
         """Record how the block ended; what kept that from being recorded."""
         try:
+            if driver.resume is not None:
+                driver.resume.sum_up(None, whole=error is None)
             entry = driver.recorder.submit(driver.session, self._command(driver, error, stopped))
             yield from driver.wait_for(entry)
         except BackendUnavailable as down:
@@ -134,6 +137,23 @@ class InvestigationScope:
         return Fail(time=time, token=token, attempt=attempt, kind=kind, error=describe_error(error))
 
 
+async def run_in(scope: InvestigationScope, handler: Callable[[Any], Any]) -> Any:
+    """What `handler` makes of an investigation; of one that is finished, what it was."""
+    if inspect.iscoroutinefunction(handler):
+        async with scope as running:
+            if not running.finished:
+                running.result = await handler(running)
+            return running.result
+
+    def run() -> Any:
+        with scope as running:
+            if not running.finished:
+                running.result = handler(running)
+            return running.result
+
+    return await in_thread(run)
+
+
 def find_interrupt(error: BaseException | None) -> InvestigationInterrupt | None:
     """The interrupt that an exception is, or that its group holds, however deep."""
     if isinstance(error, InvestigationInterrupt):
@@ -147,4 +167,4 @@ def find_interrupt(error: BaseException | None) -> InvestigationInterrupt | None
     return None
 
 
-__all__ = ["InvestigationContext", "InvestigationScope", "find_interrupt"]
+__all__ = ["InvestigationContext", "InvestigationScope", "find_interrupt", "run_in"]

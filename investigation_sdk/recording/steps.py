@@ -6,9 +6,11 @@ A *step* is a generator that yields what it has to wait for. :func:`block` runs 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
-from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeGuard, TypeVar, cast
 
+from investigation_sdk.engine.hosts import run_apart
 from investigation_sdk.engine.io_thread import IOThread
 from investigation_sdk.engine.waiting import Waiter
 
@@ -20,11 +22,26 @@ OnIO: TypeAlias = "Coroutine[Any, Any, Any]"
 MakeWaiter: TypeAlias = "Callable[[bool], Waiter | None]"
 """Called with whether it is to block; makes the waiter, or None where there is nothing to wait for."""
 
-Step: TypeAlias = Generator["OnIO | MakeWaiter", Any, T]
+
+class OfUser(NamedTuple):
+    """A function of the user's, ``def`` or ``async def``, to be called where the step runs; its result is sent back."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
-def _is_on_io(asked: OnIO | MakeWaiter) -> TypeGuard[OnIO]:
+Asked: TypeAlias = "OnIO | MakeWaiter | OfUser"
+Step: TypeAlias = Generator["Asked", Any, T]
+
+
+def _is_on_io(asked: Asked) -> TypeGuard[OnIO]:
     return isinstance(asked, Coroutine)
+
+
+def _finish(answer: Any) -> Any:
+    """What a function of the user's gave, awaited on a loop of its own where it is to be awaited."""
+    return run_apart(answer) if inspect.isawaitable(answer) else answer
 
 
 def block(step: Step[T], io: IOThread) -> T:
@@ -41,6 +58,8 @@ def block(step: Step[T], io: IOThread) -> T:
         try:
             if _is_on_io(asked):
                 sent = io.call(asked)
+            elif isinstance(asked, OfUser):
+                sent = _finish(asked.fn(*asked.args, **asked.kwargs))
             elif (waiter := cast("MakeWaiter", asked)(True)) is not None:
                 waiter.wait()
         except BaseException as raised:
@@ -61,6 +80,9 @@ async def go(step: Step[T], io: IOThread) -> T:
         try:
             if _is_on_io(asked):
                 sent = await io.acall(asked)
+            elif isinstance(asked, OfUser):
+                answer = asked.fn(*asked.args, **asked.kwargs)
+                sent = (await answer) if inspect.isawaitable(answer) else answer
             elif (waiter := cast("MakeWaiter", asked)(False)) is not None:
                 await waiter.wait_async()
         except BaseException as raised:

@@ -14,7 +14,6 @@ from investigation_sdk import (
     InvestigationInterrupt,
     InvestigationSDK,
     InvestigationState,
-    InvestigationUnfinished,
     ToolState,
     phase,
     tool,
@@ -89,7 +88,7 @@ async def test_a_finished_key_begins_anew_or_is_an_error(sdk: InvestigationSDK) 
     async with sdk.investigation("anew", key="k", on_finished="new") as investigation:
         assert not investigation.finished
         assert investigation.id != first
-        with pytest.raises(InvestigationUnfinished, match=investigation.id):  # now the newest is unfinished
+        with pytest.raises(InvestigationBusy, match=investigation.id):  # now the newest is unfinished, and driven here
             async with sdk.investigation("thrice", key="k", on_finished="new"):
                 raise AssertionError("must not run")
     with pytest.raises(InvestigationFinished, match=investigation.id) as error:
@@ -101,18 +100,19 @@ async def test_a_finished_key_begins_anew_or_is_an_error(sdk: InvestigationSDK) 
 
 
 @pytest.mark.parametrize("on_finished", ["return", "new", "error"])
-async def test_an_unfinished_key_is_an_error_that_names_it(
+async def test_an_unfinished_key_is_gone_on_with(
     sdk: InvestigationSDK, on_finished: Literal["return", "new", "error"]
 ) -> None:
     with pytest.raises(OSError, match="x"):
         async with sdk.investigation("first", key="k") as investigation:
             raise OSError("x")
-    with pytest.raises(InvestigationUnfinished) as error:
-        async with sdk.investigation("again", key="k", on_finished=on_finished):
-            raise AssertionError("must not run")
-    assert error.value.investigation_id == investigation.id
-    assert f"sdk.attach('{investigation.id}')" in str(error.value)
-    assert "failed" in str(error.value)
+    async with sdk.investigation("again", key="k", on_finished=on_finished) as again:
+        assert (again.id, again.attempt, again.finished) == (investigation.id, 2, False)
+    record = await sdk.get(investigation.id)
+    assert (record.status, record.subject, record.retry_count) == (InvestigationState.COMPLETED, "first", 1)
+    warnings = (await sdk.events(investigation.id, event_type="recorder.warning"))[:]
+    assert [w.event_data["kind"] for w in warnings] == ["subject_changed"]
+    assert "'again'; it stays 'first'" in warnings[0].event_data["message"]
 
 
 async def test_a_cancelled_key(sdk: InvestigationSDK) -> None:

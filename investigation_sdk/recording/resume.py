@@ -1,0 +1,212 @@
+"""Resume: before a call runs in a later attempt, find out what became of it in an earlier one, and give that back.
+
+The table of outcome and effect, in words: what finished is given back. What raised, or was cut off, runs again,
+unless it is unsafe: then nobody can tell what it did, so the investigation pauses and asks. An idempotent call that
+runs again has the idempotency key of the first time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from investigation_sdk.clock import now_us
+from investigation_sdk.domain.commands import Ask
+from investigation_sdk.domain.events import Event
+from investigation_sdk.domain.project import error_message
+from investigation_sdk.domain.records import Resolution
+from investigation_sdk.domain.states import Effect, Verb
+from investigation_sdk.engine.reading import whole
+from investigation_sdk.engine.recorded import Key, Record, Recorded, comparable
+from investigation_sdk.engine.resolving import resolution_data
+from investigation_sdk.errors import (
+    InvestigationError,
+    InvestigationInterrupt,
+    InvestigationPaused,
+    ResumeDivergence,
+    UnknownOutcome,
+)
+from investigation_sdk.ids import uuid7
+from investigation_sdk.recording.steps import OfUser, Step
+from investigation_sdk.storage.codec import decode
+from investigation_sdk.storage.spelling import to_json
+from investigation_sdk.storage.tags import Tagged
+
+if TYPE_CHECKING:
+    from investigation_sdk.recording.context import CallFrame
+    from investigation_sdk.recording.driver import Call, Driver
+
+_KINDS: Final = ("reused", "again", "new")
+
+
+class Reused(NamedTuple):
+    """What a call returned in an earlier attempt."""
+
+    value: Any
+
+    def items(self) -> tuple[Sequence[Any], Any]:
+        """Of a generator: what it gave, and what it returned."""
+        recorded = cast("dict[str, Any]", self.value)
+        return recorded["items"], recorded.get("value")
+
+
+class Resume:
+    """What earlier attempts of one investigation recorded, and what this one made of it so far."""
+
+    def __init__(self, driver: Driver, recorded: Recorded) -> None:
+        self._driver = driver
+        self._recorded = recorded
+        self._counts: dict[str | None, dict[str, Counter[str]]] = {}
+
+    def look_up(
+        self, call: Call, around: CallFrame | None, args: tuple[Any, ...], kwargs: dict[str, Any], *, items: bool
+    ) -> Step[Reused | None]:
+        """The recorded result of a call that is about to begin; None where it has to run.
+
+        Args:
+            call: Its start is not submitted yet; where it runs again, that is noted in it.
+            around: The call that it is made in.
+            args: What it was called with, for ``reconcile``.
+            kwargs: So, too.
+            items: It is a generator.
+
+        Raises:
+            InvestigationInterrupt: nobody can tell what an unsafe call did; the investigation is paused.
+        """
+        started = call.started
+        spec = call.spec
+        digest = comparable(started.data["input"], started.data.get("digest"))
+        record = None
+        if digest is not None:
+            parent = None if around is None else around.root
+            key = Key(parent, started.data.get("phase"), spec.name, spec.version, digest)
+            record = self._recorded.take(key)
+        if record is None:
+            left = self._recorded.unsafe_left(spec.name) if spec.effect is Effect.UNSAFE else None
+            if left is not None:
+                yield from self._stop(self._divergence(call, left))
+            self._count(call, "new")
+            return None
+        reused = None
+        if record.state == "finished":
+            reused = yield from self._give_back(record, items=items)
+        if reused is None and record.state != "undone" and Effect.UNSAFE in (spec.effect, record.effect):
+            reused = yield from self._ask(call, record, args, kwargs)
+        self._count(call, "again" if reused is None else "reused")
+        if reused is None:
+            call.runs_again(record.root)
+        return reused
+
+    def _give_back(self, record: Record, *, items: bool) -> Step[Reused | None]:
+        value = decode(to_json(record.output).decode())
+        value = yield whole(self._driver.recorder.backend, self._driver.session.id, value)
+        if items and not _all_items(value):
+            return None
+        return None if _holds_tagged(value) else Reused(value)
+
+    # ---- what nobody can tell
+
+    def _ask(self, call: Call, record: Record, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Reused | None]:
+        """Of an unsafe call: what its ``reconcile`` function found out; without one, the investigation pauses."""
+        reconcile = call.spec.reconcile
+        if reconcile is None or record.state == "finished":
+            yield from self._stop(_unknown(self._driver.session.id, record))
+        try:
+            found: Any = yield OfUser(reconcile, args, kwargs)  # type: ignore[arg-type]
+            resolution = Resolution.model_validate(found)
+        except Exception as error:
+            unknown = _unknown(self._driver.session.id, record, f"reconcile= failed: {type(error).__name__}: {error}. ")
+            yield from self._stop(unknown)
+            raise
+        driver = self._driver
+        data, blobs = resolution_data(record.id, resolution, driver.options.max_inline_bytes, by="reconcile")
+        resolved = Event(uuid7(), "tool.resolved", data, now_us(), blobs=blobs, parent_call=driver.inside())
+        yield from driver.wait_for(driver.fact(resolved))
+        return Reused(resolution.result) if resolution.outcome == "succeeded" else None
+
+    def _divergence(self, call: Call, left: Record) -> ResumeDivergence:
+        id = self._driver.session.id
+        return ResumeDivergence(
+            f"Investigation {id}: this call of the unsafe tool {left.tool!r} is not among those that earlier attempts "
+            f"recorded, and call {left.id} of that tool, in attempt {left.attempt}, was not made again. It is paused "
+            "rather than risk doing one thing twice. Compare the two (the arguments of the new one: "
+            f"{call.started.data['input'][:500]}); say what became of the recorded one with "
+            f"sdk.service.resolve({left.id!r}, …), then sdk.service.resume({id!r}).",
+            call_id=left.id,
+            tool_name=left.tool,
+            investigation_id=id,
+        )
+
+    def _stop(self, error: InvestigationPaused) -> Step[None]:
+        """Pause the investigation, and stop the block with `error`."""
+        driver = self._driver
+        driver.stopped = error
+        try:
+            ask = Ask(time=now_us(), verb=Verb.PAUSE, reason=f"{type(error).__name__}: {str(error)[:300]}")
+            yield from driver.wait_for(driver.recorder.submit(driver.session, ask))
+        except InvestigationError as refused:
+            raise InvestigationInterrupt(error) from refused
+        raise InvestigationInterrupt(error)
+
+    # ---- what became of it all
+
+    def _count(self, call: Call, kind: str) -> None:
+        tools = self._counts.setdefault(call.phase_name, {})
+        tools.setdefault(call.spec.name, Counter())[kind] += 1
+
+    def sum_up(self, phase: str | None, *, whole: bool = False) -> None:
+        """Record ``resume.summary`` for the calls of one phase, or of none: of each tool, how many were given back,
+        ran again, and were not in the log.
+
+        Args:
+            phase: Its name.
+            whole: The block ends well: say, too, which recorded calls were not made again.
+        """
+        tools = self._counts.pop(phase, {})
+        totals = {kind: sum(count[kind] for count in tools.values()) for kind in _KINDS}
+        counts = {tool: {kind: count[kind] for kind in _KINDS if count[kind]} for tool, count in tools.items()}
+        data: dict[str, Any] = {"phase": phase, **totals, "tools": counts}
+        left = dict(Counter(record.tool for record in self._recorded.left())) if whole else {}
+        if left:
+            data["no_longer_called"] = left
+        if tools or left:
+            self._driver.append("resume.summary", data)
+
+
+def _all_items(value: Any) -> bool:
+    """Whether a generator's record has all of its items, up to its end."""
+    if not isinstance(value, dict):  # masked
+        return False
+    recorded = cast("dict[str, Any]", value)
+    kept: list[Any] = recorded["items"]
+    return bool(recorded["exhausted"]) and recorded["count"] == len(kept)
+
+
+def _holds_tagged(value: Any) -> bool:
+    """Whether some part of a decoded value is not what the tool had returned, but what is known of it."""
+    pending: list[Any] = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Tagged):
+            return True
+        if isinstance(one, dict):
+            pending += [*one, *one.values()]
+        elif isinstance(one, list | tuple | set | frozenset):
+            pending += one
+    return False
+
+
+def _unknown(investigation_id: str, record: Record, why: str = "") -> UnknownOutcome:
+    what = {
+        "finished": "finished, but what it returned cannot be given back",
+        "raised": f"raised {error_message(record.error) if record.error else 'an exception'}",
+    }.get(record.state, "was cut off")
+    return UnknownOutcome(
+        f"Call {record.id} of the unsafe tool {record.tool!r} {what}, and nobody can tell what it did. {why}"
+        f"Investigation {investigation_id} is paused. Find out, say so with sdk.service.resolve({record.id!r}, "
+        f"Resolution(outcome='succeeded' | 'failed' | 'not_executed')), then sdk.service.resume({investigation_id!r}).",
+        call_id=record.id,
+        tool_name=record.tool,
+        investigation_id=investigation_id,
+    )
