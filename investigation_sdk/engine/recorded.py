@@ -21,7 +21,7 @@ from investigation_sdk.storage.commit import StoredEvent
 from investigation_sdk.storage.spelling import to_json
 
 State = Literal["finished", "raised", "undone", "open"]
-"""What is known of a call: it ended well; it raised; it had no effect, for certain; it began, and its end is unknown."""
+"""What is known of a call: it ended well; it raised; it had no effect, for certain; it began, and then nothing."""
 
 _TYPES: Final = ("tool.started", "tool.completed", "tool.failed", "tool.interrupted", "tool.resolved")
 _PAGE: Final = 1000

@@ -34,6 +34,8 @@ def give_back(fn: Any, recorded: Any) -> Rebuilt:
     items: list[Any] = output["items"]
     if output["count"] != len(items):
         return Rebuilt(reason=f"only {len(items)} of the {output['count']} items that it gave were recorded")
+    if not output["exhausted"]:
+        return Rebuilt(reason="it was given up before its end, and what else it would have given is not known")
     hints = get_args(hint)
     yielded = rebuild(items, GenericAlias(list, hints[:1]) if hints else None)
     returned = rebuild(output.get("value"), hints[_RETURNED] if len(hints) > _RETURNED else None)

@@ -25,16 +25,14 @@ Close = Callable[[Call, Any], Entry | None]
 """Records the end of a call; what to wait for."""
 
 
-def _open(
-    frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any], *, items: bool = False
-) -> Step[Call | Reused]:
+def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Call | Reused]:
     """Everything before a body runs; a result that an earlier attempt recorded comes in its place."""
     driver = frame.driver
     if driver.must_wait:
         yield from driver.ready()
     call = driver.begin(frame, spec, args, kwargs)
     if driver.resume is not None:
-        reused = yield from driver.resume.look_up(call, frame.call, args, kwargs, items=items)
+        reused = yield from driver.resume.look_up(call, frame.call, args, kwargs)
         if reused is not None:
             return reused
     if spec.waits_to_start or driver.strict:
@@ -149,9 +147,9 @@ def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> C
         if frame is None:
             return (yield from fn(*args, **kwargs))
         driver = frame.driver
-        recorded = block(_open(frame, spec, args, kwargs, items=True), driver.recorder.io)
+        recorded = block(_open(frame, spec, args, kwargs), driver.recorder.io)
         if isinstance(recorded, Reused):
-            given, returned = recorded.items()
+            given, returned = recorded.value
             yield from given
             return returned
         items = Items(driver.options.max_inline_bytes)
@@ -212,9 +210,9 @@ def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec
         frame = current_frame.get()
         recorded = None
         if frame is not None:
-            recorded = await go(_open(frame, spec, args, kwargs, items=True), frame.driver.recorder.io)
+            recorded = await go(_open(frame, spec, args, kwargs), frame.driver.recorder.io)
         if isinstance(recorded, Reused):
-            for item in recorded.items()[0]:
+            for item in recorded.value[0]:
                 yield item
             return
         items = Items(0 if frame is None else frame.driver.options.max_inline_bytes)

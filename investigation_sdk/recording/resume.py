@@ -8,8 +8,7 @@ runs again has the idempotency key of the first time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Ask
@@ -17,7 +16,7 @@ from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.project import error_message
 from investigation_sdk.domain.records import Resolution
 from investigation_sdk.domain.states import Effect, Verb
-from investigation_sdk.engine.reading import whole
+from investigation_sdk.engine.reading import has_large, whole
 from investigation_sdk.engine.recorded import Key, Record, Recorded, comparable
 from investigation_sdk.engine.resolving import resolution_data
 from investigation_sdk.errors import (
@@ -28,12 +27,13 @@ from investigation_sdk.errors import (
     UnknownOutcome,
 )
 from investigation_sdk.ids import uuid7
+from investigation_sdk.recording.giving_back import give_back
 from investigation_sdk.recording.steps import OfUser, Step
 from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.spelling import to_json
-from investigation_sdk.storage.tags import Tagged
 
 if TYPE_CHECKING:
+    from investigation_sdk.recording.capture import ToolSpec
     from investigation_sdk.recording.context import CallFrame
     from investigation_sdk.recording.driver import Call, Driver
 
@@ -41,14 +41,9 @@ _KINDS: Final = ("reused", "again", "new")
 
 
 class Reused(NamedTuple):
-    """What a call returned in an earlier attempt."""
+    """What a call returned in an earlier attempt; of a generator, ``(items, returned)``."""
 
     value: Any
-
-    def items(self) -> tuple[Sequence[Any], Any]:
-        """Of a generator: what it gave, and what it returned."""
-        recorded = cast("dict[str, Any]", self.value)
-        return recorded["items"], recorded.get("value")
 
 
 class Resume:
@@ -60,7 +55,7 @@ class Resume:
         self._counts: dict[str | None, dict[str, Counter[str]]] = {}
 
     def look_up(
-        self, call: Call, around: CallFrame | None, args: tuple[Any, ...], kwargs: dict[str, Any], *, items: bool
+        self, call: Call, around: CallFrame | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Step[Reused | None]:
         """The recorded result of a call that is about to begin; None where it has to run.
 
@@ -69,7 +64,6 @@ class Resume:
             around: The call that it is made in.
             args: What it was called with, for ``reconcile``.
             kwargs: So, too.
-            items: It is a generator.
 
         Raises:
             InvestigationInterrupt: nobody can tell what an unsafe call did; the investigation is paused.
@@ -90,7 +84,7 @@ class Resume:
             return None
         reused = None
         if record.state == "finished":
-            reused = yield from self._give_back(record, items=items)
+            reused = yield from self._give_back(spec, record)
         if reused is None and record.state != "undone" and Effect.UNSAFE in (spec.effect, record.effect):
             reused = yield from self._ask(call, record, args, kwargs)
         self._count(call, "again" if reused is None else "reused")
@@ -98,12 +92,12 @@ class Resume:
             call.runs_again(record.root)
         return reused
 
-    def _give_back(self, record: Record, *, items: bool) -> Step[Reused | None]:
-        value = decode(to_json(record.output).decode())
-        value = yield whole(self._driver.recorder.backend, self._driver.session.id, value)
-        if items and not _all_items(value):
-            return None
-        return None if _holds_tagged(value) else Reused(value)
+    def _give_back(self, spec: ToolSpec, record: Record) -> Step[Reused | None]:
+        recorded = decode(to_json(record.output).decode())
+        if has_large(recorded):
+            recorded = yield whole(self._driver.recorder.backend, self._driver.session.id, recorded)
+        rebuilt = give_back(spec.fn, recorded)
+        return None if rebuilt.reason else Reused(rebuilt.value)
 
     # ---- what nobody can tell
 
@@ -172,29 +166,6 @@ class Resume:
             data["no_longer_called"] = left
         if tools or left:
             self._driver.append("resume.summary", data)
-
-
-def _all_items(value: Any) -> bool:
-    """Whether a generator's record has all of its items, up to its end."""
-    if not isinstance(value, dict):  # masked
-        return False
-    recorded = cast("dict[str, Any]", value)
-    kept: list[Any] = recorded["items"]
-    return bool(recorded["exhausted"]) and recorded["count"] == len(kept)
-
-
-def _holds_tagged(value: Any) -> bool:
-    """Whether some part of a decoded value is not what the tool had returned, but what is known of it."""
-    pending: list[Any] = [value]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, Tagged):
-            return True
-        if isinstance(one, dict):
-            pending += [*one, *one.values()]
-        elif isinstance(one, list | tuple | set | frozenset):
-            pending += one
-    return False
 
 
 def _unknown(investigation_id: str, record: Record, why: str = "") -> UnknownOutcome:

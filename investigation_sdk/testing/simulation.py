@@ -21,8 +21,9 @@ class SimulatedCrash(BaseException):
 def crash_at(point: str, *, nth: int = 1) -> Generator[None]:
     """Crash at the n-th event of a type, just before it is recorded: ``crash_at("tool.completed", nth=3)``.
 
-    That investigation's block ends with SimulatedCrash. Nothing more of it is written, what was queued is lost,
-    its lease is not given up, and its owner counts as dead, as after ``kill -9``.
+    That investigation's block ends with SimulatedCrash; each later call in it raises it again, should code swallow it.
+    Nothing more of it is written, what was queued is lost, its lease is not given up, and its owner counts as dead,
+    as after ``kill -9``.
 
     Args:
         nth: Which of them, counted from 1.
@@ -37,16 +38,21 @@ def crash_at(point: str, *, nth: int = 1) -> Generator[None]:
     if nth < 1:
         raise ValueError(f"crash_at(nth={nth}): counting begins with 1")
     seen = 0
+    crashed: set[str] = set()
 
     def probe(driver: Driver, event: Event) -> None:
         nonlocal seen
-        if driver.session.abandoned or event.type != point:
+        if driver.session.id in crashed:  # somebody swallowed it: a process that was killed does not go on
+            raise SimulatedCrash(message)
+        if event.type != point:
             return
         seen += 1
         if seen == nth:
+            crashed.add(driver.session.id)
             driver.recorder.abandon(driver.session)
-            raise SimulatedCrash(f"simulated crash at {point} number {nth}")
+            raise SimulatedCrash(message)
 
+    message = f"simulated crash at {point} number {nth}"
     before = probes.probe
     probes.probe = probe
     try:
