@@ -52,7 +52,7 @@ class EventType(StrEnum):
     TOOL_INTERRUPTED = "tool.interrupted"
     """No end of a call was seen: it was cancelled, outlived its block, or its process died."""
     TOOL_RESOLVED = "tool.resolved"
-    """Reserved: somebody finds out what became of a call of unknown outcome."""
+    """Somebody, or a `reconcile` function, says what became of a call of unknown outcome."""
     PROGRESS_UPDATE = "progress.update"
     """Reserved: progress on the wire; never in the log."""
     STATE_TRANSITION = "state.transition"
@@ -66,7 +66,7 @@ class EventType(StrEnum):
     NOTE_RECORDED = "note.recorded"
     """A remark of the recorder: a result that came after the end."""
     RESUME_SUMMARY = "resume.summary"
-    """Reserved: what was given back on a resume."""
+    """At the end of a phase or block of a later attempt: how many calls were given back, ran again, were new."""
     RECORDER_WARNING = "recorder.warning"
     """Something could not be recorded as it was: a value that is no JSON, a text that was cut."""
 
