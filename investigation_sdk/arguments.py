@@ -106,7 +106,8 @@ _ZONE: Final = "a datetime with a time zone, such as datetime.now(timezone.utc)"
 
 TEXT: Final = Kind(_text, "text with something in it")
 TEXT_OR_NONE: Final = _optional(TEXT)
-WORDS_OR_NONE: Final = _optional(Kind(_words, "text"))
+WORDS: Final = Kind(_words, "text")
+WORDS_OR_NONE: Final = _optional(WORDS)
 MAPPING: Final = Kind(_mapping, "a mapping, such as {'region': 'eu'}")
 MAPPING_OR_NONE: Final = _optional(MAPPING)
 NAMES_OR_NONE: Final = _optional(Kind(_names, "a text or a list of texts"))

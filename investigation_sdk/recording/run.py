@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, cast
 
-from investigation_sdk.arguments import MAPPING_OR_NONE, TEXT, WORDS_OR_NONE, check
+from investigation_sdk.arguments import MAPPING_OR_NONE, TEXT, WORDS, WORDS_OR_NONE, check
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Append, Ask
 from investigation_sdk.domain.events import Event, check_custom_type
@@ -121,7 +121,7 @@ class InvestigationContext:
             ValueError: the type begins with a prefix of the SDK's own, or is not one.
             PayloadTooLarge: the data cannot be recorded.
         """
-        check(event_type=(event_type, TEXT), data=(data, MAPPING_OR_NONE))
+        check(event_type=(event_type, WORDS), data=(data, MAPPING_OR_NONE))
         check_custom_type(event_type)
         text, _, warnings, blobs = pack_members(dict(data or {}), self._driver.options.max_inline_bytes)
         inside = self._driver.inside()
