@@ -28,7 +28,7 @@ NO_RUN = re.compile(r"<!--\s*no-run:")
 MACHINE = re.compile(r'(?<="owner": ")[^/"\n]+')
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 VARIES = (
-    (re.compile(r"\b[0-9a-f]{64}\b"), "HASH"),
+    (re.compile(r"\b[0-9a-f]{20,64}\b…?"), "HASH"),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{1,4}\b"), "ID"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?"), "TIME"),
