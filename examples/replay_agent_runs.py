@@ -10,7 +10,7 @@ that answer what the real ones answered. What is measured is therefore the recor
 
 Afterwards everything is read back and compared with FILE, call by call, and each chain of hashes is verified. A line
 that is not such a run is named, with the reason, and the others are recorded. A run that is in the store already is
-not recorded again, only checked; one that was cut short is taken over and run anew.
+not recorded again, only checked; one that was cut short goes on where it stopped.
 Exit status: 0 the store has exactly what FILE has, 1 it has not, 2 it could not be done.
 """
 
@@ -37,9 +37,9 @@ from investigation_sdk import (
     Investigation,
     InvestigationError,
     InvestigationSDK,
-    InvestigationUnfinished,
     PhasePlan,
     ToolExecution,
+    ToolState,
     agent,
     tool,
 )
@@ -102,22 +102,19 @@ async def work(scope: AbstractAsyncContextManager[AsyncInvestigationRun], run: R
 
 
 async def record(sdk: InvestigationSDK, path: Path, place: Place, outcome: Outcome, *, again: bool) -> None:
-    """Record one run, unless the store has it; one that an earlier replay left unfinished is taken over."""
+    """Record one run, unless the store has it; one that an earlier replay left unfinished is gone on with."""
     run = load(path, place)
     try:
-        try:
-            scope = sdk.investigation(
-                run.instruction,
-                investigation_type=TYPE,
-                key=place.key,
-                on_finished="new" if again else "return",
-                phases=[PhasePlan(PHASE, tools=sorted({call.tool for call in run.calls}))],
-                configuration={"instruction": run.instruction},  # whole: a subject is cut where it is very long
-                metadata=run.facts,
-            )
-            investigation_id = await work(scope, run, outcome)
-        except InvestigationUnfinished as unfinished:
-            investigation_id = await work(sdk.attach(str(unfinished.investigation_id)), run, outcome)
+        scope = sdk.investigation(
+            run.instruction,
+            investigation_type=TYPE,
+            key=place.key,
+            on_finished="new" if again else "return",
+            phases=[PhasePlan(PHASE, tools=sorted({call.tool for call in run.calls}))],
+            configuration={"instruction": run.instruction},  # whole: a subject is cut where it is very long
+            metadata=run.facts,
+        )
+        investigation_id = await work(scope, run, outcome)
     except BackendUnavailable:
         raise
     except InvestigationError as error:
@@ -175,15 +172,14 @@ async def listed(sdk: InvestigationSDK, wanted: dict[str, Place]) -> AsyncIterat
 
 
 async def calls_of(sdk: InvestigationSDK, investigation_id: str) -> list[ToolExecution]:
-    """The calls of the last attempt: one that was cut short left calls, too."""
+    """The calls that ended well, of all attempts: a later one is given back what an earlier one had finished."""
     calls: list[ToolExecution] = []
     after: str | None = None
     while True:
-        page = await sdk.tools(investigation_id, after=after)
+        page = await sdk.tools(investigation_id, status=ToolState.COMPLETED, after=after)
         calls += page
         if (after := page.next) is None:
-            last = max((call.attempt for call in calls), default=0)
-            return [call for call in calls if call.attempt == last]
+            return calls
 
 
 async def check(
