@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from investigation_sdk.domain.states import InvestigationState
@@ -74,7 +73,10 @@ class EventType(StrEnum):
 FORMAT_VERSION: Final = 1
 """Version of the header's format; `v` in every header."""
 
-SCHEMA_VERSIONS: Final[Mapping[str, int]] = MappingProxyType({str(t): 1 for t in EventType})
+_CHANGED: Final[dict[str, int]] = {}
+"""Types whose data was changed since the first release; :mod:`~investigation_sdk.domain.upcast` has the ways there."""
+
+SCHEMA_VERSIONS: Final[Mapping[str, int]] = {str(t): 1 for t in EventType} | _CHANGED
 """Version of each type's ``event_data``. A change adds an upcaster and a golden file, never edits one."""
 
 RESERVED_PREFIXES: Final = tuple(
@@ -164,7 +166,7 @@ class Event:
         self.parent_call: str | None = parent_call
         self.started: Event | None = started
         self.metadata: dict[str, Any] | None = None
-        self.schema_version: int = 1
+        self.schema_version: int = SCHEMA_VERSIONS.get(type, 1)
         self.sequence: int = 0
         self.at: int = 0
         self.attempt: int = 0

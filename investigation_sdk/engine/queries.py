@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from investigation_sdk.arguments import MOMENT_OR_NONE, check, one_of
 from investigation_sdk.clock import from_datetime, to_datetime
+from investigation_sdk.domain.events import SCHEMA_VERSIONS
 from investigation_sdk.domain.records import (
     Investigation,
     InvestigationEvent,
@@ -24,12 +25,13 @@ from investigation_sdk.domain.records import (
 )
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
-from investigation_sdk.engine.reading import get_row, has_large, payload, whole
+from investigation_sdk.engine.reading import get_row, has_large, known_data, payload, whole
 from investigation_sdk.engine.sound import readable, sound
 from investigation_sdk.ids import lower_bound
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.commit import Aggregate, Measure, Query, StoredEvent, Where
+from investigation_sdk.storage.spelling import to_json
 
 When: TypeAlias = datetime | timedelta
 """A moment, or how long ago."""
@@ -189,7 +191,10 @@ def event(stored: StoredEvent) -> InvestigationEvent:
 
 
 def _event(stored: StoredEvent) -> InvestigationEvent:
-    data = decode(stored.event_data)
+    text = stored.event_data
+    if SCHEMA_VERSIONS.get(stored.event_type, 1) > 1:  # there are older versions of it
+        text = to_json(known_data(stored)).decode()
+    data = decode(text)
     return InvestigationEvent(
         id=stored.id,
         investigation_id=stored.investigation_id,

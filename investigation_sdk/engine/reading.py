@@ -52,8 +52,19 @@ async def payload(backend: Backend, investigation_id: str, inline: str | None, s
     if not events or events[0].sequence != sequence:
         return None
     with readable(investigation_id, sequence):
-        data: dict[str, Any] = json.loads(events[0].event_data)
+        data = known_data(events[0])
         return decode(json.dumps(data[name], ensure_ascii=False)) if name in data else None
+
+
+def known_data(stored: StoredEvent) -> dict[str, Any]:
+    """The data of a stored event, parsed, as the newest schema that is known has it.
+
+    Raises:
+        ValueError: header or data are not JSON objects.
+        SchemaMismatch: it is of a schema that only a newer SDK knows.
+    """
+    header: dict[str, Any] = json.loads(stored.header)
+    return upcast(header["type"], header["schema"], json.loads(stored.event_data))
 
 
 def has_large(value: Any) -> bool:
@@ -108,7 +119,10 @@ def _to_event(stored: StoredEvent) -> Event:
     header: dict[str, Any] = json.loads(stored.header)
     data: dict[str, Any] = json.loads(stored.event_data)
     _check_known(header)
-    data = upcast(header["type"], header["schema"], data)
+    try:
+        data = upcast(header["type"], header["schema"], data)
+    except SchemaMismatch as newer:
+        raise _needs_upgrade(header) from newer
     tagged = '"$type"' in stored.event_data
     for name, value in data.items():
         if name in _PAYLOADS:
@@ -139,11 +153,15 @@ def _check_known(header: dict[str, Any]) -> None:
     metadata: dict[str, Any] = header.get("metadata") or {}
     critical = metadata.get("critical") and header["type"] not in SCHEMA_VERSIONS
     if header["v"] > FORMAT_VERSION or critical:
-        raise SchemaMismatch(
-            f"Event {header['sequence']} ({header['type']}) of investigation {header['investigation']} was written by "
-            "a newer version and cannot be left out: upgrade investigation-sdk.",
-            investigation_id=header["investigation"],
-        )
+        raise _needs_upgrade(header)
+
+
+def _needs_upgrade(header: dict[str, Any]) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"Event {header['sequence']} ({header['type']}) of investigation {header['investigation']} was written by "
+        "a newer version and cannot be left out: upgrade investigation-sdk.",
+        investigation_id=header["investigation"],
+    )
 
 
 def _state(name: str | None) -> InvestigationState | None:

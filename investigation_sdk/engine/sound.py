@@ -82,7 +82,7 @@ def oddity(row: Row | StoredEvent) -> str | None:
     types = (type(row), *map(type, row))
     if types in _known:
         return None
-    hints = _HINTS.setdefault(types[0], typing.get_type_hints(types[0]))
+    hints = _HINTS.get(types[0]) or _HINTS.setdefault(types[0], typing.get_type_hints(types[0]))
     for (name, hint), found in zip(hints.items(), types[1:], strict=True):
         allowed = typing.get_args(hint) or ((int, float) if hint is float else (hint,))
         if not issubclass(found, allowed):

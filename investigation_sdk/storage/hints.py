@@ -9,6 +9,7 @@ import collections.abc
 import dataclasses
 import types
 import typing
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, NewType, TypeVar, get_args, get_origin
 
@@ -139,11 +140,24 @@ def return_hint(fn: Callable[..., Any]) -> Any:
     return _resolved(fn).get("return")
 
 
+_known: Final[weakref.WeakKeyDictionary[Any, dict[str, Any]]] = weakref.WeakKeyDictionary()
+
+
 def _resolved(named: Any) -> dict[str, Any]:
+    """The annotations of a class or a function; resolving them takes longer than all else."""
     try:
-        return typing.get_type_hints(named, include_extras=True)
-    except Exception:  # a name that is not there at run time
+        return _known[named]
+    except (KeyError, TypeError):
+        pass
+    try:
+        hints = typing.get_type_hints(named, include_extras=True)
+    except Exception:  # a name that is not there at run time, or not yet
         return dict(getattr(named, "__annotations__", {}))
+    try:
+        _known[named] = hints
+    except TypeError:  # nothing that can be referred to weakly
+        pass
+    return hints
 
 
 __all__ = ["Annotated", "alternatives", "class_of", "fields_of", "filled", "items_of", "of_key", "of_position"]

@@ -25,7 +25,9 @@ def test_an_unknown_type_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [stored("quantum.leap", {"critical": True}), stored("tool.started", v=2)], ids=["critical", "format"]
+    "event",
+    [stored("quantum.leap", {"critical": True}), stored("tool.started", v=2), stored("tool.started", schema=2)],
+    ids=["critical", "format", "schema"],
 )
 def test_what_cannot_be_left_out_is_refused_by_name(event: StoredEvent) -> None:
     with pytest.raises(SchemaMismatch, match=rf"Event 7 \({event.event_type}\).* upgrade investigation-sdk") as refused:
