@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from investigation_sdk import InvestigationSDK, PhasePlan, agent, current_tool, tool
+from investigation_sdk import InvestigationSDK, PhasePlan, Resolution, agent, current_tool, tool
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.engine import opening
-from investigation_sdk.errors import InvestigationCancelled, InvestigationPaused
+from investigation_sdk.errors import InvestigationCancelled, InvestigationPaused, UnknownOutcome
 from investigation_sdk.storage.commit import GENESIS, StoredEvent
 from investigation_sdk.testing.simulation import SimulatedCrash, crash_at
 
@@ -32,6 +32,7 @@ CHOSEN = {  # which of several events of a type is the golden one: the last whos
     "investigation.failed": '"traceback"',
     "phase.failed": '"traceback"',
     "phase.started": '"input"',
+    "resume.summary": '"reused":1',
     "state.transition": '"reason"',
     "tool.completed": '"usage"',
     "tool.interrupted": '"crashed"',
@@ -102,6 +103,8 @@ def main_run(sdk: InvestigationSDK) -> str:
     with contextlib.suppress(TimeoutError), sdk.attach(id) as again, again.phase("network"):
         flaky("still no route")
     service.retry(id, "route is back", actor="bob")
+    (unknown,) = sdk.sync.tools(id, tool="wire_back")
+    service.resolve(unknown.id, Resolution(outcome="not_executed", reason="not on the statement"), actor="bob")
     with sdk.attach(id) as again:
         with again.phase("network"):
             wire_back(Decimal("12.50"))
@@ -119,6 +122,29 @@ def cancelled_run(sdk: InvestigationSDK, *, error: bool) -> str:
             raise ValueError("no such account")
         run.result = {"verdict": "none"}
     return run.id
+
+
+def resumed_run(sdk: InvestigationSDK) -> str:
+    """A run that crashes in an unsafe call, is told what became of it, and goes on by its key."""
+
+    def drive() -> None:
+        with sdk.investigation("transfer held back", key="case-981") as run, run.phase("payments"):
+            whois("203.0.113.9")
+            wire_back(Decimal("99.90"))
+            run.result = {"paid": True}
+
+    with contextlib.suppress(SimulatedCrash), crash_at("tool.completed", nth=2):
+        drive()
+    with contextlib.suppress(UnknownOutcome):
+        drive()
+    found = sdk.sync.find(key="case-981")
+    assert found is not None
+    (unknown,) = sdk.sync.tools(found.id, tool="wire_back")
+    resolution = Resolution(outcome="succeeded", result="99.90 EUR", reason="on the bank's statement")
+    sdk.sync.service.resolve(unknown.id, resolution, actor="anna")
+    sdk.sync.service.resume(found.id, "settled", actor="anna")
+    drive()
+    return found.id
 
 
 # ---- files
@@ -168,6 +194,7 @@ def main() -> None:
             "taken_over_paused_failed_completed": main_run(sdk),
             "cancelled": cancelled_run(sdk, error=False),
             "cancelled_with_an_error": cancelled_run(sdk, error=True),
+            "resumed": resumed_run(sdk),
         }
     events: dict[tuple[str, int], dict[str, str]] = {}
     for name, id in runs.items():

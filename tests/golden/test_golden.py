@@ -21,7 +21,7 @@ from investigation_sdk.storage.commit import GENESIS, StoredEvent
 HERE = Path(__file__).parent
 EVENTS = sorted((HERE / "events").glob("*.json"))
 LOGS = sorted((HERE / "logs").glob("*.json"))
-NOT_WRITTEN_YET = {"progress.update", "tool.resolved", "resume.summary"}
+NOT_WRITTEN_YET = {"progress.update"}
 OF_USERS = {"fraud.hypothesis"}
 
 
