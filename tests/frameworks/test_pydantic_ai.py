@@ -33,6 +33,7 @@ from investigation_sdk import (
     current_investigation,
     tool,
 )
+from investigation_sdk.testing import SimulatedCrash, crash_at
 from tests.frameworks.tools import Register, afails, asearch, fails, search
 
 Script = list[list[tuple[str, dict[str, Any]]]]
@@ -262,6 +263,28 @@ async def test_a_stop_is_not_shown_to_the_model(lite: InvestigationSDK, verb: st
     assert [c.tool_name for c in await sdk.tools(id)] == ["stop"]
     assert (await sdk.get(id)).status == {"pause": "paused", "cancel": "cancelled"}[verb]
     await sdk.aclose()
+
+
+async def test_after_a_crash_recorded_results_are_given_back(lite: InvestigationSDK) -> None:
+    """What the framework fills in makes no difference: the context of the second run is another object."""
+    ran: list[str] = []
+
+    @tool(effect="read")
+    async def look(ctx: RunContext[Deps], query: str) -> str:
+        ran.append(f"{ctx.deps.secret} {query}")
+        return f"found {query}"
+
+    agent: Agent[Deps, str] = Agent(
+        scripted([[("look", {"query": "a"})], [("look", {"query": "b"})]]), deps_type=Deps, tools=[look]
+    )
+    with pytest.raises(SimulatedCrash), crash_at("tool.started", nth=2):
+        async with lite.investigation("crash", key="k"):
+            await agent.run("go", deps=Deps("first"))
+    async with lite.investigation("crash", key="k") as again:
+        assert again.attempt == 2
+        assert (await agent.run("go", deps=Deps("second"))).output == "found b"
+    assert ran == ["first a", "second b"]
+    assert (await lite.get(again.id)).status == "completed"
 
 
 def test_under_trio(lite: InvestigationSDK) -> None:

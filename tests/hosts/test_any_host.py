@@ -21,7 +21,7 @@ from investigation_sdk import (
     propagate,
     tool,
 )
-from investigation_sdk.testing import assert_state_path, assert_tools_called, crash_at, use_backend
+from investigation_sdk.testing import SimulatedCrash, assert_state_path, assert_tools_called, crash_at, use_backend
 
 BEGUN = ["created", "queued", "initializing", "running"]
 ENDED = ["completing", "completed"]
@@ -399,8 +399,6 @@ async def _forever() -> AsyncIterator[int]:
 def test_testing_helpers(run: Run, sdk: InvestigationSDK) -> None:
     async def main() -> None:
         with use_backend(sdk, "memory://"):
-            from investigation_sdk.testing import SimulatedCrash
-
             with pytest.raises(SimulatedCrash), crash_at("tool.completed"):
                 async with sdk.investigation("crash", key="c"):
                     await look_up(1)
@@ -411,6 +409,30 @@ def test_testing_helpers(run: Run, sdk: InvestigationSDK) -> None:
                 assert again.attempt == 2
 
     run(main)
+
+
+def test_recorded_results_are_given_back(run: Run, sqlite_url: str, make_sdk: Make) -> None:
+    sdk = make_sdk(sqlite_url)
+    ran: list[int] = []
+
+    @tool(effect="read")
+    async def ask(n: int) -> int:
+        ran.append(n)
+        await anyio.lowlevel.checkpoint()
+        return n * 2
+
+    async def main() -> None:
+        with pytest.raises(SimulatedCrash), crash_at("tool.started", nth=2):
+            async with sdk.investigation("crash", key="k"):
+                assert await ask(1) == 2
+                await ask(2)
+        async with sdk.investigation("crash", key="k") as again:
+            assert await ask(1) == 2
+            assert await ask(2) == 4
+        assert again.attempt == 2
+
+    run(main)
+    assert ran == [1, 2]
 
 
 def test_one_run_after_another_on_one_sdk(sdk: InvestigationSDK) -> None:
