@@ -46,7 +46,7 @@ test-lowest: $(STAMP)  ## the tests of the packages, with the oldest versions of
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[test]'
 	$(BIN)/uv pip list --quiet --python $(LOWEST)
-	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends domain engine golden hosts recording sdk storage vectors)
+	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends cli domain engine golden hosts recording sdk storage vectors)
 
 test-frameworks: $(STAMP)  ## @tool under LangChain, OpenAI Agents, pydantic-ai and FastMCP
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)

@@ -1,14 +1,16 @@
 """ls, show, tools, events: what they print into a pipe, and as JSON."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 import investigation_sdk
-from investigation_sdk import InvestigationSDK
+from investigation_sdk import InvestigationSDK, tool
 from investigation_sdk.cli.shapes import PAYLOADS, document
 from tests.cli.conftest import HOSTILE, Done, Ids
 
@@ -286,3 +288,50 @@ def test_what_is_not_json_stays_as_the_log_tags_it(sdk: InvestigationSDK) -> Non
     shape = document(sdk.sync.get(investigation.id), sdk)
     result = json.loads(json.dumps(shape, allow_nan=False))["result"]
     assert {name: value["$type"] for name, value in result.items()} == {"nan": "float", "bytes": "bytes", "set": "set"}
+
+
+# ---- payloads that are too large for their event
+
+
+@tool
+def large(size: int) -> dict[str, object]:
+    return {"text": "x" * size}
+
+
+@pytest.fixture
+def with_large(database: Path) -> str:
+    with InvestigationSDK(f"sqlite:///{database}") as sdk, sdk.investigation("large", key="large") as investigation:
+        large(100_000)
+        investigation.result = "y" * 50_000
+    return investigation.id
+
+
+def test_json_has_large_payloads_in_full(on: Run, with_large: str) -> None:
+    [call] = documents(on("tools", "large", "--json"))
+    assert call["output_result"] == {"text": "x" * 100_000}
+    [event] = documents(on("events", "large", "--event", "tool.completed", "--json"))
+    assert event["event_data"]["output"] == {"text": "x" * 100_000}  # type: ignore[index]
+    [shown] = documents(on("show", "large", "--json"))
+    assert shown["investigation"]["result"] == "y" * 50_000  # type: ignore[index]
+    [listed] = [one for one in documents(on("ls", "--json")) if one["id"] == with_large]
+    assert listed["result"] == "y" * 50_000
+
+
+def test_a_table_has_their_size(on: Run, with_large: str) -> None:
+    [call] = table(on("tools", "large"))
+    assert call["OUTCOME"] == "(100,011 bytes; in full: --json)"
+    assert "(50,002 bytes; in full: --json)" in on("show", "large").out
+
+
+def test_one_that_is_missing_is_its_reference(on: Run, database: Path, with_large: str) -> None:
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("DELETE FROM investigation_blobs")
+    connection.close()
+    done = on("tools", "large", "--json")
+    assert done.status == 0
+    [call] = documents(done)
+    output = call["output_result"]
+    assert isinstance(output, dict)
+    assert (output["$type"], output["bytes"], len(output["digest"])) == ("blob", 100_011, 64)
+    assert "a payload of 100,011 bytes" in done.err
+    assert on("verify", "large").status == 1
