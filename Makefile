@@ -15,7 +15,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test test-packaging test-lowest test-frameworks bench docs clean
+.PHONY: help demo check test test-servers test-packaging test-lowest test-frameworks bench docs clean
 
 help:  ## this list
 	@echo "make <target>, one of:"
@@ -36,8 +36,11 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 	$(BIN)/python .ci/generate_cli.py --check
 	$(BIN)/python .ci/check_links.py
 
-test: $(STAMP)  ## all tests but those of the next three
+test: $(STAMP)  ## all tests but those of the next four
 	$(BIN)/python -m pytest
+
+test-servers: $(STAMP)  ## what runs on the embedded stores, once more on database servers
+	$(BIN)/python -m pytest -m server
 
 test-packaging: $(STAMP)  ## build, install into a new environment, use and type-check what was installed
 	$(BIN)/python -m pytest -m packaging tests/packaging

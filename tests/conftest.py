@@ -29,9 +29,13 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/cases.db"
 
 
-@pytest.fixture(params=["memory://", "memory://?writer=true", "sqlite"])
+@pytest.fixture(
+    params=["memory://", "memory://?writer=true", "sqlite", pytest.param("postgres", marks=pytest.mark.server)]
+)
 def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
     """A test that asks for `url` or `sdk` runs on each kind of store."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_store"))
     return sqlite_url if request.param == "sqlite" else str(request.param)
 
 

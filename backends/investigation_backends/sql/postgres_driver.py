@@ -22,7 +22,8 @@ DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
     OSError,  # also timeouts, and what TLS raises
     EOFError,
 )
-"""What a connection raises, other than for a mistake of ours."""
+"""What a connection raises, other than for a mistake of ours. BackendUnavailable is a ConnectionError, too: where both
+may come, it is to be caught first."""
 
 
 class Row(Protocol):

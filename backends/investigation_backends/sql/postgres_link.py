@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NoReturn, TypeVar
 
-from investigation_sdk.errors import BackendUnavailable
+from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.ids import time_of
 from investigation_sdk.storage.backend import CommitNotApplied, StoreFailure
 from investigation_sdk.storage.commit import Commit, CommitResult
@@ -79,6 +79,8 @@ class Link:
             try:
                 async with self._pool.connection() as connection:
                     return await work(connection)
+            except InvestigationError:
+                raise
             except PoolExhausted as error:
                 raise BackendUnavailable(
                     f"{self.target.place}: {error}; make pool_size or max_overflow larger"
@@ -119,8 +121,8 @@ class Link:
     async def _commit_once(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
         place = self.target.place
         try:
-            await self._look_ahead_for(commits)
             async with self._writing.connection() as connection:
+                await self._look_ahead_for(connection, commits)
                 if write.is_plain(commits):
                     try:
                         return await write.append(connection, self.statements, commits)
@@ -166,11 +168,14 @@ class Link:
         except NoPartition as error:
             raise BackendUnavailable(f"{self.target.place}: {error}") from error
 
-    async def _look_ahead_for(self, commits: Sequence[Commit]) -> None:
+    async def _look_ahead_for(self, connection: Connection, commits: Sequence[Commit]) -> None:
         """Once a day, before an investigation is created."""
         for commit in commits:
             if not commit.expected_version and self._is_far(commit.investigation_id):
-                self._looked = await self.run(lambda c: look_ahead(c, self.names))
+                try:
+                    self._looked = await look_ahead(connection, self.names)
+                except DRIVER_ERRORS as error:
+                    raise write.NotCommitted(error) from error
                 return
 
     def _is_far(self, id: str) -> bool:

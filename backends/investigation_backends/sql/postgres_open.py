@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from investigation_sdk.clock import to_datetime
-from investigation_sdk.errors import BackendUnavailable, SchemaMismatch
+from investigation_sdk.errors import BackendUnavailable, InvestigationError, SchemaMismatch
 
 from . import postgres_partitions as partitions
 from .names import ALL_TABLES, REVISIONS, VERSION_TABLE
@@ -156,6 +156,8 @@ async def revision_of(target: Target, names: Names) -> str | None:
         raise unavailable(connect_fault(error), error, target.place) from error
     try:
         return (await inspect(connection, names, target.place)).revision
+    except InvestigationError:
+        raise
     except DRIVER_ERRORS as error:
         raise unavailable(fault(error), error, target.place) from error
     finally:
@@ -220,6 +222,8 @@ async def _transaction(target: Target, work: Callable[[AsyncConnection, Connecti
             await sync.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
             raw = await sync.get_raw_connection()
             await work(sync, cast("Connection", raw.driver_connection))
+    except InvestigationError:
+        raise
     except DRIVER_ERRORS as error:
         raise unavailable(fault(error), error, target.place) from error
     except DBAPIError as error:

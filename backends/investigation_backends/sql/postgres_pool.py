@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from investigation_sdk.errors import InvestigationError
+
 from .postgres_driver import DRIVER_ERRORS, Connect, Connection
 from .postgres_errors import Means, fault, sqlstate
 
@@ -131,7 +133,7 @@ class Pool:
 
 
 def _is_usable_after(error: BaseException) -> bool:
-    if not isinstance(error, DRIVER_ERRORS):
+    if not isinstance(error, DRIVER_ERRORS) or isinstance(error, InvestigationError):
         return isinstance(error, Exception)  # not where the wait was broken off: an answer is still to come
     # after a failover, this may be what was the primary
     return fault(error).means is not Means.UNKNOWN and sqlstate(error) not in ("", "25006")
