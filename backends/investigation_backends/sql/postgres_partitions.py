@@ -66,11 +66,14 @@ def coming(now: datetime) -> set[Month]:
 
 async def missing(connection: Connection, names: Names, months: Iterable[Month]) -> list[Month]:
     """Those of the months that have no partition, in order."""
-    asked = {names.of(f"{EVENTS}_{month}"): month for month in months}
-    found = await connection.fetch(
-        "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL", list(asked)
+    # from the catalog: to_regclass() may remember what was not there a moment ago
+    rows = await connection.fetch(
+        "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = to_regclass($1)",
+        names.events,
     )
-    return sorted(asked[row[0]] for row in found)
+    there = {row[0] for row in rows}
+    return sorted(month for month in months if f"{names.prefix}{EVENTS}_{month}" not in there)
 
 
 async def make(connection: Connection, names: Names, months: Iterable[Month]) -> None:
