@@ -10,7 +10,7 @@ from pathlib import Path
 import investigation_sdk
 from investigation_sdk import testing
 from investigation_sdk.storage import commit, registry
-from investigation_sdk.testing import contract
+from investigation_sdk.testing import contract, servers
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -43,6 +43,7 @@ def test_each_public_name_is_on_one_page() -> None:
     public = {f"investigation_sdk.{name}" for name in investigation_sdk.__all__}
     public |= {f"investigation_sdk.testing.{name}" for name in testing.__all__}
     public |= {f"investigation_sdk.testing.contract.{name}" for name in contract.__all__}
+    public |= {f"investigation_sdk.testing.servers.{name}" for name in servers.__all__}
     public |= {f"investigation_sdk.storage.commit.{name}" for name in commit.__all__}
     assert public - set(pages) == set(), "add '::: name' to the page in docs/reference/ where one would look for it"
 
