@@ -362,7 +362,7 @@ def test_a_wrong_file_makes_no_database(example, tmp_path, content, sentence, sq
         (["--threshold", "0"], "'0' is not a whole number greater than 0"),
         (["--colour"], "unrecognized arguments: --colour"),
         (["--db", "carrier-pigeon://loft"], "carrier-pigeon"),
-        (["--key", ""], "key must be text"),
+        (["--key", ""], "is not text with something in it"),
     ],
 )
 def test_bad_usage_is_answered_with_one_sentence(example, write, arguments, sentence, sqlite_url, capsys):
