@@ -52,17 +52,17 @@ class Record:
     __slots__ = ("attempt", "effect", "error", "id", "key", "output", "resolved", "root", "state", "taken", "tool")
 
     def __init__(self, root: str, id: str, tool: str, effect: str | None, attempt: int, key: Key | None) -> None:
-        self.root = root
-        self.id = id
-        self.tool = tool
-        self.effect = effect
-        self.attempt = attempt
-        self.key = key
+        self.root: str = root
+        self.id: str = id
+        self.tool: str = tool
+        self.effect: str | None = effect
+        self.attempt: int = attempt
+        self.key: Key | None = key
         self.state: State = "open"
         self.output: Any = None
         self.error: dict[str, Any] | None = None
-        self.resolved = False
-        self.taken = False
+        self.resolved: bool = False
+        self.taken: bool = False
 
 
 class Recorded:
