@@ -45,11 +45,25 @@ class Record:
         root: Id of its first record, which is also its idempotency key.
         id: Of its last record.
         output: With state `finished`, the parsed JSON of what it returned.
+        plain: That is what it returned: no part of it is tagged.
         error: With state `raised`, what it raised, as recorded.
         resolved: Somebody, or a ``reconcile`` function, has said what became of it.
     """
 
-    __slots__ = ("attempt", "effect", "error", "id", "key", "output", "resolved", "root", "state", "taken", "tool")
+    __slots__ = (
+        "attempt",
+        "effect",
+        "error",
+        "id",
+        "key",
+        "output",
+        "plain",
+        "resolved",
+        "root",
+        "state",
+        "taken",
+        "tool",
+    )
 
     def __init__(self, root: str, id: str, tool: str, effect: str | None, attempt: int, key: Key | None) -> None:
         self.root: str = root
@@ -60,6 +74,7 @@ class Record:
         self.key: Key | None = key
         self.state: State = "open"
         self.output: Any = None
+        self.plain = False
         self.error: dict[str, Any] | None = None
         self.resolved: bool = False
         self.taken: bool = False
@@ -142,7 +157,7 @@ class _Reader:
             if data.get("source", "executed") == "executed":
                 self._started(header, data)
         else:
-            self._closed(stored.event_type, data)
+            self._closed(stored.event_type, data, plain='"$type"' not in stored.event_data)
 
     def _started(self, header: dict[str, Any], data: dict[str, Any]) -> None:
         id: str = header["id"]
@@ -157,10 +172,11 @@ class _Reader:
         # A later record of the same call takes the place of the one before, which it made good.
         self.records[root] = Record(root, id, data["tool"], data.get("effect"), header["attempt"], key)
 
-    def _closed(self, event_type: str, data: dict[str, Any]) -> None:
+    def _closed(self, event_type: str, data: dict[str, Any], *, plain: bool) -> None:
         record = self.records.get(self._roots.get(data["call"], ""))
         if record is None or record.id != data["call"]:
             return
+        record.plain = plain
         if event_type == "tool.completed":
             record.state, record.output = "finished", data.get("output")
         elif event_type == "tool.failed":

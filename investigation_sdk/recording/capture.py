@@ -14,6 +14,7 @@ from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import InvalidArgument, PayloadTooLarge
 from investigation_sdk.recording.confidential import EVERYTHING, Confidential, confidential
 from investigation_sdk.recording.injected import injected
+from investigation_sdk.recording.wrapping import kind_of
 from investigation_sdk.storage.codec import Json, digest, encode, object_text
 from investigation_sdk.storage.payloads import is_rebuildable, pack_members, pack_or_note
 
@@ -38,9 +39,9 @@ class ToolSpec:
     """One decorated function: its name, what was said of it, and how its arguments bind."""
 
     __slots__ = (
-        "_described", "_kept_back", "_ordinary", "agent", "cache", "defaults", "effect", "fn", "identity", "ignore",
-        "keywords", "masked", "masks_result", "name", "names", "no_effect_on", "positional", "reconcile", "sensitive",
-        "signature", "summary", "version", "waits_to_start",
+        "_described", "_kept_back", "_ordinary", "agent", "cache", "defaults", "effect", "fn", "generator", "identity",
+        "ignore", "keywords", "masked", "masks_result", "name", "names", "no_effect_on", "positional", "reconcile",
+        "sensitive", "signature", "summary", "version", "waits_to_start",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +58,7 @@ class ToolSpec:
         summary: Callable[[Any], str] | None,
     ) -> None:
         self.fn: Callable[..., Any] = fn
+        self.generator: bool = kind_of(fn) in ("generator", "async_generator")
         self.name: str = clean(name)
         self.agent: str | None = None if agent is None else clean(agent)
         self.version: str | None = None if version is None else clean(version)

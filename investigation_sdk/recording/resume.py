@@ -93,6 +93,8 @@ class Resume:
         return reused
 
     def _give_back(self, spec: ToolSpec, record: Record) -> Step[Reused | None]:
+        if record.plain and not spec.generator:  # the usual case, without a closer look
+            return Reused(record.output)
         recorded = decode(to_json(record.output).decode())
         if has_large(recorded):
             recorded = yield whole(self._driver.recorder.backend, self._driver.session.id, recorded)
