@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"there is no folder {name}")
         if not (sites := site_folders(options.environment)):
             parser.error(f"no distributions are installed in {name}")
-        with InvestigationSDK(options.db) as sdk:
+        with InvestigationSDK(options.db, auto_migrate=True) as sdk:
             investigation_id = asyncio.run(audit(sdk, str(name), sites, options.key))
             return 0 if print_summary(sdk, investigation_id) else 1
     except (InvestigationError, PermissionError) as error:

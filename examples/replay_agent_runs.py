@@ -298,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{parser.prog}: {options.file}: {shown(problem)}", file=sys.stderr)
         if not places:
             parser.error(f"{options.file} has no run in it; see the top of {Path(__file__).name} for what one is")
-        with InvestigationSDK(options.db, on_pause="raise") as sdk:
+        with InvestigationSDK(options.db, on_pause="raise", auto_migrate=True) as sdk:
             outcome = asyncio.run(replay(sdk, options.file, places, options.concurrency, again=options.again))
             return 0 if print_summary(sdk, outcome, places, problems, options) else 1
     except (InvestigationError, OSError, ValueError) as error:

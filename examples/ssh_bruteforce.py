@@ -335,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         path = recognise(parser, options.log).resolve()
-        with InvestigationSDK(options.db) as sdk:
+        with InvestigationSDK(options.db, auto_migrate=True) as sdk:
             investigation_id = asyncio.run(investigate(sdk, path, options.threshold, options.key))
             return 0 if print_summary(sdk, investigation_id) else 1
     except (InvestigationError, OSError, ValueError) as error:

@@ -71,8 +71,10 @@ class PostgresBackend:
         if min(pool_timeout, connect_timeout, command_timeout) <= 0:
             raise ConfigurationError("pool_timeout, connect_timeout and command_timeout are seconds, greater than 0")
         self._place = describe(url)
-        self._redacted = redact(url)
         self._names = Names(schema, table_prefix)
+        where = {"schema": schema, "table_prefix": table_prefix or None}
+        query = urllib.parse.urlencode({name: value for name, value in where.items() if value is not None})
+        self._redacted = redact(url.partition("?")[0]) + (f"?{query}" if query else "")
         milliseconds = int(command_timeout * 1000)
         settings = {
             "application_name": application_name,

@@ -19,6 +19,7 @@ import pytest
 pytest.register_assert_rewrite("investigation_sdk.testing._contract")
 
 from ._contract.blobs import BlobTests  # noqa: E402
+from ._contract.building import Case  # noqa: E402
 from ._contract.commits import BatchTests, CommitTests  # noqa: E402
 from ._contract.events import EventTests  # noqa: E402
 from ._contract.leases import LeaseTests  # noqa: E402
@@ -45,4 +46,4 @@ class BackendContract(
     """All tests. Subclass it with a name that pytest collects, and define :meth:`new_store`."""
 
 
-__all__ = ["BackendContract", "OpenStore", "StoreUnderTest", "opened"]
+__all__ = ["BackendContract", "Case", "OpenStore", "StoreUnderTest", "opened"]

@@ -24,7 +24,7 @@ from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.ids import lower_bound
 from investigation_sdk.storage.backend import CommitNotApplied, CommitUnknown, StoreFailure
 from investigation_sdk.storage.commit import APPLIED, Commit, CommitStatus, Query, Where
-from investigation_sdk.testing._contract.building import Case
+from investigation_sdk.testing.contract import Case
 from investigation_sdk.testing.servers import Postgres
 
 

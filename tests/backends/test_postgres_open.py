@@ -19,7 +19,7 @@ from investigation_sdk.errors import BackendUnavailable, ConfigurationError, Inv
 from investigation_sdk.storage.backend import MigratingBackend, StoreFailure
 from investigation_sdk.storage.commit import Query, StoredEvent
 from investigation_sdk.storage.registry import create_backend
-from investigation_sdk.testing._contract.building import Case
+from investigation_sdk.testing.contract import Case
 from investigation_sdk.testing.servers import Postgres
 from investigation_sdk.testing.servers.process import free_port
 
@@ -61,6 +61,8 @@ async def test_an_empty_database_is_refused_with_the_command(empty: str) -> None
     assert "no tables of the SDK yet" in said
     assert f"investigate db upgrade --db '{as_user(empty, 'postgres', '***')}'" in said
     assert "auto_migrate=True" in said
+    said = await refused(SchemaMismatch, empty, schema="audit", table_prefix="fraud_")
+    assert f"--db '{empty}?schema=audit&table_prefix=fraud_'" in said
     backend = PostgresBackend(empty)
     assert await backend.current_revision() is None
     await backend.upgrade()
@@ -75,7 +77,7 @@ async def test_auto_migrate_makes_the_tables_in_many_processes_at_once(empty: st
     program = (
         "import asyncio, sys\n"
         "from investigation_backends.postgres import PostgresBackend\n"
-        "from investigation_sdk.testing._contract.building import Case\n"
+        "from investigation_sdk.testing.contract import Case\n"
         "async def main():\n"
         "    backend = PostgresBackend(sys.argv[1], auto_migrate=True)\n"
         "    await backend.open()\n"

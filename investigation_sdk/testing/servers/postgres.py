@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
-from .process import Server, ServerMissing, installed
+from .process import Server, ServerMissing, installed, nobody_if_root
 
 _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
@@ -104,10 +103,7 @@ class PostgresServer(Server, Postgres):
 
     def user(self) -> tuple[int, int]:
         """PostgreSQL refuses to run as root."""
-        if os.geteuid():
-            return 0, 0
-        nobody = pwd.getpwnam("nobody")
-        return nobody.pw_uid, nobody.pw_gid
+        return nobody_if_root()
 
     def prepare(self) -> None:
         """Make the cluster."""

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -198,6 +199,14 @@ class Server:
         except OSError:
             return False
         return True
+
+
+def nobody_if_root() -> tuple[int, int]:
+    """For servers that refuse to run as root: user and group `nobody` there; zeros where this is a normal user."""
+    if os.geteuid():
+        return 0, 0
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
 
 
 def free_port() -> int:
