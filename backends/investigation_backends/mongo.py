@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
+from investigation_sdk.storage.backend import StoreFailure
 from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
 from investigation_sdk.storage.registry import redact
 
@@ -17,7 +18,7 @@ from .mongodb import deleting, leases, opening, reads, restore, selects
 from .mongodb.behind import Behind
 from .mongodb.documents import storable
 from .mongodb.driver import Client, Driver, Target, client_class, describe
-from .mongodb.errors import DRIVER_ERRORS, unavailable
+from .mongodb.errors import DRIVER_ERRORS, refuses_writes, unavailable
 from .mongodb.janitor import Janitor, Swept, sweep
 from .mongodb.link import Link
 from .mongodb.migrations import REVISIONS
@@ -42,6 +43,8 @@ class MongoBackend:
         pool_size: Connections at most.
         janitor_interval: Seconds between two looks for what a crashed process left; 0 for none.
         auto_migrate: Make the collections, or upgrade an older schema, on open.
+        read_only: Refuse commits, leases and deletions. Rows that another process left behind the log are still
+            written before a list is read, if this user may; if not, the list is as far behind.
 
     Raises:
         ConfigurationError: a URL that cannot be read, an option that cannot be, or a driver that is not installed.
@@ -58,7 +61,10 @@ class MongoBackend:
         pool_size: int = 20,
         janitor_interval: float = 5.0,
         auto_migrate: bool = False,
+        read_only: bool = False,
     ) -> None:
+        if read_only and auto_migrate:
+            raise ConfigurationError("read_only and auto_migrate exclude each other; drop one")
         if min(connect_timeout, command_timeout) <= 0 or pool_size < 1 or janitor_interval < 0:
             raise ConfigurationError("timeouts are seconds greater than 0, pool_size is at least 1")
         shown, database = describe(url)
@@ -75,7 +81,9 @@ class MongoBackend:
         self._target = Target(url, shown, database, make, options, answering)
         self._redacted = redact(url)
         self._auto_migrate = auto_migrate
+        self._read_only = read_only
         self._janitor_interval = janitor_interval
+        self._tidies = janitor_interval > 0 and not read_only
         self._closing = min(command_timeout, 5.0)
         self._wanted = False
         self._link: Link | None = None
@@ -96,6 +104,7 @@ class MongoBackend:
         pool_size: int = 20,
         janitor_interval: float = 5.0,
         auto_migrate: bool = False,
+        read_only: bool = False,
         **mongodb: str,
     ) -> MongoBackend:
         """For ``mongodb://…`` and ``mongodb+srv://…``. Options that are not the constructor's are MongoDB's own.
@@ -111,6 +120,7 @@ class MongoBackend:
             pool_size=pool_size,
             janitor_interval=janitor_interval,
             auto_migrate=auto_migrate,
+            read_only=read_only,
         )
 
     # ------------------------------------------------------------------ opening
@@ -127,12 +137,13 @@ class MongoBackend:
             return
         async with self._looking() as client:
             place = self._target.place
-            found = await opening.look(client, place)
+            found = await opening.look(client, place, read_only=self._read_only)
             if self._auto_migrate and found.revision in (None, *REVISIONS[:-1]):
                 await opening.upgrade(client, place)
                 found = await opening.look(client, place)
             opening.refuse(found, place, self._redacted)
-            await opening.check_privileges(client, place)
+            if not self._read_only:
+                await opening.check_privileges(client, place)
         self._wanted = True
         self._connected()
 
@@ -156,7 +167,7 @@ class MongoBackend:
         if self._link is None or self._behind is None or not self._link.is_mine():
             self._link = Link(self._target)
             self._behind = Behind(self._link)
-            self._janitor = Janitor(self._link, self._janitor_interval) if self._janitor_interval else None
+            self._janitor = Janitor(self._link, self._janitor_interval) if self._tidies else None
         return self._link, self._behind
 
     # ------------------------------------------------------------------ the schema
@@ -173,7 +184,7 @@ class MongoBackend:
             BackendUnavailable: it cannot be reached or read.
         """
         async with self._looking() as client:
-            return (await opening.look(client, self._target.place)).revision
+            return (await opening.look(client, self._target.place, read_only=True)).revision
 
     async def upgrade(self) -> None:
         """Bring the database to this version's schema, open or not.
@@ -210,7 +221,7 @@ class MongoBackend:
         Raises:
             BackendUnavailable: the store cannot be reached.
         """
-        link, behind = self._connected()
+        link, behind = self._writing()
         return await self._answered(self._settled(behind, lambda: sweep(link)))
 
     # ------------------------------------------------------------------ writing
@@ -220,7 +231,10 @@ class MongoBackend:
         check_batch(commits)
         if not commits:
             return []
-        link, behind = self._connected()
+        try:
+            link, behind = self._writing()
+        except BackendUnavailable as error:
+            raise StoreFailure(str(error)) from error
         batch = Batch(link, commits)
         try:
             return await batch.run()
@@ -234,27 +248,27 @@ class MongoBackend:
         Raises:
             ValueError: a value cannot be stored.
         """
-        link, behind = self._connected()
+        link, behind = self._writing()
         if rows:
             await self._answered(self._settled(behind, lambda: restore.put_rows(link, rows)))
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
         """See :meth:`investigation_sdk.storage.backend.Backend.delete`."""
-        link, behind = self._connected()
+        link, behind = self._writing()
         heads = [(id, version) for id, version in heads if storable(id)]
         return await self._answered(self._settled(behind, lambda: deleting.delete(link, heads))) if heads else 0
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
-        return await self._answered(leases.claim(self._connected()[0], resource, owner, ttl))
+        return await self._answered(leases.claim(self._writing()[0], resource, owner, ttl))
 
     async def renew(self, leases_: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""
-        return await self._answered(leases.renew(self._connected()[0], leases_, ttl)) if leases_ else []
+        return await self._answered(leases.renew(self._writing()[0], leases_, ttl)) if leases_ else []
 
     async def release(self, lease: Lease) -> bool:
         """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
-        return await self._answered(leases.give_back(self._connected()[0], lease))
+        return await self._answered(leases.give_back(self._writing()[0], lease))
 
     # ------------------------------------------------------------------ reading
 
@@ -308,9 +322,19 @@ class MongoBackend:
         link, behind = self._connected()
         return await self._answered(self._settled(behind, lambda: selects.aggregate(link, aggregate)))
 
-    @staticmethod
-    async def _settled(behind: Behind, work: Callable[[], Awaitable[T]]) -> T:
-        await behind.settle()
+    def _writing(self) -> tuple[Link, Behind]:
+        if self._read_only:
+            raise BackendUnavailable(
+                f"{self._target.place} was opened with read_only, and this writes; drop the option"
+            )
+        return self._connected()
+
+    async def _settled(self, behind: Behind, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            await behind.settle()
+        except DRIVER_ERRORS as error:
+            if not self._read_only or not refuses_writes(error):
+                raise
         return await work()
 
     async def _answered(self, work: Awaitable[T]) -> T:

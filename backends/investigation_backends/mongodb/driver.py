@@ -29,7 +29,7 @@ Sort = Sequence[tuple[str, int]]
 Write = UpdateOne | ReplaceOne[Document] | DeleteMany
 
 _CLIENTS: Final[dict[str, tuple[str, str]]] = {
-    "motor": ("motor.motor_asyncio", "AsyncIOMotorClient"),
+    "motor": ("investigation_backends.mongodb.motor_client", "MotorClient"),
     "pymongo": ("pymongo", "AsyncMongoClient"),
 }
 _PORT: Final = 27017
@@ -90,6 +90,11 @@ def describe(url: str) -> Place:
         # a URL of mongodb+srv is looked up in the DNS when it is parsed: that is for the client to do
         parsed = None if url.startswith("mongodb+srv://") else parse_uri(url, warn=False)
     except (ConfigurationError, InvalidURI, ValueError) as error:
+        if (option := _bad_option(url)) is not None:
+            raise errors.ConfigurationError(
+                f"mongodb: {option!r} is no option of the store's or of MongoDB's connection strings, or does not take "
+                "that value"
+            ) from None
         raise errors.ConfigurationError(
             f"mongodb: the URL cannot be read ({_without_password(str(error), url)}); "
             "write mongodb://user:password@host:27017/database, with a password percent-encoded"
@@ -102,6 +107,16 @@ def describe(url: str) -> Place:
     if not database:
         raise errors.ConfigurationError("mongodb: the URL names no database; write mongodb://host:27017/database")
     return Place(f"mongodb://{hosts}/{database}", database)
+
+
+def _bad_option(url: str) -> str | None:
+    """Which of MongoDB's options in a URL is refused; the driver's message does not say."""
+    for name, value in urllib.parse.parse_qsl(url.partition("?")[2]):
+        try:
+            parse_uri(f"mongodb://host/?{urllib.parse.urlencode({name: value})}", warn=False)
+        except (ConfigurationError, InvalidURI, ValueError):
+            return name
+    return None
 
 
 def _without_password(text: str, url: str) -> str:

@@ -74,6 +74,7 @@ _SILENT: Final = Fault(_UNKNOWN, "the connection was lost; the server may be dow
 _UNREACHED: Final = Fault(_NOT, "the server cannot be reached; check the host, the port, and that it runs")
 _BUSY: Final = Fault(_NOT, "all connections are in use; raise pool_size")
 _CLOSED: Final = Fault(_FATAL, "the client is closed")
+_ENDING: Final = Fault(_NOT, "the process is ending")
 
 _TOO_LARGE: Final = frozenset({10334, 17280, 17419, 17420})
 _NO_PASSWORD: Final = re.compile(r"(?<=://)[^/@\s]*@")
@@ -93,8 +94,10 @@ def fault(error: BaseException) -> Fault:
         return FAULTS.get(details.get("code", code), _SILENT)
     if isinstance(error, ConnectionFailure):
         return _SILENT
-    if isinstance(error, InvalidOperation | RuntimeError):
+    if isinstance(error, InvalidOperation):
         return _CLOSED
+    if isinstance(error, RuntimeError):
+        return _ENDING
     if isinstance(error, BulkWriteError):
         return bulk_fault(error)
     if isinstance(error, OperationFailure):
@@ -132,6 +135,13 @@ def explain(error: BaseException, place: str) -> str:
     return f"{place}: {fault(error).says} (MongoDB: {_NO_PASSWORD.sub('', said)})"
 
 
+def refuses_writes(error: BaseException) -> bool:
+    """Whether the server takes no writes of this user, or of anybody."""
+    codes = {13, 20, 10107}
+    details: Any = getattr(error, "details", None) or {}
+    return bool(codes & {getattr(error, "code", None), *(one.get("code") for one in details.get("writeErrors", ()))})
+
+
 def unavailable(error: BaseException, place: str) -> BackendUnavailable:
     """The error of a call that is not a commit."""
     return BackendUnavailable(explain(error, place))
@@ -164,7 +174,7 @@ def own_fault(write_error: Any) -> CommitResult | None:
 
 
 DRIVER_ERRORS: Final = (PyMongoError, RuntimeError)
-"""What the drivers raise. RuntimeError: motor's threads are gone at the end of the process."""
+"""What the drivers raise. RuntimeError: no thread can be had any more, at the end of the process."""
 
 __all__ = [
     "DRIVER_ERRORS",
@@ -178,6 +188,7 @@ __all__ = [
     "explain",
     "fault",
     "own_fault",
+    "refuses_writes",
     "too_large",
     "unavailable",
 ]

@@ -14,7 +14,7 @@ from .names import BLOBS, COLLECTION_OF, COMMITS, LEASES, SCHEMA
 
 _KNOWN_HEADS: Final = 20_000
 _TRUSTED: Final = 600.0
-"""Seconds for which a head that was read once is taken as a fact; see ADR 0017."""
+"""Seconds for which a head that was read once is taken as a fact; see ADR 0022."""
 
 
 class Head(NamedTuple):

@@ -24,7 +24,7 @@ class Found(NamedTuple):
     """Collections of our names."""
 
 
-async def look(client: Client, place: str) -> Found:
+async def look(client: Client, place: str, *, read_only: bool = False) -> Found:
     """Look at the server, and for our collections.
 
     Raises:
@@ -39,7 +39,8 @@ async def look(client: Client, place: str) -> Found:
                 f"{place} is a standalone server, whose acknowledged writes no majority holds. Start it with "
                 "--replSet and run rs.initiate() once (a set of one member is enough), or name a replica set"
             )
-        if hello.get("readOnly") or not hello.get("isWritablePrimary", hello.get("ismaster", False)):
+        writable = hello.get("isWritablePrimary", hello.get("ismaster", False)) and not hello.get("readOnly")
+        if not writable and not read_only:
             raise BackendUnavailable(
                 f"{place} takes no writes: it is read-only, or a secondary. Connect to the replica set "
                 "(without directConnection), so that its primary is found"
@@ -131,7 +132,7 @@ async def check(client: Client, place: str) -> list[str]:
         SchemaMismatch: it is newer, or not ours.
         BackendUnavailable: it cannot be reached or read.
     """
-    found = await look(client, place)
+    found = await look(client, place, read_only=True)
     refuse_mixture(found, place)
     if found.revision != REVISIONS[-1]:
         return [f"the schema is {found.revision or 'not there'}, this version works with {REVISIONS[-1]}"]

@@ -1,6 +1,6 @@
 """What a batch of commits does: look at what each stands on, then insert one document for each, all at once.
 
-ADR 0017 says why an insert that only competes for its place is enough.
+ADR 0022 says why an insert that only competes for its place is enough.
 """
 
 from __future__ import annotations

@@ -12,13 +12,18 @@ from .process import Server, ServerMissing, installed
 
 
 class MongoServer(Server):
-    """A SecantusDB server. It takes ``configureFailPoint``, so that tests can have it fail."""
+    """A SecantusDB server. It takes ``configureFailPoint``, so that tests can have it fail.
+
+    Attributes:
+        options: More options of the command line, such as ``--standalone``; read at each start.
+    """
 
     name: ClassVar[str] = "mongo"
     end: ClassVar[signal.Signals] = signal.SIGKILL  # it may deadlock on SIGTERM, and its data are thrown away
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         super().__init__()
+        self.options: list[str] = list(options)
         if installed("secantus") is None:
             raise ServerMissing(
                 "no MongoDB is installed; run: pip install 'investigation-sdk[test]' (Python 3.13 at most), or set "
@@ -37,4 +42,4 @@ class MongoServer(Server):
     def command(self) -> Sequence[str | Path]:
         """The server."""
         options = ["--port", str(self.port), "--storage-path", str(self.folder / "db"), "--log-level", "ERROR"]
-        return [sys.executable, "-m", "secantus", *options, "--enable-test-commands"]
+        return [sys.executable, "-m", "secantus", *options, "--enable-test-commands", *self.options]

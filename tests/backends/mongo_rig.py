@@ -1,0 +1,52 @@
+"""What the tests on MongoDB's protocol share: a raw client, failures on command, backends that are closed."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import urllib.parse
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
+
+from pymongo import MongoClient
+
+from investigation_backends.mongo import MongoBackend
+from investigation_sdk.storage.registry import create_backend
+
+
+@functools.cache
+def _client(url: str) -> Any:
+    client: Any = MongoClient(url)
+    atexit.register(client.close)
+    return client
+
+
+def raw(url: str) -> Any:
+    """The database of a URL, by pymongo's blocking client."""
+    parts = urllib.parse.urlsplit(url)
+    return _client(parts._replace(path="/").geturl())[parts.path[1:]]
+
+
+@contextlib.contextmanager
+def failing(url: str, *commands: str, times: int | None = None, **how: Any) -> Generator[None]:
+    """The server fails these commands: ``errorCode=…``, ``closeConnection=True``, ``writeConcernError=…``."""
+    admin = raw(url).client.admin
+    mode: Any = "alwaysOn" if times is None else {"times": times}
+    admin.command("configureFailPoint", "failCommand", mode=mode, data={"failCommands": list(commands), **how})
+    try:
+        yield
+    finally:
+        admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, **options: Any) -> AsyncGenerator[MongoBackend]:
+    """An open backend without a janitor, unless it is asked for."""
+    backend = create_backend(url, {"janitor_interval": 0.0, **options})
+    assert isinstance(backend, MongoBackend)
+    await backend.open()
+    try:
+        yield backend
+    finally:
+        await backend.close()
