@@ -86,9 +86,15 @@ def in_a_line(value: Any) -> str:
 
 def _other(value: Any) -> str:
     """What JSON has no form for, to be read by people; :mod:`.shapes` gives its form in the log."""
-    from investigation_sdk.storage.tags import LargePayload
+    from investigation_sdk.storage.tags import NOT_ALL, LargePayload, Tagged
 
-    return f"({value.bytes:,} bytes; in full: --json)" if isinstance(value, LargePayload) else str(value)
+    if isinstance(value, LargePayload):
+        return f"({value.bytes:,} bytes; in full: --json)"
+    if not isinstance(value, Tagged):
+        return str(value)
+    if value.type in NOT_ALL:  # masked, too large: there is nothing to show
+        return f"({value.type.replace('_', ' ')})"
+    return f"{value.name or value.type}({in_a_line(value.value)})"
 
 
 def arguments(value: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from investigation_sdk.cli.out import Column, _fitted
 from investigation_sdk.cli.text import ago, arguments, duration, error_text, in_a_line, iso, json_line, moment, spoken
 from investigation_sdk.engine.shell import command_line, visible
 from investigation_sdk.storage.codec import LargePayload
+from investigation_sdk.storage.tags import Tagged
 
 NOW = datetime(2026, 11, 25, 10, 18, 53, 71_999, tzinfo=UTC)
 
@@ -152,3 +153,10 @@ def test_columns_fit_where_they_can(columns: list[tuple[int, int]], width: int) 
         assert widths == natural
     if least <= width:
         assert sum(widths) + gaps <= max(width, least), "nothing is wider than the terminal"
+
+
+def test_what_is_masked_or_of_a_class_is_said_as_people_say_it() -> None:
+    assert in_a_line({"token": Tagged("masked", "", {})}) == '{"token": "(masked)"}'
+    assert in_a_line(Tagged("too_large", "", {})) == "(too large)"
+    assert in_a_line(Tagged("enum", "cases.Level", "high")) == "cases.Level(high)"
+    assert arguments({"token": Tagged("masked", "", {}), "level": 3}) == "token=(masked), level=3"
