@@ -87,6 +87,8 @@ def test_block(block: Block, tmp_path: Path) -> None:
         timeout=SECONDS,
         check=False,
     )
+    if done.returncode and "ServerMissing: " in done.stderr:
+        pytest.skip(f"{block.place} is not run: {done.stderr.rpartition('ServerMissing: ')[2].strip()}")
     assert done.returncode == 0, f"{block.place} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 

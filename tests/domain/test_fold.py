@@ -19,7 +19,7 @@ from investigation_sdk.domain.upcast import upcast
 from investigation_sdk.domain.usage import check_cost, check_count, cost_text
 from investigation_sdk.engine.reading import to_event
 from investigation_sdk.engine.texts import json_text
-from investigation_sdk.errors import PhaseError
+from investigation_sdk.errors import PhaseError, SchemaMismatch
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.chain import seal
 from investigation_sdk.storage.codec import Json
@@ -139,11 +139,15 @@ def test_a_copy_is_independent():
     assert copy.touched == {}
 
 
-def test_newer_and_unknown_versions_are_left_as_they_are():
+def test_the_newest_version_and_unknown_types_are_left_as_they_are():
     data = {"a": 1}
     assert upcast("tool.started", 1, data) is data
-    assert upcast("tool.started", 99, data) is data
     assert upcast("my.type", 3, data) is data
+
+
+def test_a_version_that_only_a_newer_sdk_knows_is_refused():
+    with pytest.raises(SchemaMismatch, match=r"tool\.started of schema 99 .* upgrade investigation-sdk"):
+        upcast("tool.started", 99, {"a": 1})
 
 
 @pytest.mark.parametrize("name", ["größe", "nul\0", "lone \udc80", '{"$type":"set"}', "a" * 300])
