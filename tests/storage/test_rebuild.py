@@ -248,6 +248,13 @@ def test_init_does_not_run_again() -> None:
     assert RAN == []
 
 
+def test_decimals_are_the_same_by_all_their_digits() -> None:
+    for number in ("sNaN", "NaN123", "1.00", "-0", "1E+3"):
+        assert same(Decimal(number), Decimal(number))
+        assert there_and_back(Point(1)._replace(x=Decimal(number)), Point).reason == ""  # type: ignore[arg-type]
+    assert not same(Decimal("1.0"), Decimal("1.00"))
+
+
 def test_members_are_the_members() -> None:
     assert there_and_back(Color.ALSO_RED, Color).value is Color.RED
     assert there_and_back([Color.PAIR], list[Color]).value[0] is Color.PAIR
