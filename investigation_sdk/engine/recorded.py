@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.domain.upcast import upcast
+from investigation_sdk.engine.sound import readable
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import digest_of
 from investigation_sdk.storage.commit import StoredEvent
@@ -131,13 +132,15 @@ async def load(backend: Backend, investigation_id: str) -> Recorded:
 
     Raises:
         BackendUnavailable: the store does not answer.
+        RecordUnreadable: an event is not what the SDK writes.
     """
     reader = _Reader()
     after = 0
     while True:
         page = await backend.read_events(investigation_id, after=after, limit=_PAGE, event_type=_TYPES)
         for stored in page:
-            reader.add(stored)
+            with readable(investigation_id, stored.sequence):
+                reader.add(stored)
         if len(page) < _PAGE:
             return Recorded(reader.records.values())
         after = page[-1].sequence
