@@ -2,7 +2,8 @@
 
 ``assert_tools_called``, ``assert_state_path``, ``use_backend`` and ``crash_at`` are for applications;
 :mod:`.contract` is the suite that every backend passes, :mod:`.faults` makes one fail on purpose, and
-:mod:`.servers` starts real PostgreSQL, Redis and MongoDB servers from wheels.
+:mod:`.servers` starts real PostgreSQL, Redis and MongoDB servers from wheels, and :mod:`.proxy` stands in front of one
+and fails as told.
 """
 
 from __future__ import annotations

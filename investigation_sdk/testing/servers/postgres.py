@@ -85,7 +85,8 @@ class PostgresServer(Server, Postgres):
 
     name: ClassVar[str] = "postgres"
     end: ClassVar[signal.Signals] = signal.SIGINT  # "fast shutdown": it does not wait for clients
-    death: ClassVar[signal.Signals] = signal.SIGQUIT  # it takes its own children with it
+    # at once, without writing anything more, and its sessions with it: after SIGKILL they would go on for a while
+    death: ClassVar[signal.Signals] = signal.SIGQUIT
 
     def __init__(self, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ class Server:
 
     name: ClassVar[str]
     death: ClassVar[signal.Signals] = signal.SIGKILL
-    """What it gets when its parent dies."""
+    """What it gets when its parent dies, and from :meth:`kill`."""
     end: ClassVar[signal.Signals] = signal.SIGTERM
     """What it gets to end in an orderly way."""
 
@@ -132,8 +132,8 @@ class Server:
             self.port = 0
 
     def kill(self) -> None:
-        """``kill -9``: what was not durable is gone. :meth:`start` starts it again."""
-        self._signal(signal.SIGKILL)
+        """End it as a crash does: what was not durable is gone. :meth:`start` starts it again."""
+        self._signal(self.death)
 
     def _signal(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
