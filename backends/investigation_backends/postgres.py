@@ -20,6 +20,7 @@ from .sql.postgres_driver import Target, describe
 from .sql.postgres_link import Link
 from .sql.postgres_names import Names
 from .sql.postgres_reads import Reads, storable
+from .sql.reader import ReaderThread
 
 if TYPE_CHECKING:
     from .sql.postgres_selects import Selects
@@ -296,16 +297,27 @@ class PostgresBackend:
     async def find(self, query: Query) -> Sequence[Row | SnapshotRow]:
         """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
         check_query(query)
-        return await self._link.run(lambda c: self._made_selects().find(c, query))
+        selects = await self._made_selects()
+        return await self._link.run(lambda c: selects.find(c, query))
 
     async def aggregate(self, aggregate: Aggregate) -> Sequence[tuple[Any, ...]]:
         """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
         check_aggregate(aggregate)
-        return await self._link.run(lambda c: self._made_selects().aggregate(c, aggregate))
+        selects = await self._made_selects()
+        return await self._link.run(lambda c: selects.aggregate(c, aggregate))
 
-    def _made_selects(self) -> Selects:
+    async def _made_selects(self) -> Selects:
+        """Made on a thread when first needed: SQLAlchemy takes half a second to import, and commits must not wait."""
         if self._selects is None:
-            from .sql.postgres_selects import Selects  # SQLAlchemy: most of a process's start, if imported there
-
-            self._selects = Selects(self._names.schema, self._names.prefix)
+            thread = ReaderThread("investigation-postgres-selects")
+            try:
+                self._selects = await thread.run(lambda: _selects(self._names))
+            finally:
+                thread.stop()
         return self._selects
+
+
+def _selects(names: Names) -> Selects:
+    from .sql.postgres_selects import Selects
+
+    return Selects(names.schema, names.prefix)

@@ -369,6 +369,22 @@ def test_numbers_that_make_no_sense(options: dict[str, Any]) -> None:
         PostgresBackend("postgresql://h/d", **options)
 
 
+def test_opening_and_recording_load_no_sqlalchemy(postgres_store: str) -> None:
+    program = (
+        "import sys\n"
+        "from investigation_sdk import InvestigationSDK\n"
+        "sdk = InvestigationSDK(sys.argv[1])\n"
+        "with sdk.investigation('x') as run: pass\n"
+        "assert sdk.sync.verify(run.id).ok\n"
+        "assert 'asyncpg' in sys.modules and 'sqlalchemy' not in sys.modules\n"
+        "assert len(sdk.sync.list()) == 1\n"
+        "assert 'sqlalchemy' in sys.modules\n"
+        "sdk.sync.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, postgres_store], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 async def test_options_in_the_url(postgres: Postgres, postgres_store: str) -> None:
     url = f"{postgres_store}?application_name=fraud%20desk&pool_size=1&max_overflow=0&sslmode=disable"
     backend: Any = create_backend(url.replace("postgresql://", "postgres://"))

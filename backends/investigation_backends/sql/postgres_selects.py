@@ -22,7 +22,9 @@ from .tables import build
 
 def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """As a row has it: ids and decimals are text."""
-    return cast(column, Text) if isinstance(column.type, Uuid | Numeric) else column
+    # to SQLAlchemy 2.0 a Float is a Numeric
+    text = isinstance(column.type, Uuid | Numeric) and not isinstance(column.type, Float)
+    return cast(column, Text) if text else column
 
 
 _MONEY: Final[Money] = {
