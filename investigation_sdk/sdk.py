@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
@@ -15,40 +15,23 @@ from investigation_sdk.arguments import (
     DURATION,
     DURATION_OR_NONE,
     FLAG,
-    LIMIT,
     MAPPING_OR_NONE,
-    NAMES_OR_NONE,
-    PAGE_OR_NONE,
-    POSITION,
     SECONDS_OR_NONE,
-    TEXT,
-    TEXT_OR_NONE,
     WORDS_OR_NONE,
     check,
     check_options,
     one_of,
 )
 from investigation_sdk.domain.records import (
-    Investigation,
-    InvestigationEvent,
-    InvestigationPhase,
-    Page,
     PhasePlan,
-    ToolExecution,
-    ToolTotals,
-    VerificationReport,
 )
-from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
-from investigation_sdk.engine import queries, reading, verifying
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.hosts import shielded
-from investigation_sdk.engine.lookup import lookup
-from investigation_sdk.engine.queries import When, created_between, equals, in_states
+from investigation_sdk.engine.reader import InvestigationReader
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
 from investigation_sdk.engine.shell import show_command
-from investigation_sdk.engine.texts import clean
-from investigation_sdk.errors import ConfigurationError, InvalidArgument
+from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.ids import HasId, Id, canonical
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.context import current_frame
@@ -57,7 +40,6 @@ from investigation_sdk.recording.run import AsyncInvestigationRun, Investigation
 from investigation_sdk.recording.scope import InvestigationScope, run_in
 from investigation_sdk.settings import Durability
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.commit import Where
 from investigation_sdk.storage.registry import backend_of
 
 if TYPE_CHECKING:
@@ -66,7 +48,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class InvestigationSDK:
+class InvestigationSDK(InvestigationReader):
     """A store of investigations, and everything that is done with it.
 
     Making one connects to nothing; the store is opened when it is first used. Used from any thread and loop.
@@ -291,211 +273,6 @@ class InvestigationSDK:
         )
         return run_in(scope, handler)
 
-    # ---- reading
-
-    def _place(self, id: str) -> tuple[Backend, str, str]:
-        """Where an investigation is looked for, and whose it must be."""
-        return self._recorder.backend, id, self._recorder.tenant
-
-    async def get(self, investigation_id: Id) -> Investigation:
-        """One investigation, with all of its result, configuration and metadata, however large.
-
-        Raises:
-            InvestigationNotFound: there is none of that id.
-        """
-        id = canonical(investigation_id)
-        return await self._recorder.acall(queries.whole_investigation(*self._place(id)))
-
-    async def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
-        """The newest investigation of a key, or None."""
-        check(key=(key, TEXT), investigation_type=(investigation_type, TEXT))
-        backend = self._recorder.backend
-        row = await self._recorder.acall(queries.find(backend, clean(key), investigation_type, self._options.tenant))
-        return None if row is None else queries.investigation(row)
-
-    async def lookup(self, reference: str, *, investigation_type: str | None = None) -> Investigation:
-        """The investigation that somebody means: by its id, its key, or the beginning of its id, in this order.
-
-        Args:
-            reference: Ids may be without hyphens. Of a key, the newest investigation is meant.
-            investigation_type: Where a key occurs in several types.
-
-        Raises:
-            InvestigationNotFound: there is none.
-            AmbiguousReference: several are meant; `candidates` has their ids.
-        """
-        found = lookup(self._recorder.backend, reference, investigation_type, self._options.tenant)
-        return queries.investigation(await self._recorder.acall(found))
-
-    async def list(
-        self,
-        *,
-        investigation_type: str | None = None,
-        status: InvestigationState | Sequence[InvestigationState] | None = None,
-        user_id: str | None = None,
-        since: When | None = None,
-        until: When | None = None,
-        after: str | None = None,
-        limit: int = 100,
-    ) -> Page[Investigation]:
-        """Investigations, newest first; `since` and `until` bound their creation."""
-        check(
-            investigation_type=(investigation_type, NAMES_OR_NONE),
-            user_id=(user_id, NAMES_OR_NONE),
-            after=(after, PAGE_OR_NONE),
-            limit=(limit, LIMIT),
-        )
-        wheres = [
-            *created_between(since, until),
-            *equals("investigation_type", investigation_type),
-            *in_states("status", InvestigationState, status),
-            *equals("user_id", user_id),
-            *equals("tenant_id", self._options.tenant or None),
-        ]
-        page = queries.list_investigations(self._recorder.backend, wheres, after, limit)
-        return await self._recorder.acall(page)
-
-    async def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
-        """All phases of an investigation, in their order."""
-        id = canonical(investigation_id)
-        return await self._recorder.acall(queries.list_phases(*self._place(id)))
-
-    async def tools(
-        self,
-        investigation_id: Id | None = None,
-        *,
-        tool: str | None = None,
-        agent: str | None = None,
-        phase: str | None = None,
-        status: ToolState | Sequence[ToolState] | None = None,
-        effect: Effect | None = None,
-        since: When | None = None,
-        until: When | None = None,
-        after: str | None = None,
-        limit: int = 100,
-    ) -> Page[ToolExecution]:
-        """Calls of one investigation in the order of their start, or across all, newest first.
-
-        Args:
-            investigation_id: None: across investigations; `since` is required then.
-            tool: Name of the tool.
-            agent: Name of the agent.
-            phase: The name of a phase; needs `investigation_id`.
-            status: One state, or several.
-            effect: Declared effect.
-            since: Calls that began at or after it.
-            until: Calls that began before it.
-            after: ``next`` of the page before.
-            limit: Calls at most, 1 to 1000.
-
-        Raises:
-            InvalidArgument: neither an id nor `since`; or `phase` without an id.
-        """
-        check(
-            tool=(tool, NAMES_OR_NONE),
-            agent=(agent, NAMES_OR_NONE),
-            phase=(phase, TEXT_OR_NONE),
-            after=(after, PAGE_OR_NONE),
-            limit=(limit, LIMIT),
-        )
-        id = None if investigation_id is None else canonical(investigation_id)
-        if id is None and since is None:
-            raise InvalidArgument("tools() across all investigations needs since=, for example since=timedelta(days=7)")
-        if id is None and phase is not None:
-            raise InvalidArgument("tools(phase=...) names a phase of one investigation; give its id too")
-        wheres = [
-            *equals("investigation_id", id),
-            *equals("tenant_id", self._options.tenant or None),
-            *created_between(since, until),
-            *equals("tool_name", tool),
-            *equals("agent_name", agent),
-            *in_states("status", ToolState, status),
-            *in_states("effect", Effect, effect),
-        ]
-        return await self._recorder.acall(self._tools(id, phase, wheres, after, limit))
-
-    async def tool_totals(self, investigation_id: Id) -> Sequence[ToolTotals]:
-        """What the calls of an investigation add up to, by phase, agent and tool; calls of no phase first.
-
-        Raises:
-            InvestigationNotFound: there is none of that id.
-        """
-        return await self._recorder.acall(queries.tool_totals(*self._place(canonical(investigation_id))))
-
-    async def _tools(
-        self, id: str | None, phase: str | None, wheres: Sequence[Where], after: str | None, limit: int
-    ) -> Page[ToolExecution]:
-        backend = self._recorder.backend
-        if id is not None:
-            await reading.get_row(*self._place(id))
-            if phase is not None:
-                wheres = [*wheres, Where("phase_id", "=", await queries.phase_named(backend, id, phase))]
-        return await queries.list_tools(backend, wheres, after, limit, newest_first=id is None)
-
-    async def events(
-        self,
-        investigation_id: Id,
-        *,
-        event_type: str | Sequence[str] | None = None,
-        actor: str | None = None,
-        after: int | str = 0,
-        limit: int = 100,
-    ) -> Page[InvestigationEvent]:
-        """Events of an investigation behind the sequence `after`, in order."""
-        check(
-            event_type=(event_type, NAMES_OR_NONE),
-            actor=(actor, TEXT_OR_NONE),
-            after=(after, POSITION),
-            limit=(limit, LIMIT),
-        )
-        id = canonical(investigation_id)
-        page = queries.read_events(*self._place(id), _types(event_type), actor, int(after), limit)
-        return await self._recorder.acall(page)
-
-    async def iter_events(
-        self, investigation_id: Id, *, event_type: str | Sequence[str] | None = None, after: int = 0
-    ) -> AsyncIterator[InvestigationEvent]:
-        """All events behind the sequence `after`, in order, read as they are consumed."""
-        check(event_type=(event_type, NAMES_OR_NONE), after=(after, POSITION))
-        id = canonical(investigation_id)
-        chunks = queries.iterate_events(*self._place(id), _types(event_type), int(after))
-        while True:
-            chunk = await self._recorder.acall(queries.next_or_none(chunks))
-            if chunk is None:
-                return
-            for event in chunk:
-                yield event
-
-    async def payload(self, investigation_id: Id, value: Any) -> Any:
-        """What was recorded, in full: ``await sdk.payload(call.investigation_id, call.output_result)``.
-
-        Records that come in lists have a :class:`LargePayload` in the place of what is larger than
-        ``max_inline_bytes``. This gives `value`, any part of a record, with each of them read. It is checked
-        against its digest.
-
-        Raises:
-            InvestigationNotFound: there is none of that id.
-            InvestigationError: the store does not have what the log refers to.
-        """
-        backend, id, tenant = self._place(canonical(investigation_id))
-        return await self._recorder.acall(queries.whole_value(backend, id, tenant, value))
-
-    async def verify(
-        self, investigation_id: Id, *, progress: Callable[[int], object] | None = None
-    ) -> VerificationReport:
-        """Check an investigation's chain of hashes, its columns, the payloads that are kept beside it, and the end
-        that its row states.
-
-        Without a head that was written down outside the store, a tail that was cut off together with the row
-        cannot be seen; compare ``report.head`` with one that you kept.
-
-        Args:
-            investigation_id: Which one.
-            progress: Called now and then with the number of events checked so far, on the SDK's own thread: to
-                be quick, and not to use the SDK.
-        """
-        return await self._recorder.acall(verifying.verify(*self._place(canonical(investigation_id)), progress))
-
     # ---- the store
 
     def command_for(self, reference: Id | HasId) -> str | None:
@@ -524,9 +301,3 @@ class InvestigationSDK:
             await self._recorder.aflush(EXIT_SECONDS)
             await self.service._hooks.adrain()  # pyright: ignore[reportPrivateUsage]
             await self._recorder.aclose()
-
-
-def _types(event_type: str | Sequence[str] | None) -> Sequence[str] | None:
-    if event_type is None:
-        return None
-    return [str(event_type)] if isinstance(event_type, str) else [str(t) for t in event_type]

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def methods(cls: type) -> dict[str, Any]:
     return {
         name: member
-        for name, member in vars(cls).items()
+        for name, member in inspect.getmembers(cls)
         if not name.startswith("_") and (inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member))
     }
 
