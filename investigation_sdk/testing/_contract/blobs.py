@@ -7,7 +7,7 @@ from typing import Final
 
 from investigation_sdk.storage.commit import CHUNK_BYTES, CommitStatus
 
-from .building import Case, blob, blob_data
+from .building import Case, blob, blob_data, check_blob
 from .opening import ContractBase, OpenStore, statuses
 
 _ALL_BYTES: Final = bytes(range(256))
@@ -27,15 +27,15 @@ class BlobTests(ContractBase):
         case = Case()
         await case.apply(store.a, case.commit(blobs=blobs))
         for handle in (store.a, store.b):
-            for digest, data in blobs:
-                assert await blob_data(handle, case.id, digest) == data
+            for one in blobs:
+                await check_blob(handle, case.id, one)
 
     async def test_a_large_blob_comes_in_order_and_in_pieces(self, store: OpenStore) -> None:
         large = blob(_data(20 * CHUNK_BYTES + 3))
         case = Case()
         await case.apply(store.a, case.commit(blobs=[large]))
         backend = await store.reopen()
-        assert await blob_data(backend, case.id, large.digest) == large.data
+        await check_blob(backend, case.id, large)
 
     async def test_blobs_come_with_later_commits_too(self, store: OpenStore) -> None:
         case = Case()
@@ -43,7 +43,8 @@ class BlobTests(ContractBase):
         await case.apply(store.a)
         for one in blobs:
             await case.apply(store.a, case.commit(blobs=[one], rows=[case.tool()]))
-        assert [await blob_data(store.b, case.id, one.digest) for one in blobs] == [one.data for one in blobs]
+        for one in blobs:
+            await check_blob(store.b, case.id, one)
 
     async def test_what_is_not_there_has_no_pieces(self, store: OpenStore) -> None:
         case, there = Case(), blob(b"there")
@@ -68,7 +69,7 @@ class BlobTests(ContractBase):
         await case.apply(store.a, case.commit("a", "b", blobs=[same, blob(b"x"), same]))
         await case.apply(store.b, case.commit(blobs=[same, blob(b"y")]))
         for one in (same, blob(b"x"), blob(b"y")):
-            assert await blob_data(store.a, case.id, one.digest) == one.data
+            await check_blob(store.a, case.id, one)
 
     async def test_a_commit_that_loses_leaves_no_blob(self, store: OpenStore) -> None:
         case, lost = Case(), blob(_data(CHUNK_BYTES + 1))
@@ -87,7 +88,7 @@ class BlobTests(ContractBase):
         case, one = Case(), blob(_data(CHUNK_BYTES * 2))
         commit = await case.apply(store.a, case.commit(blobs=[one]))
         assert statuses(await store.a.commit([commit])) == [CommitStatus.CONFLICT]
-        assert await blob_data(store.a, case.id, one.digest) == one.data
+        await check_blob(store.a, case.id, one)
 
     async def test_neighbours_keep_their_blobs(self, store: OpenStore) -> None:
         cases = [Case() for _ in range(5)]
@@ -104,7 +105,7 @@ class BlobTests(ContractBase):
         case, large = Case(), blob(_data(3 * CHUNK_BYTES))
         await case.apply(store.a, case.commit(blobs=[large]))
         assert await store.a.delete([(case.id, 2)]) == 0
-        assert await blob_data(store.a, case.id, large.digest) == large.data
+        await check_blob(store.a, case.id, large)
         assert await store.a.delete([(case.id, 1)]) == 1
         assert await blob_data(store.a, case.id, large.digest) == b""
         assert await blob_data(store.b, case.id, large.digest) == b""
@@ -116,7 +117,8 @@ class BlobTests(ContractBase):
         async for chunk in store.a.read_blob(case.id, large.digest):
             found += chunk
             await case.apply(store.b, case.commit(blobs=[blob(found)]))
-        assert found == large.data
+        same = found == large.data
+        assert same
 
     async def test_deleted_while_it_is_read(self, store: OpenStore) -> None:
         case, large = Case(), blob(_data(4 * CHUNK_BYTES))

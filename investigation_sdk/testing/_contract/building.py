@@ -190,6 +190,13 @@ async def blob_data(backend: Backend, investigation_id: str, digest: str) -> byt
     return b"".join(found)
 
 
+async def check_blob(backend: Backend, investigation_id: str, expected: Blob) -> None:
+    """A stored blob has the bytes that it must have."""
+    found = await blob_data(backend, investigation_id, expected.digest)
+    same = found == expected.data  # in the assert, pytest would explain for minutes how two long ones differ
+    assert same, f"{len(found)} bytes that are not the {len(expected.data)} that were stored"
+
+
 _JSON = (
     frozenset({"metadata", "configuration", "result", "last_checkpoint"})
     | {"tools", "input_data", "output_data", "error_details", "input_parameters", "output_result"}
