@@ -313,6 +313,27 @@ async def test_batches_in_opposite_orders_never_wait_for_each_other(postgres_sto
         await handle.close()
 
 
+async def test_heads_are_locked_in_the_order_of_their_ids(
+    backend: PostgresBackend, postgres_store: str, raw: Any
+) -> None:
+    small, large = sorted([Case(), Case()], key=lambda case: case.id)
+    for case in (large, small):
+        await case.apply(backend)
+    transaction = raw.transaction()
+    await transaction.start()
+    await raw.execute("UPDATE investigations SET owner = 'x' WHERE id = $1", small.id)
+    task = asyncio.create_task(backend.commit([large.commit(), small.commit()]))
+    await until(raw, "SELECT pid FROM pg_locks WHERE NOT granted")
+    other = await asyncpg.connect(postgres_store)
+    try:
+        # it waits for the smaller id, and holds nothing that somebody else could wait for
+        await other.execute("SELECT 1 FROM investigations WHERE id = $1 FOR UPDATE NOWAIT", large.id)
+    finally:
+        await other.close()
+        await transaction.rollback()
+    assert list(await task) == [APPLIED, APPLIED]
+
+
 async def test_a_deadlock_with_somebody_else_is_tried_again(backend: PostgresBackend, raw: Any) -> None:
     one, two = sorted([Case(), Case()], key=lambda case: case.id)
     await one.apply(backend)
