@@ -39,7 +39,7 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 test: $(STAMP)  ## all tests but those of the next five
 	$(BIN)/python -m pytest
 
-test-servers: $(STAMP)  ## what runs on the embedded stores, once more on database servers
+test-servers: $(STAMP)  ## what runs on the embedded stores, and more, on database servers
 	$(BIN)/python -m pytest -m server
 
 test-packaging: $(STAMP)  ## build, install into a new environment, use and type-check what was installed

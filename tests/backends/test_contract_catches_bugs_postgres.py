@@ -20,6 +20,8 @@ from investigation_sdk.storage.commit import Commit, CommitResult
 from investigation_sdk.testing.contract import BackendContract, StoreUnderTest, opened
 from investigation_sdk.testing.servers import Postgres
 
+pytestmark = pytest.mark.server
+
 Patch = pytest.MonkeyPatch
 Sql = Callable[[str], object]
 

@@ -239,6 +239,7 @@ def test_an_investigation_through_a_network_that_is_cut_all_the_time(url: str, p
         cutter.join()
 
 
+@pytest.mark.server
 def test_a_call_into_a_black_hole_is_told_and_written_later(url: str, proxy: FaultProxy) -> None:
     with InvestigationSDK(url, backend_options={"command_timeout": 1.0, "connect_timeout": 1.0}) as sdk:
         sdk._recorder._writer._patience = 1.5
