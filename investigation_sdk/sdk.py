@@ -190,7 +190,7 @@ class InvestigationSDK(InvestigationReader):
             InvestigationBusy: on entering: another owner drives the one that the key names.
             InvestigationCancelled: on entering: the one that the key names was cancelled.
         """
-        check(on_finished=(on_finished, one_of(("return", "new", "error"))))
+        check(on_finished=(on_finished, one_of(("return", "new", "error"))), wait=(wait, DURATION_OR_NONE))
         creation = creation_data(
             subject=subject,
             investigation_type=investigation_type,

@@ -228,7 +228,7 @@ class Resolution(_Record):
     Attributes:
         outcome: ``succeeded``: it was done, and `result` is given to whoever calls it now. ``failed`` and
             ``not_executed``: it was not done, and runs when it is called again.
-        result: What it would have returned.
+        result: What it would have returned; of a generator, the list of the items that it would have given.
         reason: How that is known.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final, Literal, NamedTuple
 
 from pydantic_core import from_json
@@ -45,6 +45,7 @@ class Record:
     Attributes:
         root: Id of its first record, which is also its idempotency key.
         id: Of its last record.
+        parent: The root of the call that it was made in.
         output: With state `finished`, the parsed JSON of what it returned.
         plain: That is what it returned: no part of it is tagged.
         error: With state `raised`, what it raised, as recorded.
@@ -58,17 +59,20 @@ class Record:
         "id",
         "key",
         "output",
+        "parent",
         "plain",
         "resolved",
         "root",
         "state",
-        "taken",
         "tool",
     )
 
-    def __init__(self, root: str, id: str, tool: str, effect: str | None, attempt: int, key: Key | None) -> None:
+    def __init__(
+        self, root: str, id: str, parent: str | None, tool: str, effect: str | None, attempt: int, key: Key | None
+    ) -> None:
         self.root: str = root
         self.id: str = id
+        self.parent: str | None = parent
         self.tool: str = tool
         self.effect: str | None = effect
         self.attempt: int = attempt
@@ -78,7 +82,6 @@ class Record:
         self.plain = False
         self.error: dict[str, Any] | None = None
         self.resolved: bool = False
-        self.taken: bool = False
 
 
 class Recorded:
@@ -87,34 +90,65 @@ class Recorded:
     def __init__(self, records: Iterable[Record]) -> None:
         self._lock = threading.Lock()
         self._queues: dict[Key, deque[Record]] = {}
-        self._all = list(records)
-        ordered = sorted(self._all, key=lambda record: record.state != "finished")  # stable: each in the log's order
-        for record in ordered:
+        self._left = {record.root: record for record in records}
+        self._inside: dict[str, list[Record]] = {}
+        for record in sorted(self._left.values(), key=_rank):  # stable: each in the log's order
             if record.key is not None:
                 self._queues.setdefault(record.key, deque()).append(record)
+            if record.parent is not None:
+                self._inside.setdefault(record.parent, []).append(record)
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._left)
+
+    def of(self, root: str) -> Record | None:
+        """The record of that root, where no call has taken it."""
+        return self._left.get(root)
 
     def take(self, key: Key) -> Record | None:
-        """The first record that is left of the same call, finished ones before others."""
+        """The first record that is left of the same call: finished ones, then those in doubt, then the others."""
         with self._lock:
             queue = self._queues.get(key)
             if not queue:
                 return None
             record = queue.popleft()
-            record.taken = True
+            del self._left[record.root]
             return record
 
-    def left(self) -> Iterator[Record]:
-        """Those that no call has taken, in the order of the log."""
-        return (record for record in self._all if not record.taken)
+    def put_back(self, record: Record) -> None:
+        """The call that took it was broken off before it got a result or ran: it is the first to be taken again."""
+        assert record.key is not None
+        with self._lock:
+            self._queues.setdefault(record.key, deque()).appendleft(record)
+            self._left[record.root] = record
+
+    def settle(self, record: Record) -> None:
+        """It was given back, and with it the calls that were made inside of it: nobody will make those again."""
+        with self._lock:
+            inside = self._inside.pop(record.root, [])
+            while inside:
+                within = inside.pop()
+                self._left.pop(within.root, None)
+                if within.key is not None:
+                    self._queues.pop(within.key, None)
+                inside += self._inside.pop(within.root, ())
+
+    def left(self) -> list[Record]:
+        """Those that no call has taken, nor one around them."""
+        with self._lock:
+            return list(self._left.values())
 
     def unsafe_left(self, tool: str) -> Record | None:
         """A record of an unsafe call of this tool that may have happened, that no call has taken, and that nobody
         has looked into."""
-        unsafe = (r for r in self.left() if r.tool == tool and r.effect == Effect.UNSAFE)
-        return next((r for r in unsafe if r.state != "undone" and not r.resolved), None)
+        with self._lock:
+            unsafe = (r for r in self._left.values() if r.tool == tool and r.effect == Effect.UNSAFE)
+            return next((r for r in unsafe if r.state != "undone" and not r.resolved), None)
+
+
+def _rank(record: Record) -> int:
+    """What is in doubt comes before what was not done, of which it may be a later try."""
+    return {"finished": 0, "undone": 2}.get(record.state, 1)
 
 
 def comparable(given: str, digest: str | None) -> str | None:
@@ -125,6 +159,18 @@ def comparable(given: str, digest: str | None) -> str | None:
         return digest_of(given)
     except ValueError:  # a part of them is masked, or was too large
         return None
+
+
+async def refresh(backend: Backend, investigation_id: str, record: Record) -> None:
+    """Read again what became of a call: since the log was read, it may have been resolved, or have ended late.
+
+    Raises:
+        BackendUnavailable: the store does not answer.
+    """
+    now = (await load(backend, investigation_id)).of(record.root)
+    if now is not None and now.id == record.id:
+        record.state, record.output, record.plain = now.state, now.output, now.plain
+        record.error, record.resolved = now.error, now.resolved
 
 
 async def load(backend: Backend, investigation_id: str) -> Recorded:
@@ -168,12 +214,12 @@ class _Reader:
         self._roots[id] = root
         parent: str | None = header.get("parent_call")
         digest = comparable(to_json(data.get("input")).decode(), data.get("digest"))
+        around = None if parent is None else self._roots.get(parent, parent)
         key = None
         if digest is not None:
-            around = None if parent is None else self._roots.get(parent, parent)
             key = Key(around, data.get("phase"), data["tool"], data.get("version"), digest)
         # A later record of the same call takes the place of the one before, which it made good.
-        self.records[root] = Record(root, id, data["tool"], data.get("effect"), header["attempt"], key)
+        self.records[root] = Record(root, id, around, data["tool"], data.get("effect"), header["attempt"], key)
 
     def _closed(self, event_type: str, data: dict[str, Any], *, plain: bool) -> None:
         record = self.records.get(self._roots.get(data["call"], ""))

@@ -28,19 +28,36 @@ def give_back(fn: Any, recorded: Any) -> Rebuilt:
         recorded: What ``tool.completed`` has as its output, decoded, and read where it stands in a blob.
     """
     hint = return_hint(innermost(fn))
-    if kind_of(fn) not in _GENERATORS or not isinstance(recorded, dict):
+    if kind_of(fn) not in _GENERATORS:
         return rebuild(recorded, hint)
+    hints = get_args(hint)
+    of_items = GenericAlias(list, hints[:1]) if hints else None
+    if not isinstance(recorded, dict) or "exhausted" not in recorded:
+        return _resolved(rebuild(recorded, of_items))
     output = cast("dict[str, Any]", recorded)
     items: list[Any] = output["items"]
     if output["count"] != len(items):
         return Rebuilt(reason=f"only {len(items)} of the {output['count']} items that it gave were recorded")
     if not output["exhausted"]:
         return Rebuilt(reason="it was given up before its end, and what else it would have given is not known")
-    hints = get_args(hint)
-    yielded = rebuild(items, GenericAlias(list, hints[:1]) if hints else None)
+    yielded = rebuild(items, of_items)
     returned = rebuild(output.get("value"), hints[_RETURNED] if len(hints) > _RETURNED else None)
     reason = yielded.reason or returned.reason
     return Rebuilt(reason=reason) if reason else Rebuilt((yielded.value, returned.value))
+
+
+def _resolved(items: Rebuilt) -> Rebuilt:
+    """Of a generator, what somebody says that it gave: the list of its items."""
+    if items.reason:
+        return items
+    if not is_items(items.value):
+        return Rebuilt(reason="it is a generator now, and what is recorded is no list of items")
+    return Rebuilt((list(items.value), None))
+
+
+def is_items(value: Any) -> bool:
+    """Whether somebody who says what a generator gave names its items."""
+    return isinstance(value, list | tuple)
 
 
 def warning(spec: ToolSpec, output: Json, blobs: tuple[Blob, ...]) -> tuple[str, ...]:

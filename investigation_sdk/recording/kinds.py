@@ -31,15 +31,27 @@ def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str,
     if driver.must_wait:
         yield from driver.ready()
     call = driver.begin(frame, spec, args, kwargs)
-    if driver.resume is not None:
-        reused = yield from driver.resume.look_up(call, frame.call, args, kwargs)
-        if reused is not None:
-            return reused
-    if spec.waits_to_start or driver.strict:
+    resume = driver.resume
+    if resume is None:
+        yield from _start(driver, call)
+        return call
+    record = resume.take(call, frame.call)
+    try:
+        reused = yield from resume.look_up(call, record, args, kwargs)
+        if reused is None:
+            yield from _start(driver, call)
+    except BaseException:  # the task is cancelled, the store is down: whoever makes it again finds it again
+        if record is not None:
+            resume.put_back(record)
+        raise
+    return call if reused is None else reused
+
+
+def _start(driver: Driver, call: Call) -> Step[None]:
+    if call.spec.waits_to_start or driver.strict:
         yield from driver.start_and_wait(call)
     else:
         driver.start(call)
-    return call
 
 
 def _close(driver: Driver, call: Call, close: Close, end: Any, value: Any = None) -> None:

@@ -17,7 +17,7 @@ from investigation_sdk.domain.project import error_message
 from investigation_sdk.domain.records import Resolution
 from investigation_sdk.domain.states import Effect, Verb
 from investigation_sdk.engine.reading import has_large, whole
-from investigation_sdk.engine.recorded import Key, Record, Recorded, comparable
+from investigation_sdk.engine.recorded import Key, Record, Recorded, comparable, refresh
 from investigation_sdk.engine.resolving import resolution_data
 from investigation_sdk.errors import (
     InvestigationError,
@@ -27,7 +27,7 @@ from investigation_sdk.errors import (
     UnknownOutcome,
 )
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.giving_back import give_back
+from investigation_sdk.recording.giving_back import give_back, is_items
 from investigation_sdk.recording.steps import OfUser, Step
 from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.spelling import to_json
@@ -54,45 +54,55 @@ class Resume:
         self._recorded = recorded
         self._counts: dict[str | None, dict[str, Counter[str]]] = {}
 
+    def take(self, call: Call, around: CallFrame | None) -> Record | None:
+        """What is recorded of a call that is about to begin, in the call `around`; no other call gets it."""
+        data = call.started.data
+        digest = comparable(data["input"], data.get("digest"))
+        if digest is None:
+            return None
+        parent = None if around is None else around.root
+        return self._recorded.take(Key(parent, data.get("phase"), call.spec.name, call.spec.version, digest))
+
+    def put_back(self, record: Record) -> None:
+        """The call that took it did not begin after all."""
+        self._recorded.put_back(record)
+
     def look_up(
-        self, call: Call, around: CallFrame | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, call: Call, record: Record | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Step[Reused | None]:
         """The recorded result of a call that is about to begin; None where it has to run.
 
         Args:
             call: Its start is not submitted yet; where it runs again, that is noted in it.
-            around: The call that it is made in.
+            record: What :meth:`take` gave for it.
             args: What it was called with, for ``reconcile``.
             kwargs: So, too.
 
         Raises:
             InvestigationInterrupt: nobody can tell what an unsafe call did; the investigation is paused.
         """
-        started = call.started
         spec = call.spec
-        digest = comparable(started.data["input"], started.data.get("digest"))
-        record = None
-        if digest is not None:
-            parent = None if around is None else around.root
-            key = Key(parent, started.data.get("phase"), spec.name, spec.version, digest)
-            record = self._recorded.take(key)
         if record is None:
-            left = self._recorded.unsafe_left(spec.name) if spec.effect is Effect.UNSAFE else None
-            if left is not None:
-                yield from self._stop(self._divergence(call, left))
+            if spec.effect is Effect.UNSAFE:
+                yield from self._check_none_left(call)
             self._count(call, "new")
             return None
-        reused = None
-        if record.state == "finished":
+        reused = yield from self._give_back(spec, record)
+        if reused is None and _in_doubt(spec, record):
+            yield from self._refresh(record)
             reused = yield from self._give_back(spec, record)
-        if reused is None and record.state != "undone" and Effect.UNSAFE in (spec.effect, record.effect):
-            reused = yield from self._ask(call, record, args, kwargs)
+            if reused is None and _in_doubt(spec, record):
+                reused = yield from self._ask(call, record, args, kwargs)
         self._count(call, "again" if reused is None else "reused")
         if reused is None:
             call.runs_again(record.root)
+        else:
+            self._recorded.settle(record)
         return reused
 
     def _give_back(self, spec: ToolSpec, record: Record) -> Step[Reused | None]:
+        if record.state != "finished":
+            return None
         if record.plain and not spec.generator:  # the usual case, without a closer look
             return Reused(record.output)
         recorded = decode(to_json(record.output).decode())
@@ -111,6 +121,7 @@ class Resume:
         try:
             found: Any = yield OfUser(reconcile, args, kwargs)  # type: ignore[arg-type]
             resolution = Resolution.model_validate(found)
+            given = _given(call.spec, resolution)
         except Exception as error:
             unknown = _unknown(self._driver.session.id, record, f"reconcile= failed: {type(error).__name__}: {error}. ")
             yield from self._stop(unknown)
@@ -119,7 +130,21 @@ class Resume:
         data, blobs = resolution_data(record.id, resolution, driver.options.max_inline_bytes, by="reconcile")
         resolved = Event(uuid7(), "tool.resolved", data, now_us(), blobs=blobs, parent_call=driver.inside())
         yield from driver.wait_for(driver.fact(resolved))
-        return Reused(resolution.result) if resolution.outcome == "succeeded" else None
+        return given
+
+    def _check_none_left(self, call: Call) -> Step[None]:
+        """Stop where a recorded call of this unsafe tool is left over, and nobody has said yet what became of it."""
+        left = self._recorded.unsafe_left(call.spec.name)
+        while left is not None:
+            yield from self._refresh(left)
+            still = self._recorded.unsafe_left(call.spec.name)
+            if still is left:
+                yield from self._stop(self._divergence(call, left))
+            left = still
+
+    def _refresh(self, record: Record) -> Step[None]:
+        driver = self._driver
+        yield refresh(driver.recorder.backend, driver.session.id, record)
 
     def _divergence(self, call: Call, left: Record) -> ResumeDivergence:
         id = self._driver.session.id
@@ -168,6 +193,21 @@ class Resume:
             data["no_longer_called"] = left
         if tools or left:
             self._driver.append("resume.summary", data)
+
+
+def _in_doubt(spec: ToolSpec, record: Record) -> bool:
+    """Whether to run it might be to do it twice."""
+    return record.state != "undone" and Effect.UNSAFE in (spec.effect, record.effect)
+
+
+def _given(spec: ToolSpec, resolution: Resolution) -> Reused | None:
+    if resolution.outcome != "succeeded":
+        return None
+    if not spec.generator:
+        return Reused(resolution.result)
+    if not is_items(resolution.result):
+        raise TypeError("of a generator, the result is the list of the items that it gave")
+    return Reused((list(resolution.result), None))
 
 
 def _unknown(investigation_id: str, record: Record, why: str = "") -> UnknownOutcome:

@@ -80,6 +80,8 @@ class InvestigationScope:
         if self._frame is not None:
             self._frame.leave()
         stopped = find_interrupt(error)
+        if error is None and driver.stopped is not None:  # swallowed, as by gather(return_exceptions=True)
+            stopped = InvestigationInterrupt(driver.stopped)
         failure = None
         try:
             if not driver.finished and not driver.session.abandoned:
@@ -139,7 +141,7 @@ class InvestigationScope:
 
 async def run_in(scope: InvestigationScope, handler: Callable[[Any], Any]) -> Any:
     """What `handler` makes of an investigation; of one that is finished, what it was."""
-    if inspect.iscoroutinefunction(handler):
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
         async with scope as running:
             if not running.finished:
                 running.result = await handler(running)
@@ -148,10 +150,22 @@ async def run_in(scope: InvestigationScope, handler: Callable[[Any], Any]) -> An
     def run() -> Any:
         with scope as running:
             if not running.finished:
-                running.result = handler(running)
+                running.result = _returned(handler, running)
             return running.result
 
     return await in_thread(run)
+
+
+def _returned(handler: Callable[[Any], Any], running: InvestigationRun) -> Any:
+    value = handler(running)
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise TypeError(
+            "The handler of sdk.run() is no `async def`, and what it returned is to be awaited. Give the `async def` "
+            "itself; functools.partial() binds arguments to it."
+        )
+    return value
 
 
 def find_interrupt(error: BaseException | None) -> InvestigationInterrupt | None:
