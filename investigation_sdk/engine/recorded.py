@@ -26,6 +26,7 @@ State = Literal["finished", "raised", "undone", "open"]
 
 _TYPES: Final = ("tool.started", "tool.completed", "tool.failed", "tool.interrupted", "tool.resolved")
 _PAGE: Final = 1000
+_SHOWN: Final = "{"
 
 
 class Key(NamedTuple):
@@ -37,6 +38,12 @@ class Key(NamedTuple):
     tool: str
     version: str | None
     digest: str
+    """Of its arguments; or the arguments as they are shown, where they cannot be compared."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether two calls that have it in common are the same."""
+        return not self.digest.startswith(_SHOWN)
 
 
 class Record:
@@ -68,7 +75,7 @@ class Record:
     )
 
     def __init__(
-        self, root: str, id: str, parent: str | None, tool: str, effect: str | None, attempt: int, key: Key | None
+        self, root: str, id: str, parent: str | None, tool: str, effect: str | None, attempt: int, key: Key
     ) -> None:
         self.root: str = root
         self.id: str = id
@@ -76,7 +83,7 @@ class Record:
         self.tool: str = tool
         self.effect: str | None = effect
         self.attempt: int = attempt
-        self.key: Key | None = key
+        self.key: Key = key
         self.state: State = "open"
         self.output: Any = None
         self.plain = False
@@ -93,8 +100,7 @@ class Recorded:
         self._left = {record.root: record for record in records}
         self._inside: dict[str, list[Record]] = {}
         for record in sorted(self._left.values(), key=_rank):  # stable: each in the log's order
-            if record.key is not None:
-                self._queues.setdefault(record.key, deque()).append(record)
+            self._queues.setdefault(record.key, deque()).append(record)
             if record.parent is not None:
                 self._inside.setdefault(record.parent, []).append(record)
 
@@ -106,18 +112,23 @@ class Recorded:
         return self._left.get(root)
 
     def take(self, key: Key) -> Record | None:
-        """The first record that is left of the same call: finished ones, then those in doubt, then the others."""
+        """The first record that is left of the same call: finished ones, then those in doubt, then the others.
+
+        Where nobody can tell whether it is the same, the first that somebody has looked into.
+        """
         with self._lock:
             queue = self._queues.get(key)
             if not queue:
                 return None
-            record = queue.popleft()
+            record = queue[0] if key.sure else next((record for record in queue if record.resolved), None)
+            if record is None:
+                return None
+            queue.remove(record)
             del self._left[record.root]
             return record
 
     def put_back(self, record: Record) -> None:
         """The call that took it was broken off before it got a result or ran: it is the first to be taken again."""
-        assert record.key is not None
         with self._lock:
             self._queues.setdefault(record.key, deque()).appendleft(record)
             self._left[record.root] = record
@@ -129,8 +140,7 @@ class Recorded:
             while inside:
                 within = inside.pop()
                 self._left.pop(within.root, None)
-                if within.key is not None:
-                    self._queues.pop(within.key, None)
+                self._queues.pop(within.key, None)
                 inside += self._inside.pop(within.root, ())
 
     def left(self) -> list[Record]:
@@ -151,14 +161,14 @@ def _rank(record: Record) -> int:
     return {"finished": 0, "undone": 2}.get(record.state, 1)
 
 
-def comparable(given: str, digest: str | None) -> str | None:
-    """The digest of a call's arguments, from what is recorded of them; None where they cannot be compared."""
+def comparable(given: str, digest: str | None) -> str:
+    """What two calls that are the same have in common of their arguments, from what is recorded of them."""
     if digest is not None:
         return digest
     try:
         return digest_of(given)
     except ValueError:  # a part of them is masked, or was too large
-        return None
+        return f"{_SHOWN}{to_json(from_json(given)).decode()}"
 
 
 async def refresh(backend: Backend, investigation_id: str, record: Record) -> None:
@@ -215,9 +225,7 @@ class _Reader:
         parent: str | None = header.get("parent_call")
         digest = comparable(to_json(data.get("input")).decode(), data.get("digest"))
         around = None if parent is None else self._roots.get(parent, parent)
-        key = None
-        if digest is not None:
-            key = Key(around, data.get("phase"), data["tool"], data.get("version"), digest)
+        key = Key(around, data.get("phase"), data["tool"], data.get("version"), digest)
         # A later record of the same call takes the place of the one before, which it made good.
         self.records[root] = Record(root, id, around, data["tool"], data.get("effect"), header["attempt"], key)
 

@@ -35,7 +35,7 @@ def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str,
     if resume is None:
         yield from _start(driver, call)
         return call
-    record = resume.take(call, frame.call)
+    record = yield from resume.take(call, frame.call)
     try:
         reused = yield from resume.look_up(call, record, args, kwargs)
         if reused is None:

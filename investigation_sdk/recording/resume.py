@@ -54,14 +54,22 @@ class Resume:
         self._recorded = recorded
         self._counts: dict[str | None, dict[str, Counter[str]]] = {}
 
-    def take(self, call: Call, around: CallFrame | None) -> Record | None:
-        """What is recorded of a call that is about to begin, in the call `around`; no other call gets it."""
+    def take(self, call: Call, around: CallFrame | None) -> Step[Record | None]:
+        """What is recorded of a call that is about to begin, in the call `around`; no other call gets it.
+
+        Raises:
+            InvestigationInterrupt: it is unsafe and new, and a recorded one of its tool is left over; the
+                investigation is paused.
+        """
         data = call.started.data
         digest = comparable(data["input"], data.get("digest"))
-        if digest is None:
-            return None
         parent = None if around is None else around.root
-        return self._recorded.take(Key(parent, data.get("phase"), call.spec.name, call.spec.version, digest))
+        key = Key(parent, data.get("phase"), call.spec.name, call.spec.version, digest)
+        record = self._recorded.take(key)
+        if record is None and call.spec.effect is Effect.UNSAFE:
+            yield from self._check_none_left(call)
+            record = self._recorded.take(key)  # somebody may have said meanwhile that this is what became of it
+        return record
 
     def put_back(self, record: Record) -> None:
         """The call that took it did not begin after all."""
@@ -83,8 +91,6 @@ class Resume:
         """
         spec = call.spec
         if record is None:
-            if spec.effect is Effect.UNSAFE:
-                yield from self._check_none_left(call)
             self._count(call, "new")
             return None
         reused = yield from self._give_back(spec, record)

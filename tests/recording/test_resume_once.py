@@ -238,6 +238,37 @@ def test_a_block_that_waited_until_a_left_over_call_was_resolved_makes_its_new_o
     assert done == ["ann", "bob", "eve"]
 
 
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("sensitive", [True, ["pin"]])
+def test_what_is_masked_and_was_resolved_is_not_done_again(
+    sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch, sensitive: Any, waits: bool
+) -> None:
+    monkeypatch.delenv("INVESTIGATION_DIGEST_KEY", raising=False)
+
+    @tool(effect="unsafe", sensitive=sensitive)
+    def unlock(door: str, pin: str) -> str:
+        done.append(door)
+        return door
+
+    def resolve(call_id: str | None) -> None:
+        assert call_id is not None
+        sdk.sync.service.resolve(call_id, Resolution(outcome="succeeded", result="unlocked"))
+        sdk.sync.service.resume(case(sdk).id)
+
+    crash(sdk, lambda: unlock("front", pin="1234"))
+    with pytest.raises(ResumeDivergence) as asked:
+        again(sdk, lambda: unlock("front", pin="1234"))
+    if not waits:
+        resolve(asked.value.call_id)
+    with sdk.investigation("s", key="k"):
+        if waits:
+            resolve(asked.value.call_id)
+        assert unlock("front", pin="1234") == "unlocked"
+        assert done == ["front"]
+        assert unlock("back", pin="1234") == "back"
+    assert done == ["front", "back"]
+
+
 def test_a_tool_that_became_a_generator_runs_again(sdk: InvestigationSDK) -> None:
     @tool(name="ports", effect="read")
     def before(host: str) -> dict[str, int]:
