@@ -25,6 +25,11 @@ def _assign(names: Iterable[str], to: str) -> str:
     return ", ".join(f'"{name}" = {to}."{name}"' for name in names)
 
 
+def _cast(type: str, array: str = "") -> str:
+    """What a parameter is cast to. Decimals go as the text that they are: the driver takes long to encode them."""
+    return f"text{array}::numeric{array}" if type == "numeric" else type + array
+
+
 class _Parameters:
     """Numbers the parameters of a statement as they come."""
 
@@ -33,7 +38,7 @@ class _Parameters:
 
     def unnest(self, columns: Mapping[str, str], alias: str, *, ordinality: bool = False) -> str:
         """A set of rows out of one array for each column."""
-        arrays = ", ".join(f"${self._last + n}::{type}[]" for n, type in enumerate(columns.values(), 1))
+        arrays = ", ".join(f"${self._last + n}::{_cast(type, '[]')}" for n, type in enumerate(columns.values(), 1))
         self._last += len(columns)
         names = _quoted([*columns, "n"] if ordinality else columns)
         return f"unnest({arrays}) {'WITH ORDINALITY ' if ordinality else ''}AS {alias}({names})"
@@ -46,7 +51,7 @@ class _Parameters:
     def one(self, type: str) -> str:
         """One value, or one array."""
         self._last += 1
-        return f"${self._last}::{type}"
+        return f"${self._last}::{_cast(type)}"
 
 
 class Statements:
