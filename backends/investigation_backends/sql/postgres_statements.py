@@ -109,12 +109,11 @@ class Statements:
         parameters = _Parameters()
         heads = parameters.unnest(_ADVANCING, "c", ordinality=True)
         with_ = (
-            f"WITH c AS MATERIALIZED (SELECT * FROM {heads}), "
             # in the order of ids, so that two batches never wait for each other
-            f"held AS MATERIALIZED (SELECT h.id FROM c JOIN {self._names.investigations} AS h ON h.id = c.id "
+            f"WITH held AS MATERIALIZED (SELECT c.* FROM {heads} JOIN {self._names.investigations} AS h ON h.id = c.id "
             "WHERE h.version = c.expected_version AND h.head = c.expected_head ORDER BY h.id FOR NO KEY UPDATE OF h), "
-            f"advanced AS (UPDATE {self._names.investigations} AS h SET {_assign(MUTABLE, 'c')} "
-            "FROM held JOIN c ON c.id = held.id WHERE h.id = held.id RETURNING h.id, c.n), "
+            f"advanced AS (UPDATE {self._names.investigations} AS h SET {_assign(MUTABLE, 'held')} "
+            "FROM held WHERE h.id = held.id RETURNING h.id, held.n), "
         )
         if created:
             with_ += f"won AS (SELECT id FROM advanced UNION ALL SELECT unnest({parameters.one('uuid[]')})), "
