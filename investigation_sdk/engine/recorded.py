@@ -86,7 +86,7 @@ class Record:
         self.key: Key = key
         self.state: State = "open"
         self.output: Any = None
-        self.plain = False
+        self.plain: bool = False
         self.error: dict[str, Any] | None = None
         self.resolved: bool = False
 

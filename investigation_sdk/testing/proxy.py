@@ -41,8 +41,8 @@ class FaultProxy:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self.port = 0
-        self.connections = 0
+        self.port: int = 0
+        self.connections: int = 0
         self._server = (host, port)
         self._latency = 0.0
         self._refusing = False
