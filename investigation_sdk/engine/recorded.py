@@ -57,14 +57,18 @@ class Record:
         plain: That is what it returned: no part of it is tagged.
         error: With state `raised`, what it raised, as recorded.
         resolved: Somebody, or a ``reconcile`` function, has said what became of it.
+        before: The same call, made and raised before this one began: this one tried again.
+        made_good: A later try of it was given back.
     """
 
     __slots__ = (
         "attempt",
+        "before",
         "effect",
         "error",
         "id",
         "key",
+        "made_good",
         "output",
         "parent",
         "plain",
@@ -89,6 +93,8 @@ class Record:
         self.plain: bool = False
         self.error: dict[str, Any] | None = None
         self.resolved: bool = False
+        self.before: Record | None = None
+        self.made_good: bool = False
 
 
 class Recorded:
@@ -136,6 +142,10 @@ class Recorded:
     def settle(self, record: Record) -> None:
         """It was given back, and with it the calls that were made inside of it: nobody will make those again."""
         with self._lock:
+            earlier = record.before
+            while earlier is not None:
+                earlier.made_good = True
+                earlier = earlier.before
             inside = self._inside.pop(record.root, [])
             while inside:
                 within = inside.pop()
@@ -149,11 +159,11 @@ class Recorded:
             return list(self._left.values())
 
     def unsafe_left(self, tool: str) -> Record | None:
-        """A record of an unsafe call of this tool that may have happened, that no call has taken, and that nobody
-        has looked into."""
+        """A record of an unsafe call of this tool that may have happened, that no call has taken, that was not tried
+        again with success, and that nobody has looked into."""
         with self._lock:
             unsafe = (r for r in self._left.values() if r.tool == tool and r.effect == Effect.UNSAFE)
-            return next((r for r in unsafe if r.state != "undone" and not r.resolved), None)
+            return next((r for r in unsafe if r.state != "undone" and not (r.resolved or r.made_good)), None)
 
 
 def _rank(record: Record) -> int:
@@ -208,6 +218,7 @@ class _Reader:
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self._roots: dict[str, str] = {}
+        self._raised: dict[Key, Record] = {}
 
     def add(self, stored: StoredEvent) -> None:
         header: dict[str, Any] = from_json(stored.header)
@@ -227,7 +238,10 @@ class _Reader:
         around = None if parent is None else self._roots.get(parent, parent)
         key = Key(around, data.get("phase"), data["tool"], data.get("version"), digest)
         # A later record of the same call takes the place of the one before, which it made good.
-        self.records[root] = Record(root, id, around, data["tool"], data.get("effect"), header["attempt"], key)
+        record = Record(root, id, around, data["tool"], data.get("effect"), header["attempt"], key)
+        known = self.records.get(root)
+        record.before = self._raised.pop(key, None) if known is None else known.before
+        self.records[root] = record
 
     def _closed(self, event_type: str, data: dict[str, Any], *, plain: bool) -> None:
         record = self.records.get(self._roots.get(data["call"], ""))
@@ -238,6 +252,8 @@ class _Reader:
             record.state, record.output = "finished", data.get("output")
         elif event_type == "tool.failed":
             record.state, record.error = "undone" if data.get("no_effect") else "raised", data.get("error")
+            if record.state == "raised" and record.key.sure:
+                self._raised[record.key] = record
         elif event_type == "tool.interrupted":
             record.state = "undone" if data.get("kind") == "not_started" else "open"
         else:

@@ -1,6 +1,7 @@
 """An unsafe act is done once, whatever becomes of the call that does it; and calls that are over ask nothing."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -267,6 +268,44 @@ def test_what_is_masked_and_was_resolved_is_not_done_again(
         assert done == ["front"]
         assert unlock("back", pin="1234") == "back"
     assert done == ["front", "back"]
+
+
+@tool(effect="unsafe", identity=["who"])
+def fax(who: str, paper: list[str]) -> str:
+    if not paper:
+        raise OSError("no paper")
+    done.append(who)
+    return who
+
+
+def fax_twice(who: str) -> str:
+    try:
+        return fax(who, [])
+    except OSError:
+        return fax(who, ["paper"])
+
+
+def test_an_unsafe_call_that_raised_and_was_tried_again_is_not_left_over(sdk: InvestigationSDK) -> None:
+    def agent() -> list[str]:
+        return [fax_twice("ann"), fax_twice("bob")]
+
+    crash(sdk, agent, "tool.started", nth=3)
+    assert done == ["ann"]
+    assert again(sdk, agent) == ["ann", "bob"]
+    assert done == ["ann", "bob"]
+
+
+def test_the_same_unsafe_call_twice_of_which_the_first_raised_is_still_asked_about(sdk: InvestigationSDK) -> None:
+    def agent() -> None:
+        with contextlib.suppress(OSError):
+            fax("ann", [])
+        fax("ann", ["paper"])
+        fax("bob", ["paper"])
+
+    crash(sdk, agent, "tool.started", nth=3)
+    with pytest.raises(UnknownOutcome, match="no paper"):
+        again(sdk, agent)
+    assert done == ["ann"]
 
 
 def test_a_tool_that_became_a_generator_runs_again(sdk: InvestigationSDK) -> None:
