@@ -30,12 +30,15 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(
-    params=["memory://", "memory://?writer=true", "sqlite", pytest.param("postgres", marks=pytest.mark.server)]
+    params=[
+        *("memory://", "memory://?writer=true", "sqlite"),
+        *(pytest.param(server, marks=pytest.mark.server) for server in ("postgres", "mongo")),
+    ]
 )
 def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
     """A test that asks for `url` or `sdk` runs on each kind of store."""
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_store"))
+    if request.param in ("postgres", "mongo"):
+        return str(request.getfixturevalue(f"{request.param}_store"))
     return sqlite_url if request.param == "sqlite" else str(request.param)
 
 

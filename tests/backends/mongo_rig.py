@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import urllib.parse
@@ -18,7 +17,6 @@ from investigation_sdk.storage.registry import create_backend
 @functools.cache
 def _client(url: str) -> Any:
     client: Any = MongoClient(url)
-    atexit.register(client.close)
     return client
 
 

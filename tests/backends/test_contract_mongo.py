@@ -1,4 +1,4 @@
-"""The contract suite on MongoDB's protocol, with both drivers."""
+"""The contract suite on MongoDB's protocol, with both drivers' clients."""
 
 from pathlib import Path
 
@@ -23,5 +23,6 @@ class TestMotor(OnMongo):
     driver = "motor"
 
 
+@pytest.mark.server  # the same once more, by the other client
 class TestPyMongo(OnMongo):
     driver = "pymongo"
