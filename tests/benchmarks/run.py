@@ -23,10 +23,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from investigation_backends.mongo import MongoBackend
 from investigation_backends.postgres import PostgresBackend
-from investigation_sdk.testing.servers import PostgresServer, ServerMissing
+from investigation_sdk.testing.servers import MongoServer, PostgresServer, ServerMissing
 from tests.benchmarks import contestants as c
-from tests.benchmarks import importing, postgres_floor, storage_cost
+from tests.benchmarks import importing, mongo_floor, postgres_floor, storage_cost
 
 Make = Callable[[], AbstractAsyncContextManager[c.Runner]]
 
@@ -40,8 +41,8 @@ class Work(NamedTuple):
     goals: dict[str, float]
 
 
-def works(folder: Path, server: PostgresServer | None) -> list[Work]:
-    """All comparisons; those with PostgreSQL where there is a server."""
+def works(folder: Path, server: PostgresServer | None, mongo: MongoServer | None) -> list[Work]:
+    """All comparisons; those with a database server where there is one."""
     sqlite = f"sqlite:///{folder}/ours.db"
     many = f"sqlite:///{folder}/many.db"
     return [
@@ -79,6 +80,7 @@ def works(folder: Path, server: PostgresServer | None) -> list[Work]:
             {"floor": 2.5},
         ),
         *([] if server is None else postgres_works(server)),
+        *([] if mongo is None else mongo_works(mongo)),
     ]
 
 
@@ -104,6 +106,24 @@ def postgres_works(server: PostgresServer) -> list[Work]:
             2000,
             {"ours": lambda: c.ours_many(many), "floor": lambda: postgres_floor.floor_many(floors[1])},
             {"floor": 3},
+        ),
+    ]
+
+
+def mongo_works(server: MongoServer) -> list[Work]:
+    """The comparison with a server that speaks MongoDB's protocol."""
+    many = server.url_of("ours")
+    asyncio.run(MongoBackend(many).upgrade())
+    return [
+        Work(
+            "MongoDB's protocol (SecantusDB), 100 x 20",
+            2000,
+            {
+                "ours": lambda: c.ours_many(many),
+                "insert_many": lambda: mongo_floor.floor_many(server.url_of("floor")),
+                "insert_many, with our indexes": lambda: mongo_floor.floor_many(server.url_of("indexed"), indexed=True),
+            },
+            {"insert_many": 2},
         ),
     ]
 
@@ -154,7 +174,17 @@ def report(work: Work, times: dict[str, list[float]]) -> bool:
 
 def machine() -> str:
     """What this was measured on."""
-    names = ("pydantic", "sqlalchemy", "asyncpg", "opentelemetry-sdk", "eventsourcing", "msgspec")
+    names = (
+        "pydantic",
+        "sqlalchemy",
+        "asyncpg",
+        "motor",
+        "pymongo",
+        "SecantusDB",
+        "opentelemetry-sdk",
+        "eventsourcing",
+        "msgspec",
+    )
     found: list[str] = []
     for name in names:
         try:
@@ -178,7 +208,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ServerMissing as missing:
             print(f"PostgreSQL is left out: {missing}")
             server = None
-        for work in works(Path(folder), server):
+        try:
+            mongo = stack.enter_context(MongoServer())
+        except ServerMissing as missing:
+            print(f"MongoDB's protocol is left out: {missing}")
+            mongo = None
+        for work in works(Path(folder), server, mongo):
             if options.only and not any(part in work.name for part in options.only):
                 continue
             report(work, asyncio.run(measure(work, max(7, options.rounds))))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, cast
 
 from bson.raw_bson import RawBSONDocument
-from pymongo import DeleteMany, ReplaceOne, UpdateOne, WriteConcern
+from pymongo import UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, ConfigurationError, InvalidURI, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
@@ -26,7 +26,7 @@ from .names import Document
 
 Driver = Literal["motor", "pymongo"]
 Sort = Sequence[tuple[str, int]]
-Write = UpdateOne | ReplaceOne[Document] | DeleteMany
+Write = UpdateOne
 
 _CLIENTS: Final[dict[str, tuple[str, str]]] = {
     "motor": ("investigation_backends.mongodb.motor_client", "MotorClient"),
@@ -179,6 +179,23 @@ class Collection:
                 return False
             raise
         return True
+
+    async def insert_new(self, documents: Sequence[Document]) -> frozenset[int]:
+        """Insert those whose place is free; answer the places, in `documents`, of the others.
+
+        Raises:
+            BulkWriteError: one of them failed for another reason.
+        """
+        if not documents:
+            return frozenset()
+        try:
+            await self._it.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            details: Any = error.details
+            if details["writeConcernErrors"] or any(one["code"] != DUPLICATE for one in details["writeErrors"]):
+                raise
+            return frozenset(cast("int", one["index"]) for one in details["writeErrors"])
+        return frozenset()
 
     async def write(self, writes: Sequence[Write]) -> Written:
         """Do each on its own, duplicates aside.

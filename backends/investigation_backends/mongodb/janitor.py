@@ -17,7 +17,7 @@ _log = logging.getLogger("investigation_sdk.mongo")
 _SECOND: Final = 1_000_000
 GRACE: Final = 24 * 3600 * _SECOND
 """How long what may still be wanted is left alone, µs."""
-OVERDUE: Final = 2 * _SECOND
+OVERDUE: Final = 10 * _SECOND
 """Rows that are not written for so long are not being written by anybody, µs."""
 _BETWEEN_SWEEPS: Final = 3600.0
 

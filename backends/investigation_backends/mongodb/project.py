@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from pymongo import ReplaceOne, UpdateOne
+from pymongo import UpdateOne
 
 from .deleting import finish, forget_rows
 from .driver import Write
@@ -81,7 +81,7 @@ async def _write(link: Link, changes: _Changes) -> set[str]:
     """Write; answer the investigations that have no row which is new enough: their first commit is not here."""
     older = {id: {"_id": id, "version": {"$lt": row["version"]}} for id, row in changes.investigations.items()}
     await asyncio.gather(
-        _replace(link, "investigation", [(older[id], changes.investigations[id]) for id in changes.whole]),
+        _put(link, "investigation", [(older[id], changes.investigations[id]) for id in changes.whole]),
         link.rows("investigation").write(
             [
                 UpdateOne(older[id], {"$set": change})
@@ -89,7 +89,7 @@ async def _write(link: Link, changes: _Changes) -> set[str]:
                 if id not in changes.whole
             ]
         ),
-        *(_replace(link, kind, _older(changes.rows[kind])) for kind in _OWNED),
+        *(_put(link, kind, _older(changes.rows[kind])) for kind in _OWNED),
     )
     wanted = {id: change["version"] for id, change in changes.investigations.items() if id not in changes.whole}
     if not wanted:
@@ -103,14 +103,14 @@ def _older(rows: Mapping[str, Document]) -> list[tuple[Document, Document]]:
     return [({"_id": id, WRITTEN_BY: {"$lt": row[WRITTEN_BY]}}, row) for id, row in rows.items()]
 
 
-async def _replace(link: Link, kind: str, rows: Sequence[tuple[Document, Document]]) -> None:
-    """Replace what is older, make what is not there.
+async def _put(link: Link, kind: str, rows: Sequence[tuple[Document, Document]]) -> None:
+    """Insert what is not there, then bring up to date what is there and older: most rows are written once."""
+    there = await link.rows(kind).insert_new([row for _, row in rows])
+    await link.rows(kind).write([_set(*rows[place]) for place in sorted(there)])
 
-    What is refused is either not older, or was made in between: that may be older.
-    """
-    writes: list[Write] = [ReplaceOne(older, row, upsert=True) for older, row in rows]
-    refused = (await link.rows(kind).write(writes)).refused
-    await link.rows(kind).write([ReplaceOne(*rows[place]) for place in refused])
+
+def _set(older: Document, row: Document) -> Write:
+    return UpdateOne(older, {"$set": {name: value for name, value in row.items() if name != "_id"}})
 
 
 async def _forget_parents(link: Link, changes: _Changes) -> None:
@@ -139,6 +139,6 @@ async def _mark(link: Link, commits: Sequence[Mapping[str, Any]]) -> None:
     if not commits:
         return
     ids = [commit["_id"] for commit in commits]
-    if await link.commits.update({"_id": {"$in": ids}, BEHIND: {"$gt": 0}}, _DONE) < len(ids):
+    if await link.commits.update({"_id": {"$in": ids}}, _DONE) < len(ids):
         for id in await deleted(link, {commit["investigation_id"] for commit in commits}):
             await forget_rows(link, id)
