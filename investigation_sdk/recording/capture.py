@@ -70,7 +70,7 @@ class ToolSpec:
         named = () if isinstance(sensitive, bool) else tuple(sensitive)
         self.masked: frozenset[str] = frozenset([*named, *(f"**{name}" for name in named)])  # see _bind
         self._kept_back = tuple(name for name in named if name != "return")
-        # Recorded nowhere: resume and the result cache will ask the live function for them.
+        # Recorded nowhere: they are asked of the live function.
         self.reconcile: Callable[..., Any] | None = None
         self.no_effect_on: tuple[type[BaseException], ...] = ()
         self.cache: timedelta | None = None

@@ -154,10 +154,18 @@ class Resume:
 
     def _divergence(self, call: Call, left: Record) -> ResumeDivergence:
         id = self._driver.session.id
+        why = (
+            ""
+            if left.key.sure
+            else (
+                "Its arguments are masked or too large to be compared, so it may be the same one; with "
+                "INVESTIGATION_DIGEST_KEY set from the first attempt on, masked ones are compared. "
+            )
+        )
         return ResumeDivergence(
             f"Investigation {id}: this call of the unsafe tool {left.tool!r} is not among those that earlier attempts "
             f"recorded, and call {left.id} of that tool, in attempt {left.attempt}, was not made again. It is paused "
-            "rather than risk doing one thing twice. Compare the two (the arguments of the new one: "
+            f"rather than risk doing one thing twice. {why}Compare the two (the arguments of the new one: "
             f"{call.started.data['input'][:500]}); say what became of the recorded one with "
             f"sdk.service.resolve({left.id!r}, …), then sdk.service.resume({id!r}).",
             call_id=left.id,

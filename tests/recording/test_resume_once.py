@@ -257,7 +257,7 @@ def test_what_is_masked_and_was_resolved_is_not_done_again(
         sdk.sync.service.resume(case(sdk).id)
 
     crash(sdk, lambda: unlock("front", pin="1234"))
-    with pytest.raises(ResumeDivergence) as asked:
+    with pytest.raises(ResumeDivergence, match="may be the same one; with INVESTIGATION_DIGEST_KEY") as asked:
         again(sdk, lambda: unlock("front", pin="1234"))
     if not waits:
         resolve(asked.value.call_id)
