@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 from pymongo import AsyncMongoClient
+from pymongo.errors import ServerSelectionTimeoutError
 from pymongo.monitoring import CommandListener
 
 from investigation_backends.mongo import MongoBackend
 from investigation_backends.mongodb import behind, janitor, project, write
 from investigation_backends.mongodb.documents import commit_document
+from investigation_backends.mongodb.driver import Collection
 from investigation_backends.mongodb.names import ALL_COLLECTIONS, BEHIND, BLOBS, COMMITS, slot
 from investigation_sdk.domain.rows import InvestigationRow
+from investigation_sdk.storage.backend import CommitUnknown
 from investigation_sdk.storage.commit import APPLIED, CHUNK_BYTES, CONFLICT, Commit, CommitStatus, Lease, Query, Where
 from investigation_sdk.storage.registry import create_backend
 from investigation_sdk.testing._contract.building import Case, blob, blob_data, same
@@ -121,6 +124,32 @@ async def test_a_batch_is_one_command(watched: Any) -> None:
     assert set(await backend.commit(batch)) == {APPLIED}
     assert [event.command_name for event in commands.sent] == ["insert"]
     assert len(commands.of("insert")[0]["documents"]) == 50
+
+
+async def test_a_batch_larger_than_a_message(mongo_store: str, backend: MongoBackend, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(write, "_MESSAGE", 10_000)
+    cases = [Case() for _ in range(20)]
+    batch = [case.commit(data="x" * 3000 * (n % 5)) for n, case in enumerate(cases)]
+    assert await backend.commit(batch) == [APPLIED] * 20
+    for case, commit in zip(cases, batch, strict=True):
+        case.moved(commit)
+    batch = [case.commit(data="x" * 3000) for case in cases]
+    insert, sent = Collection.insert, 0
+
+    async def failing(self: Collection, documents: Any) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 2:
+            raise ServerSelectionTimeoutError("gone")
+        await insert(self, documents)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collection, "insert", failing)
+        with pytest.raises(CommitUnknown):  # a part of it was written
+            await backend.commit(batch)
+    answers = {answer.status for answer in await backend.commit(batch)}
+    assert answers == {CommitStatus.APPLIED, CommitStatus.CONFLICT}
+    assert await backend.commit(batch) == [CONFLICT] * 20
 
 
 async def test_names_of_users_are_values(backend: MongoBackend) -> None:

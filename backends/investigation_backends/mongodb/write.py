@@ -24,6 +24,8 @@ from .link import Link, clock
 from .names import Document, slot
 
 _AT_ONCE: Final = 20
+_MESSAGE: Final = 32 * 1024 * 1024
+"""Bytes of documents that are inserted by one command; servers take 48,000,000."""
 _STALLED: Final = 3600.0
 """Seconds after which what was looked at before an insert is looked at again behind it."""
 
@@ -54,7 +56,8 @@ class Batch:
             await self._look_at_heads()
             await self._look_at_creations(now)
             for wave in self._waves():
-                await self._insert([n for n in wave if self._answers[n] is None])
+                for part in self._messages([n for n in wave if self._answers[n] is None]):
+                    await self._insert(part)
             if clock() - looked > _STALLED:
                 await self._look_again()
         except DRIVER_ERRORS as error:
@@ -133,6 +136,19 @@ class Batch:
                 waves.append([])
             waves[wave].append(n)
         return waves
+
+    def _messages(self, wave: Sequence[int]) -> Iterable[list[int]]:
+        """What fits into one message. The driver would cut it up as well, and not tell which part has failed."""
+        part: list[int] = []
+        size = 0
+        for n in wave:
+            raw = self._raw[n]
+            size += 0 if raw is None else len(raw.raw)
+            if part and size > _MESSAGE:
+                yield part
+                part, size = [], 0 if raw is None else len(raw.raw)
+            part.append(n)
+        yield part
 
     # ------------------------------------------------------------------ the insert
 
