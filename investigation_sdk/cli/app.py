@@ -49,6 +49,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return FAILED
+    except click.NoSuchOption as error:
+        place = error.ctx.command_path if error.ctx else "investigate"
+        if place == "investigate" and error.option_name in _options():
+            return _failed(f"{error.option_name} goes behind the command: investigate COMMAND {error.option_name} …")
+        return _failed(f"{error.format_message().rstrip('.')}; see {place} --help")
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "investigate"
         return _failed(f"{error.format_message().rstrip('.')}; see {place} --help")
@@ -63,6 +68,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except InvestigationError as error:
         return _failed(str(error).replace("\n", " "))
     return status if isinstance(status, int) else 0
+
+
+def _options() -> set[str]:
+    return {word for command in (ls, show, tools, events, verify) for p in command.params for word in p.opts}
 
 
 def _failed(message: str) -> int:

@@ -83,6 +83,9 @@ def upgrade(store: Store, out: Out, *, yes: bool) -> None:
     if found == head:
         out.text(f"The schema is {head} already: nothing to do.")
         return
+    if found:
+        with store.named():
+            _wait(_migrating(store).check_schema())  # a newer schema is refused before anybody is asked
     step = f"from schema {found} to {head}" if found else f"to schema {head}: none of ours is there yet"
     if not yes:
         if not sys.stdin.isatty():

@@ -158,6 +158,12 @@ def test_what_is_asked_wrongly(investigate: Run, database: Path, arguments: list
     assert refused(investigate(*arguments, *place)).startswith(sentence)
 
 
+@pytest.mark.parametrize("option", ["--db", "--json", "--after"])
+def test_an_option_before_the_command(investigate: Run, option: str) -> None:
+    message = refused(investigate(option, "x", "ls"))
+    assert message == f"{option} goes behind the command: investigate COMMAND {option} …"
+
+
 def test_a_database_in_a_folder_that_cannot_be_written(investigate: Run, database: Path, ids: Ids) -> None:
     content = database.read_bytes()
     with nobody() as folder:

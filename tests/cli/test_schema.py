@@ -64,6 +64,16 @@ def test_an_upgrade_asks_first(on: Run, older: Path) -> None:
     assert on("ls").status == 0
 
 
+def test_no_upgrade_leads_back_from_a_newer_schema(on: Run, database: Path) -> None:
+    execute(database, "UPDATE investigation_alembic_version SET version_num = '9999'")
+    for arguments in (["db", "upgrade"], ["db", "upgrade", "--yes"], ["db", "check"], ["ls"]):
+        message = refused(on(*arguments))
+        assert message.endswith(
+            f"has schema 9999, which is newer than this version's {HEAD}; upgrade investigation-sdk"
+        )
+    assert on("db", "current").lines == [["current", "9999"], ["head", HEAD]]
+
+
 def test_an_upgrade_makes_the_tables_of_an_empty_database(investigate: Run, database: Path) -> None:
     (database.parent / "empty.db").touch()
     assert "none of ours is there yet" in refused(investigate("db", "upgrade", "--db", "empty.db"))
