@@ -105,6 +105,7 @@ class Driver:
         "strict",
         "synchronous",
         "token",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, session: Session, options: Options, *, finished: bool = False) -> None:
@@ -120,6 +121,7 @@ class Driver:
         self.resume: Resume | None = None
         self.stopped: InvestigationError | None = None
         self.held: int = 0
+        self.waits: bool = False
         self.context: InvestigationContext
 
     # ---- waiting
@@ -168,10 +170,24 @@ class Driver:
                 down = session.down
                 if down is not None:
                     raise InvestigationInterrupt(_refused_while_down(self.session.id, down))
+                self.waits = False
                 return
             if type(stop) is not InvestigationPaused or self.options.on_pause == "raise":
                 raise InvestigationInterrupt(stop)
+            self._say_that_it_waits()
             yield lambda blocking: self.recorder.watch(session, blocking=blocking)
+
+    def _say_that_it_waits(self) -> None:
+        """Once for each pause, however many calls wait."""
+        if not self.waits:
+            self.waits = True
+            _log.warning(
+                "Investigation %s is paused; its block waits until it is resumed, from any process, with "
+                "sdk.service.resume(%r). The log says why: investigate events %s",
+                self.session.id,
+                self.session.id,
+                self.session.id,
+            )
 
     def check_not_finished(self) -> None:
         """Nothing new runs in an investigation that was finished when its block was entered.

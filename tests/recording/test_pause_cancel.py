@@ -50,7 +50,10 @@ async def until_known(sdk: InvestigationSDK, id: str) -> None:
 
 
 async def test_a_pause_from_outside_waits_until_it_is_resumed(
-    sqlite_url: str, make_sdk: Make, outside: Callable[[InvestigationSDK], InvestigationSDK]
+    sqlite_url: str,
+    make_sdk: Make,
+    outside: Callable[[InvestigationSDK], InvestigationSDK],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     sdk = make_sdk(sqlite_url)
     operator = outside(sdk)
@@ -64,6 +67,8 @@ async def test_a_pause_from_outside_waits_until_it_is_resumed(
         thread = asyncio.create_task(asyncio.to_thread(sync_step, 3))
         await asyncio.sleep(0.05)
         assert len(await operator.tools(investigation.id)) == 1  # neither has begun
+        (said,) = [record.getMessage() for record in caplog.records if "is paused" in record.getMessage()]
+        assert said.endswith(f"The log says why: investigate events {investigation.id}")  # once, for two that wait
         assert (await operator.service.resume(investigation.id, actor="gil")).status == "running"
         assert await asyncio.wait_for(task, 10) == 2
         assert await asyncio.wait_for(thread, 10) == 3
