@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import urllib.parse
@@ -11,6 +12,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from investigation_backends.mongo import MongoBackend
+from investigation_backends.mongodb.names import BEHIND, COMMITS
 from investigation_sdk.storage.registry import create_backend
 
 
@@ -48,3 +50,23 @@ async def opened(url: str, **options: Any) -> AsyncGenerator[MongoBackend]:
         yield backend
     finally:
         await backend.close()
+
+
+def pending(url: str) -> int:
+    """How many commits have no rows yet."""
+    count: int = raw(url)[COMMITS].count_documents({BEHIND: {"$gt": 0}})
+    return count
+
+
+def stored(url: str, kind: str = "investigations") -> list[Any]:
+    """What is in a collection."""
+    return list(raw(url)[kind].find().sort("_id"))
+
+
+async def until(condition: Any) -> None:
+    """Wait for it."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it does not happen")
