@@ -192,7 +192,8 @@ def show(store: Store, out: Out, reference: str, investigation_type: str | None)
             )
             return
         source = "" if wrong is None else _source(sdk, wrong)
-    _header(out, one)
+        paused = _why_paused(sdk, one)
+        _header(out, one, paused)
     if phases:
         out.blank()
         out.table(_PHASES, _phase_rows(phases, totals))
@@ -209,12 +210,24 @@ def show(store: Store, out: Out, reference: str, investigation_type: str | None)
             out.command(store.command(verb, *more))
 
 
-def _header(out: Out, one: Investigation) -> None:
+def _why_paused(sdk: InvestigationSDK, one: Investigation) -> str:
+    """Who paused it and why, where it is paused and somebody said so."""
+    if one.status != InvestigationState.PAUSED:
+        return ""
+    *_, last = sdk.sync.iter_events(one.id, event_type=EventType.STATE_TRANSITION)
+    reason = last.event_data.get("reason")
+    return ", ".join(
+        filter(None, [f"by {last.actor}" if last.actor else "", reason if isinstance(reason, str) else ""])
+    )
+
+
+def _header(out: Out, one: Investigation, paused: str) -> None:
     now = datetime.now(UTC)
     out.text(one.subject, "bold")
     status = str(one.status) if one.failure_kind in (None, "error") else f"{one.status} ({one.failure_kind})"
     fields = [
         ("status", Cell(status, f"{status}, {one.progress_percentage}%", state(one.status).style)),
+        ("paused", Cell(paused, None, "yellow")),
         ("id", Cell(one.id)),
         ("key", Cell(one.key or "")),
         ("type", Cell(one.investigation_type)),

@@ -178,7 +178,7 @@ class Resume:
         driver = self._driver
         driver.stopped = error
         try:
-            ask = Ask(time=now_us(), verb=Verb.PAUSE, reason=f"{type(error).__name__}: {str(error)[:300]}")
+            ask = Ask(time=now_us(), verb=Verb.PAUSE, reason=f"{type(error).__name__}: {str(error)[:1500]}")
             yield from driver.wait_for(driver.recorder.submit(driver.session, ask))
         except InvestigationError as refused:
             raise InvestigationInterrupt(error) from refused

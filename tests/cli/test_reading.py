@@ -10,7 +10,7 @@ from typing import get_type_hints
 import pytest
 
 import investigation_sdk
-from investigation_sdk import InvestigationSDK, tool
+from investigation_sdk import InvestigationPaused, InvestigationSDK, tool
 from investigation_sdk.cli.shapes import PAYLOADS, document
 from tests.cli.conftest import HOSTILE, Done, Ids
 
@@ -137,6 +137,21 @@ def test_what_names_an_investigation(on: Run, ids: Ids, reference: str) -> None:
     }[reference]
     [shown] = documents(on("show", given, "--json"))
     assert shown["investigation"]["id"] == id  # type: ignore[index]
+
+
+def test_show_says_why_it_is_paused(on: Run, database: Path) -> None:
+    with InvestigationSDK(f"sqlite:///{database}", on_pause="raise") as sdk:
+        with pytest.raises(InvestigationPaused), sdk.investigation("s", key="paused-1") as investigation:
+            sdk.sync.service.pause(investigation.id, "look first", actor="gil")
+            investigation.checkpoint({})
+        sdk.sync.service.resume(sdk.sync.lookup("paused-1").id)
+        with pytest.raises(InvestigationPaused), sdk.attach(investigation.id) as again:
+            sdk.sync.service.pause(again.id, "and again\x1b[2J", actor="ann")
+            again.checkpoint({})
+    shown = on("show", "paused-1").lines
+    assert ["status", "paused"] in shown
+    assert ["paused", "by ann, and again\\x1b[2J"] in shown
+    assert "paused" not in [line[0] for line in on("show", "case-981").lines]
 
 
 def test_show_as_json(on: Run, ids: Ids) -> None:
