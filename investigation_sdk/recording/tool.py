@@ -154,6 +154,8 @@ def _refuse_tool_objects(f: object) -> None:
 
     pydantic-ai, and FastMCP with a mark, give back the function itself, which they call from then on.
     """
+    if isinstance(f, type):
+        raise TypeError(f"@tool goes on a function, and {f.__qualname__} is a class: put it on its methods.")
     cls = type(f)
     registered = hasattr(f, "__fastmcp__")
     bases = [base.__module__ for base in cls.__mro__]

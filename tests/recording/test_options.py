@@ -297,6 +297,14 @@ def test_callable_objects_of_a_users_own_package_named_like_a_framework_are_take
     assert tool(framework_object("mcp_tools.lookups", "Lookup", __call__=runs)).__name__ == "Lookup"
 
 
+def test_a_class_is_no_tool() -> None:
+    class Lookup:
+        pass
+
+    with pytest.raises(TypeError, match="Lookup is a class: put it on its methods"):
+        tool(Lookup)
+
+
 @pytest.mark.parametrize("thing", [SimpleNamespace(), "name", 3])
 def test_what_cannot_be_called_is_refused(thing: Any) -> None:
     with pytest.raises(TypeError, match="@tool goes on a function"):
