@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy
 from pydantic import BaseModel
 
 from investigation_sdk import InvestigationError, InvestigationSDK, tool
@@ -184,6 +185,8 @@ async def main() -> dict[str, Any]:
     database.execute("PRAGMA synchronous=OFF")
     database.text_factory = bytes
     await read_everything(sdk, run.id)
+    with sqlalchemy.create_engine("sqlite://").connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT 1"))  # 2.0 compiles a method of its own at the first text
     sys.addaudithook(hook)
     modules = set(sys.modules)
     unexpected: list[str] = []

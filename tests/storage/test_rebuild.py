@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
 from uuid import UUID
 
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -363,7 +364,8 @@ def test_a_class_that_has_changed_since() -> None:
     assert "fields of" in changed(Point(1), Point, y=1)
     assert "fields of" in changed(Account(id=UUID(int=1)), Account, unknown=1)
     assert "does not take the recorded fields" in changed(Account(id=UUID(int=1)), Account, balance="much")
-    assert "does not take the recorded fields" in changed(Aliased(outer=1), Aliased, inner=-1)
+    if pydantic.VERSION >= "2.11":  # before, fields with an alias cannot be validated by their names
+        assert "does not take the recorded fields" in changed(Aliased(outer=1), Aliased, inner=-1)
 
 
 @pytest.mark.parametrize(
