@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import Append, Fact
 from investigation_sdk.domain.events import Blob, Event
-from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
+from investigation_sdk.domain.states import Effect, InvestigationState
 from investigation_sdk.engine import probes
 from investigation_sdk.engine.hosts import running_loop
 from investigation_sdk.engine.recorder import MAX_QUEUED, MAX_QUEUED_BYTES, Recorder
@@ -24,13 +24,12 @@ from investigation_sdk.errors import (
     InvestigationInterrupt,
     InvestigationPaused,
     LeaseLost,
-    NotRecorded,
 )
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording import giving_back
+from investigation_sdk.recording.call import Call, not_recorded, not_started, refused_while_down
 from investigation_sdk.recording.capture import MASKED, ToolSpec
-from investigation_sdk.recording.confidential import Confidential
-from investigation_sdk.recording.context import CallFrame, Frame, current_agent, current_frame
+from investigation_sdk.recording.context import Frame, current_agent, current_frame
 from investigation_sdk.recording.failures import describe_error, is_interrupt, keep_confidential, was_cancelled
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.resume import Resume
@@ -56,26 +55,6 @@ class Options:
     max_inline_bytes: int
     tenant: str
     actor: str | None = None
-
-
-class Call(CallFrame):
-    """One recorded call in flight."""
-
-    __slots__ = ("begun", "confidential", "spec", "started", "warnings")
-
-    def __init__(self, around: Frame, spec: ToolSpec, started: Event, warnings: Sequence[str]) -> None:
-        super().__init__(around, started.id, started.attempt)
-        self.spec: ToolSpec = spec
-        self.confidential: Confidential | None = None
-        self.started: Event = started
-        self.warnings: Sequence[str] = warnings
-        self.begun: int = 0
-
-    def runs_again(self, root: str) -> None:
-        """It is a call that an earlier attempt began: `root` is what it was called then, at first."""
-        self.root = root
-        self.started.data["again"] = root
-        self.started.text = None
 
 
 class Driver:
@@ -169,7 +148,7 @@ class Driver:
             if stop is None:
                 down = session.down
                 if down is not None:
-                    raise InvestigationInterrupt(_refused_while_down(self.session.id, down))
+                    raise InvestigationInterrupt(refused_while_down(self.session.id, down))
                 self.waits = False
                 return
             if type(stop) is not InvestigationPaused or self.options.on_pause == "raise":
@@ -297,7 +276,7 @@ class Driver:
         """Submit the start of a call as a command, and wait until it is durable."""
         self._about_to_start(call)
         append = Append(time=call.started.time, token=self.token, event=call.started, needs_running=True)
-        yield from self.command(append, lambda: _not_started(call.started))
+        yield from self.command(append, lambda: not_started(call.started))
         call.begun = monotonic_ns()
 
     def complete(self, call: Call, value: Any) -> Entry | None:
@@ -414,18 +393,7 @@ class Driver:
         self, call: Call, error: InvestigationError, value: Any, raised: BaseException | None
     ) -> BaseException:
         """The body returned `value`, or raised, and the record of that is not durable."""
-        outcome = "`value` is what it returned" if raised is None else "what it raised is the cause of this"
-        queued = isinstance(error, BackendUnavailable)
-        state = "is not durable yet" if queued else "could not be stored"
-        later = "The record stays queued; " if queued else "It will not be written; "
-        return self.interrupt(
-            NotRecorded(
-                f"{call.spec.name} ran, but its record {state}: {error} {later}{outcome}.",
-                value=value,
-                call_id=call.started.id,
-                investigation_id=self.session.id,
-            )
-        )
+        return self.interrupt(not_recorded(call, self.session.id, error, value, raised))
 
     # ---- state
 
@@ -439,16 +407,3 @@ class Driver:
 
 _ALWAYS: Final = 4
 """Members that every ``tool.completed`` has: call, completed_at, duration_ms, output."""
-
-
-def _not_started(started: Event) -> Event:
-    """Of a call whose start was submitted, but whose body never ran."""
-    data = {"call": started.id, "kind": "not_started", "state": ToolState.INTERRUPTED.value}
-    return Event(uuid7(), "tool.interrupted", data, now_us(), parent_call=started.parent_call, started=started)
-
-
-def _refused_while_down(investigation_id: str, down: BackendUnavailable) -> NotRecorded:
-    return NotRecorded(
-        f"Not started, because the store of investigation {investigation_id} takes no records: {down}",
-        investigation_id=investigation_id,
-    )

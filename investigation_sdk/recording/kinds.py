@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from investigation_sdk.engine.session import Entry
 from investigation_sdk.errors import InvestigationError
+from investigation_sdk.recording.call import Call
 from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.context import Frame, current_frame
-from investigation_sdk.recording.driver import Call, Driver
+from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.resume import Reused
 from investigation_sdk.recording.steps import Step, block, go

@@ -33,9 +33,10 @@ from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.spelling import to_json
 
 if TYPE_CHECKING:
+    from investigation_sdk.recording.call import Call
     from investigation_sdk.recording.capture import ToolSpec
     from investigation_sdk.recording.context import CallFrame
-    from investigation_sdk.recording.driver import Call, Driver
+    from investigation_sdk.recording.driver import Driver
 
 _KINDS: Final = ("reused", "again", "new")
 
