@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from investigation_sdk import InvestigationSDK, Resolution
+from investigation_sdk import InvestigationSDK, Resolution, ToolState
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.project import investigation_row, phase_row, tool_row
 from investigation_sdk.domain.rows import InvestigationRow
@@ -36,23 +36,35 @@ def finished(sdk: InvestigationSDK) -> set[str]:
     found = sdk.sync.find(key="v")
     if found is None:
         return set()
-    calls = sdk.sync.tools(found.id, status="completed", limit=1000)  # type: ignore[arg-type]
+    calls = sdk.sync.tools(found.id, status=ToolState.COMPLETED, limit=1000)
     argument = {"read": "n", "think": "about", "ticket": "title", "freeze": "account"}
     return {f"{call.tool_name} {call.input_parameters[argument[call.tool_name]]}" for call in calls}
 
 
 def go_on(sdk: InvestigationSDK, url: str, effects: Path) -> None:
     """Run it to its end; where it asks what became of an unsafe call, say what did."""
+    answer(sdk, effects)  # it may have asked before it was killed
     for _ in range(3):
         done = victim(url, effects)
         if done.returncode == 0:
             return
         assert done.returncode == 3, done.stderr
-        frozen = effects_of(effects)["freeze 42"]
-        answer = Resolution(outcome="succeeded", result=True) if frozen else Resolution(outcome="not_executed")
-        call = sdk.sync.service.resolve(done.stdout.strip(), answer, actor="test")
-        sdk.sync.service.resume(call.investigation_id)
+        assert done.stdout.strip() in answer(sdk, effects)
     raise AssertionError("it asked again and again")
+
+
+def answer(sdk: InvestigationSDK, effects: Path) -> list[str]:
+    """Of one that is paused, resolve what is unknown, and let it go on; the ids of those calls."""
+    found = sdk.sync.find(key="v")
+    if found is None or found.status != "paused":
+        return []
+    frozen = effects_of(effects)["freeze 42"]
+    resolution = Resolution(outcome="succeeded", result=True) if frozen else Resolution(outcome="not_executed")
+    unknown = [call.id for call in sdk.sync.tools(found.id, status=ToolState.UNKNOWN)]
+    for call in unknown:
+        sdk.sync.service.resolve(call, resolution, actor="test")
+    sdk.sync.service.resume(found.id)
+    return unknown
 
 
 def check_record(sdk: InvestigationSDK) -> None:
