@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import signal
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,6 +23,16 @@ from investigation_sdk.testing.servers import (
     RedisServer,
     ServerMissing,
 )
+
+
+def pytest_configure() -> None:
+    """Lets signals do what they do in a terminal: tests send them, and children inherit what is ignored here.
+    A job that a shell starts in the background ignores SIGINT and SIGQUIT, and under nohup SIGHUP."""
+    usual = dict.fromkeys((signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM), signal.SIG_DFL)
+    for number, handler in (usual | {signal.SIGINT: signal.default_int_handler}).items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*usual, signal.SIGINT})
 
 
 @pytest.fixture

@@ -149,10 +149,9 @@ async def test_a_cancelled_exit_lets_go(make_sdk: Callable[..., InvestigationSDK
 
 
 SIGTERM = """
-import signal, sys, time
+import sys, time
 from investigation_sdk import InvestigationSDK, tool
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sdk = InvestigationSDK(sys.argv[1])
 
 @tool
