@@ -41,6 +41,7 @@ from investigation_sdk.recording.scope import InvestigationScope, run_in
 from investigation_sdk.settings import Durability
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.registry import backend_of
+from investigation_sdk.telemetry.setup import Telemetry, finder
 
 if TYPE_CHECKING:
     from investigation_sdk.sync import SyncInvestigationSDK
@@ -64,6 +65,8 @@ class InvestigationSDK(InvestigationReader):
             None: keys are those of no tenant, and investigations of all tenants are read.
         max_inline_bytes: Largest payload (JSON, UTF-8) that stands in its event, and comes with every list; larger
             ones, up to 64 MiB, are kept beside the log, and :meth:`payload` reads them.
+        telemetry: How spans, metrics and log events go to OpenTelemetry. None: in the usual way, where the process
+            has loaded OpenTelemetry. False: not at all.
         lease_ttl: How long an owner that is not heard of keeps an investigation; 30 s by default.
         backend_options: Options for the backend that the URL names.
 
@@ -85,6 +88,7 @@ class InvestigationSDK(InvestigationReader):
         tenant_id: str | None = None,
         max_inline_bytes: int = 32768,
         lease_ttl: timedelta = timedelta(seconds=30),
+        telemetry: Telemetry | Literal[False] | None = None,
         backend_options: Mapping[str, Any] | None = None,
     ) -> None:
         chosen = durability or os.environ.get("INVESTIGATION_DURABILITY") or Durability.SYNC
@@ -103,6 +107,7 @@ class InvestigationSDK(InvestigationReader):
         if max_inline_bytes < 1024:
             raise ConfigurationError(f"max_inline_bytes={max_inline_bytes} is too small; at least 1024")
         self._options = Options(Durability(chosen), on_pause, max_inline_bytes, tenant_id or "")
+        self._find_tracer = finder(telemetry)
         self._ttl_us = lease_ttl // timedelta(microseconds=1)
         backend = backend_of(url_or_backend, backend_options, auto_migrate=auto_migrate)
         self._url = "" if url_or_backend is None else getattr(url_or_backend, "url", url_or_backend)
@@ -112,7 +117,9 @@ class InvestigationSDK(InvestigationReader):
         )
 
     def _recorder_of(self, backend: Backend) -> Recorder:
-        return Recorder(backend, ttl_us=self._ttl_us, tenant=self._options.tenant)
+        recorder = Recorder(backend, ttl_us=self._ttl_us, tenant=self._options.tenant)
+        recorder.find_tracer = self._find_tracer
+        return recorder
 
     def _use(self, backend: Backend | Recorder) -> Recorder:
         """Work on another store from now on; the recorder of the one before, which stays as it is."""
@@ -204,7 +211,9 @@ class InvestigationSDK(InvestigationReader):
         )
         recorder, options = self._recorder, self._options
         seconds = None if wait is None else wait.total_seconds()
-        return InvestigationScope(recorder, lambda: entering.create(recorder, options, creation, on_finished, seconds))
+        return InvestigationScope(
+            recorder, lambda trace: entering.create(recorder, options, creation, on_finished, seconds, trace)
+        )
 
     def _parent(self, parent: Id | HasId | None) -> Id | HasId | None:
         frame = current_frame.get()
@@ -227,7 +236,7 @@ class InvestigationSDK(InvestigationReader):
         id = canonical(investigation_id)
         recorder, options = self._recorder, self._options
         seconds = None if wait is None else wait.total_seconds()
-        return InvestigationScope(recorder, lambda: entering.attach(recorder, options, id, seconds))
+        return InvestigationScope(recorder, lambda trace: entering.attach(recorder, options, id, seconds, trace))
 
     def run(
         self,

@@ -35,6 +35,8 @@ class Command:
     time: int
     token: str | None = None
     actor: str | None = None
+    metadata: dict[str, Any] | None = None
+    """Notes on the record of what is created, or of an attempt that is started: ``trace``, where it is traced."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

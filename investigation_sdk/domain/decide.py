@@ -91,6 +91,7 @@ def _create(fold: Fold, command: Create) -> list[Event]:
         raise VersionConflict(f"Investigation {fold.id} exists already.", investigation_id=fold.id)
     created = _event(command, "investigation.created", command.data, command.blobs)
     created.new_state = _S.CREATED
+    created.metadata = command.metadata
     if not command.queue:
         return [created]
     return [created, *_walk(fold, command, (_S.QUEUED,), current=_S.CREATED)]
@@ -124,6 +125,7 @@ def _claim(fold: Fold, command: Claim) -> list[Event]:
     events.append(claimed)
     events += _walk(fold, command, way, current=status)
     events.append(_event(command, "investigation.started", {"attempt": fold.attempt + 1}))
+    events[-1].metadata = command.metadata
     return events
 
 

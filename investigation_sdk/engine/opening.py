@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import time
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from investigation_sdk.clock import now_us, to_datetime
 from investigation_sdk.domain.commands import Claim, Command, Create, Release
@@ -21,6 +21,7 @@ from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.repair import empty
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.sound import stored_value
+from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import (
     InvestigationBusy,
@@ -59,7 +60,14 @@ async def command(recorder: Recorder, investigation_id: str, what: Command) -> S
 
 
 async def create(
-    recorder: Recorder, creation: Creation, *, tenant: str, actor: str | None, queue: bool = True, drive: bool = False
+    recorder: Recorder,
+    creation: Creation,
+    *,
+    tenant: str,
+    actor: str | None,
+    queue: bool = True,
+    drive: bool = False,
+    trace: Trace | None = None,
 ) -> Session:
     """Create an investigation; with `drive` also claim it, in the same commit.
 
@@ -74,11 +82,16 @@ async def create(
     time_us = now_us()
     token = uuid7()
     lease = session.lease = Lease(session.id, new_owner(), recorder.ttl_us) if drive else None
+    made = Create(time=time_us, actor=actor, data=data, blobs=creation.blobs, queue=queue)
+    made.metadata = None if trace is None else _noted(trace.carrier())
     try:
         with session.lock:
-            entry = session.submit(Create(time=time_us, actor=actor, data=data, blobs=creation.blobs, queue=queue))
+            entry = session.submit(made)
             if lease is not None:
-                entry = session.submit(Claim(time=time_us, actor=actor, id=token, owner=lease.owner))
+                claim = Claim(time=time_us, actor=actor, id=token, owner=lease.owner)
+                if trace is not None:
+                    claim.metadata = _noted(trace.begin(session.id, data["investigation_type"], 1, {}))
+                entry = session.submit(claim)
         recorder.commit(session)
         await durable(session, entry)
     except BaseException:
@@ -90,7 +103,26 @@ async def create(
     return session
 
 
-async def take(recorder: Recorder, investigation_id: str, *, wait: float | None, actor: str | None) -> Session:
+def _noted(trace: dict[str, str] | None) -> dict[str, Any] | None:
+    return None if trace is None else {"trace": trace}
+
+
+async def _begin(recorder: Recorder, trace: Trace, session: Session) -> dict[str, Any] | None:
+    """Begin to trace an attempt at one that exists: what to note of that."""
+    id, attempt = session.id, session.decided.attempt
+    if attempt:
+        found = await recorder.backend.read_events(id, event_type="investigation.started", reverse=True, limit=1)
+    else:
+        found = await recorder.backend.read_events(id, limit=1)
+    noted = (reading.to_event(found[0]).metadata or {}) if found else {}
+    earlier = noted.get("trace")
+    known = cast("dict[str, Any]", earlier) if isinstance(earlier, dict) else {}
+    return _noted(trace.begin(id, session.decided.investigation_type, attempt + 1, known))
+
+
+async def take(
+    recorder: Recorder, investigation_id: str, *, wait: float | None, actor: str | None, trace: Trace | None = None
+) -> Session:
     """Drive one that exists: get its lease, then append the claim.
 
     An owner that is provably dead on this machine is succeeded at once; else `wait` seconds are spent (None:
@@ -106,6 +138,8 @@ async def take(recorder: Recorder, investigation_id: str, *, wait: float | None,
     try:
         session = await recorder.session(investigation_id)
         claim = Claim(time=now_us(), actor=actor, id=token, owner=lease.owner)
+        if trace is not None:
+            claim.metadata = await _begin(recorder, trace, session)
         await durable(session, recorder.submit(session, claim))
     except InvestigationError:
         await _backed_out(recorder, session, token, lease)
@@ -118,10 +152,10 @@ async def take(recorder: Recorder, investigation_id: str, *, wait: float | None,
 
 
 async def take_up(
-    recorder: Recorder, investigation_id: str, *, wait: float | None, actor: str | None
+    recorder: Recorder, investigation_id: str, *, wait: float | None, actor: str | None, trace: Trace | None = None
 ) -> tuple[Session, Recorded | None]:
     """As :func:`take`, with what earlier attempts recorded; None for a first attempt."""
-    session = await take(recorder, investigation_id, wait=wait, actor=actor)
+    session = await take(recorder, investigation_id, wait=wait, actor=actor, trace=trace)
     if session.decided.attempt == 1:
         return session, None
     token, lease = session.token, session.lease

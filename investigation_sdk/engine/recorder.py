@@ -27,6 +27,7 @@ from investigation_sdk.engine.io_thread import IOThread
 from investigation_sdk.engine.linger import Linger
 from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.tracing import StoreMeter, Trace, Tracer
 from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.engine.writer import Writer
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
@@ -63,6 +64,8 @@ class Recorder:
         self.ttl_us = ttl_us
         self.io: IOThread = IOThread()
         self.observers: list[Observer] = []
+        self.tracer: Tracer | None = None
+        self.find_tracer: Callable[[Recorder], None] | None = None
         self._inline: InlineBackend | None = backend if isinstance(backend, InlineBackend) else None
         self._patience = patience
         self._writer = Writer(backend, patience=patience, on_busy=self._tick)
@@ -214,6 +217,16 @@ class Recorder:
         self._sessions[session.id] = session
         return session
 
+    def trace(self) -> Trace | None:
+        """What traces the block that is about to be entered in this context; None where nothing does."""
+        if self.tracer is None and self.find_tracer is not None:
+            self.find_tracer(self)
+        return None if self.tracer is None else self.tracer.trace()
+
+    def measure(self, meter: StoreMeter) -> None:
+        """Tell `meter` of each batch that the writer commits."""
+        self._writer.meter = meter
+
     def observe(self, observer: Observer) -> None:
         """Call `observer` with a session and the events of each of its commits; it must be quick."""
         self.observers.append(observer)
@@ -301,6 +314,11 @@ class Recorder:
     def _behind(self) -> list[Session]:
         return [s for s in list(self._sessions.values()) if s.queued_events and not s.abandoned]
 
+    @property
+    def queued(self) -> int:
+        """Events that are not durable yet."""
+        return sum(session.queued_events for session in self._behind())
+
     def _last(self, session: Session, *, blocking: bool) -> Waiter | None:
         with session.lock:
             entries = session.queue or (session.in_flight.entries if session.in_flight else [])
@@ -322,7 +340,7 @@ class Recorder:
                 if waiter is not None:
                     with contextlib.suppress(InvestigationError):
                         waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            left = sum(session.queued_events for session in self._behind())
+            left = self.queued
             if not left or deadline is None or time.monotonic() >= deadline:
                 return left
             time.sleep(_AGAIN)
@@ -332,7 +350,7 @@ class Recorder:
         if self._behind():
             with contextlib.suppress(BackendUnavailable):  # closed meanwhile
                 await self.io.acall(self._flushed(timeout))
-        return sum(session.queued_events for session in self._behind())
+        return self.queued
 
     async def _flushed(self, timeout: float | None) -> None:
         with contextlib.suppress(TimeoutError):
@@ -370,7 +388,9 @@ class Recorder:
         self._opening = asyncio.Lock()
         self._opened = False
         self._wanted = 0
+        meter = self._writer.meter
         self._writer = Writer(self.backend, patience=self._patience, on_busy=self._tick)
+        self._writer.meter = meter
         self._linger = Linger(self.commit, self._writer.watch)
 
 

@@ -29,6 +29,7 @@ from investigation_sdk.engine.resolving import resolution_data
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sound import unreadable
 from investigation_sdk.engine.texts import clean
+from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvalidArgument, InvestigationNotFound
 from investigation_sdk.ids import HasId, Id, canonical, uuid7
@@ -86,12 +87,14 @@ class InvestigationStateService:
             parent=parent,
             inline=self._limit,
         )
-        id = await self._recorder.acall(self._create(creation, actor, queue=queue))
+        id = await self._recorder.acall(self._create(creation, actor, self._recorder.trace(), queue=queue))
         return await self._get(id)
 
-    async def _create(self, creation: Creation, actor: str | None, *, queue: bool) -> str:
+    async def _create(self, creation: Creation, actor: str | None, trace: Trace | None, *, queue: bool) -> str:
         try:
-            session = await opening.create(self._recorder, creation, tenant=self._tenant, actor=_by(actor), queue=queue)
+            session = await opening.create(
+                self._recorder, creation, tenant=self._tenant, actor=_by(actor), queue=queue, trace=trace
+            )
         except KeyTaken as taken:
             raise await opening.existing(self._recorder, taken, creation.data) from None
         await self._append(session, [_warning("creation", message, actor) for message in creation.warnings])

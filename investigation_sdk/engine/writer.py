@@ -17,6 +17,7 @@ from typing import Final
 from investigation_sdk.engine.exclusive import exclusive
 from investigation_sdk.engine.repair import repair
 from investigation_sdk.engine.session import Session, Woken
+from investigation_sdk.engine.tracing import StoreMeter
 from investigation_sdk.engine.waiting import wake
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, InvestigationNotFound, PayloadTooLarge
 from investigation_sdk.storage.backend import Backend, CommitNotApplied, CommitUnknown, StoreFailure
@@ -65,6 +66,7 @@ class Writer:
         self._failing_since: float | None = None
         self._commit_since: float | None = None
         self._pause = _FIRST_PAUSE
+        self.meter: StoreMeter | None = None
 
     async def start(self) -> None:
         """Begin to work on the running loop."""
@@ -151,7 +153,7 @@ class Writer:
         if not commits:
             return
         self._sessions = sessions
-        self._commit_since = time.monotonic()
+        since = self._commit_since = time.monotonic()
         self._on_busy()
         results: Sequence[CommitResult] | BaseException
         try:
@@ -165,6 +167,9 @@ class Writer:
         finally:
             self._commit_since = None
             self._sessions = []
+        if self.meter is not None:
+            events = sum(len(commit.events) for commit in commits)
+            self.meter.committed(time.monotonic() - since, events, failed=isinstance(results, BaseException))
         if isinstance(results, BaseException):
             await self._failed(sessions, results)
             return

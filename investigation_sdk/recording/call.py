@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from investigation_sdk.clock import now_us
+from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import ToolState
+from investigation_sdk.engine.tracing import Span, Trace
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, NotRecorded
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.confidential import Confidential
-from investigation_sdk.recording.context import CallFrame, Frame
+from investigation_sdk.recording.context import CallFrame, Frame, current_frame
 
 
 class Call(CallFrame):
     """One recorded call in flight."""
 
-    __slots__ = ("begun", "confidential", "spec", "started", "warnings")
+    __slots__ = ("begun", "confidential", "span", "spec", "started", "warnings")
 
     def __init__(self, around: Frame, spec: ToolSpec, started: Event, warnings: Sequence[str]) -> None:
         super().__init__(around, started.id, started.attempt)
@@ -27,6 +28,25 @@ class Call(CallFrame):
         self.started: Event = started
         self.warnings: Sequence[str] = warnings
         self.begun: int = 0
+        self.span: Span | None = None
+
+    def begin(self, trace: Trace | None) -> None:
+        """Its body is about to run."""
+        if trace is not None:
+            self.span = trace.call(self.started)
+        self.begun = monotonic_ns()
+
+    def enter(self) -> None:
+        """What runs next in this context is its body."""
+        current_frame.set(self)
+        if self.span is not None:
+            self.span.enter()
+
+    def leave(self, around: Frame | None) -> None:
+        """What runs next in this context is not its body; `around` was the frame before."""
+        if self.span is not None:
+            self.span.leave()
+        current_frame.set(around)
 
     def runs_again(self, root: str) -> None:
         """It is a call that an earlier attempt began: `root` is what it was called then, at first."""

@@ -16,6 +16,7 @@ from investigation_sdk.engine.hosts import running_loop
 from investigation_sdk.engine.recorder import MAX_QUEUED, MAX_QUEUED_BYTES, Recorder
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.texts import clean
+from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationCancelled,
@@ -67,6 +68,7 @@ class Driver:
         finished: The investigation was finished before; nothing new may run.
         resume: What earlier attempts recorded; None where there was none.
         stopped: Why nothing more may begin in this block, whatever becomes of the investigation; or None.
+        trace: What traces the block; None where nothing does.
     """
 
     __slots__ = (
@@ -84,10 +86,19 @@ class Driver:
         "strict",
         "synchronous",
         "token",
+        "trace",
         "waits",
     )  # fmt: skip
 
-    def __init__(self, recorder: Recorder, session: Session, options: Options, *, finished: bool = False) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        session: Session,
+        options: Options,
+        *,
+        finished: bool = False,
+        trace: Trace | None = None,
+    ) -> None:
         self.recorder: Recorder = recorder
         self.session: Session = session
         self.options: Options = options
@@ -97,6 +108,7 @@ class Driver:
         self.strict: bool = options.durability is Durability.STRICT
         self.closed: bool = False
         self.finished: bool = finished
+        self.trace: Trace | None = trace
         self.resume: Resume | None = None
         self.stopped: InvestigationError | None = None
         self.held: int = 0
@@ -270,14 +282,14 @@ class Driver:
         """Submit the start of a call whose body does not wait for it: a fact."""
         self._about_to_start(call)
         self.recorder.submit(self.session, Fact(call.started, self.token), lazy=True)
-        call.begun = monotonic_ns()
+        call.begin(self.trace)
 
     def start_and_wait(self, call: Call) -> Step[None]:
         """Submit the start of a call as a command, and wait until it is durable."""
         self._about_to_start(call)
         append = Append(time=call.started.time, token=self.token, event=call.started, needs_running=True)
         yield from self.command(append, lambda: not_started(call.started))
-        call.begun = monotonic_ns()
+        call.begin(self.trace)
 
     def complete(self, call: Call, value: Any) -> Entry | None:
         """The body returned `value`; what to wait for before the caller gets it."""
@@ -363,6 +375,8 @@ class Driver:
         blobs: tuple[Blob, ...] = (),
     ) -> Entry | None:
         started = call.started
+        if call.span is not None:
+            call.span.end(event_type, data)
         event = Event(uuid7(), event_type, data, time, text=text, parent_call=started.parent_call, started=started)
         event.attempt = self.attempt
         if blobs:

@@ -9,6 +9,7 @@ from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.engine import opening, queries
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvestigationCancelled, InvestigationFinished
 from investigation_sdk.recording.context import current_frame
@@ -23,6 +24,7 @@ def create(
     creation: Creation,
     on_finished: Literal["return", "new", "error"],
     wait: float | None,
+    trace: Trace | None,
 ) -> Step[Driver]:
     """Create it. Where its key names one that is not finished, go on with that; where that is finished, do what
     `on_finished` says.
@@ -37,8 +39,10 @@ def create(
     while True:
         try:
             made = creation._replace(data={**data, "generation": generation})
-            session = yield opening.create(recorder, made, tenant=options.tenant, actor=options.actor, drive=True)
-            driver = Driver(recorder, session, options)
+            session = yield opening.create(
+                recorder, made, tenant=options.tenant, actor=options.actor, drive=True, trace=trace
+            )
+            driver = Driver(recorder, session, options, trace=trace)
             driver.warn("creation", creation.warnings)
             return driver
         except KeyTaken as taken:
@@ -58,7 +62,7 @@ def create(
         around = current_frame.get()
         inside = around is not None and around.driver.session.id == row.id  # to wait for it would be to wait for ever
         try:
-            driver = yield from attach(recorder, options, row.id, 0 if inside else wait)
+            driver = yield from attach(recorder, options, row.id, 0 if inside else wait, trace)
         except (InvestigationFinished, InvestigationCancelled):
             continue  # by its owner, while it was waited for
         _compare(driver, row, data)
@@ -71,10 +75,12 @@ def _compare(driver: Driver, row: InvestigationRow, data: dict[str, Any]) -> Non
         driver.warn("subject_changed", (message,))
 
 
-def attach(recorder: Recorder, options: Options, investigation_id: str, wait: float | None) -> Step[Driver]:
+def attach(
+    recorder: Recorder, options: Options, investigation_id: str, wait: float | None, trace: Trace | None
+) -> Step[Driver]:
     """Take over one that exists, with what earlier attempts recorded."""
-    session, found = yield opening.take_up(recorder, investigation_id, wait=wait, actor=options.actor)
-    driver = Driver(recorder, session, options)
+    session, found = yield opening.take_up(recorder, investigation_id, wait=wait, actor=options.actor, trace=trace)
+    driver = Driver(recorder, session, options, trace=trace)
     if found is not None and len(found):
         driver.resume = Resume(driver, found)
     return driver

@@ -103,14 +103,14 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
         else:
             recorded = driver.begin(frame, spec, args, kwargs)
             driver.start(recorded)
-        current_frame.set(recorded)
+        recorded.enter()
         try:
             value = fn(*args, **kwargs)
         except BaseException as error:
-            current_frame.set(frame)
+            recorded.leave(frame)
             _close(driver, recorded, driver.fail, error)
             raise
-        current_frame.set(frame)
+        recorded.leave(frame)
         try:
             entry = driver.complete(recorded, value)
             if entry is not None:
@@ -135,14 +135,14 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
         else:
             recorded = driver.begin(frame, spec, args, kwargs)
             driver.start(recorded)
-        current_frame.set(recorded)
+        recorded.enter()
         try:
             value = await fn(*args, **kwargs)
         except BaseException as error:
-            current_frame.set(frame)
+            recorded.leave(frame)
             await _aclose(driver, recorded, driver.fail, error)
             raise
-        current_frame.set(frame)
+        recorded.leave(frame)
         try:
             entry = driver.complete(recorded, value)
             if entry is not None:
@@ -195,11 +195,11 @@ def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> C
 def _inside(call: Call, step: Callable[[], Any]) -> Any:
     """Run one step of a body with the call as its context."""
     before = current_frame.get()
-    current_frame.set(call)
+    call.enter()
     try:
         return step()
     finally:
-        current_frame.set(before)
+        call.leave(before)
 
 
 def _given_up(call: Call, items: Items) -> None:
@@ -262,11 +262,11 @@ async def _ainside(call: Call | None, step: Callable[[], Awaitable[Any]]) -> Any
     if call is None:
         return await step()
     before = current_frame.get()
-    current_frame.set(call)
+    call.enter()
     try:
         return await step()
     finally:
-        current_frame.set(before)
+        call.leave(before)
 
 
 WRAPPERS: Final[dict[Kind, Callable[[Any, ToolSpec], Callable[..., Any]]]] = {

@@ -18,6 +18,7 @@ from investigation_sdk.engine import reading
 from investigation_sdk.engine.hosts import shielded
 from investigation_sdk.engine.session import json_text
 from investigation_sdk.engine.texts import clean
+from investigation_sdk.engine.tracing import Span
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.context import BlockFrame, current_frame
@@ -83,6 +84,7 @@ class _Phase:
         self.tools = list(plan.tools)
         self.input_data = input_data
         self.frame: BlockFrame | None = None
+        self.span: Span | None = None
 
     def enter(self, run: PhaseRun) -> Step[PhaseRun]:
         driver = self.driver
@@ -100,6 +102,9 @@ class _Phase:
         around = current_frame.get()
         call = around.call if around is not None and around.driver is driver else None
         self.frame = BlockFrame(driver, phase.id, self.name, call)
+        if driver.trace is not None:
+            self.span = driver.trace.phase(command.event)
+            self.span.enter()
         return run
 
     async def _previous_output(self, known: Phase) -> Any:
@@ -148,12 +153,17 @@ class _Phase:
 
     def leave(self, run: PhaseRun, error: BaseException | None) -> Step[None]:
         assert self.frame is not None
+        if self.span is not None:
+            self.span.leave()
         self.frame.leave()
         driver = self.driver
         try:
             if driver.resume is not None:
                 driver.resume.sum_up(self.name)
-            entry = driver.fact(self._left(run, error))
+            left = self._left(run, error)
+            if self.span is not None:
+                self.span.end(left.type, left.data)
+            entry = driver.fact(left)
             if was_cancelled(error) or isinstance(error, KeyboardInterrupt | SystemExit):
                 return  # the end of the investigation waits for it
             yield from driver.wait_for(entry)

@@ -12,6 +12,7 @@ from investigation_sdk.domain.commands import Fail, Finish, Release
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.engine.hosts import in_thread, shielded
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationCancelled,
@@ -25,7 +26,7 @@ from investigation_sdk.recording.failures import describe_error
 from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationContext, InvestigationRun
 from investigation_sdk.recording.steps import Step, block, go
 
-Open = Callable[[], Step[Driver]]
+Open = Callable[[Trace | None], Step[Driver]]
 
 
 class InvestigationScope:
@@ -68,15 +69,19 @@ class InvestigationScope:
             raise RuntimeError("this investigation scope was entered before; call sdk.investigation() again")
         self._entered = True
         yield self._recorder.opened()
-        return (yield from self._open())
+        return (yield from self._open(self._recorder.trace()))
 
     def _inside(self, driver: Driver) -> None:
         self._driver = driver
         self._frame = BlockFrame(driver, None, None, None)
+        if driver.trace is not None:
+            driver.trace.enter()
         signals.entered()
 
     def _leave(self, driver: Driver, error: BaseException | None) -> Step[None]:
         self._driver = None
+        if driver.trace is not None:
+            driver.trace.leave()
         if self._frame is not None:
             self._frame.leave()
         stopped = find_interrupt(error)
@@ -106,6 +111,8 @@ class InvestigationScope:
             return failure
         finally:
             driver.closed = True
+            if driver.trace is not None:
+                driver.trace.end(*_ended_as(driver, error, stopped))
             yield self._recorder.let_go(session, driver.token)
 
     def _end(
@@ -137,6 +144,19 @@ class InvestigationScope:
             return Finish(time=time, token=token, attempt=attempt, result=text, blobs=blobs)
         kind = "error" if isinstance(error, Exception) else "interrupted"
         return Fail(time=time, token=token, attempt=attempt, kind=kind, error=describe_error(error))
+
+
+def _ended_as(
+    driver: Driver, error: BaseException | None, stopped: InvestigationInterrupt | None
+) -> tuple[str, dict[str, Any]]:
+    """How a block ended: the type of the event that says so, and what is in it."""
+    if driver.state is InvestigationState.CANCELLED:
+        return "investigation.cancelled", {}
+    if stopped is not None:
+        return "investigation.released", {"kind": type(stopped.error).__name__}
+    if error is None:
+        return "investigation.completed", {}
+    return "investigation.failed", {"error": describe_error(error)}
 
 
 async def run_in(scope: InvestigationScope, handler: Callable[[Any], Any]) -> Any:

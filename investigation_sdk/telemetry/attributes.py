@@ -1,0 +1,109 @@
+"""Attributes of spans, from events, under the names of one convention or of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from investigation_sdk.domain.events import Event
+from investigation_sdk.telemetry import conventions as names
+
+
+class Attributes:
+    """What a span says.
+
+    Args:
+        genai: Under the names of OpenTelemetry's GenAI conventions.
+        openinference: Under the names of OpenInference.
+        content: Arguments and results too, as recorded.
+    """
+
+    def __init__(self, genai: bool, openinference: bool, *, content: bool) -> None:  # noqa: FBT001 - a pair of switches
+        self._genai = genai
+        self._openinference = openinference
+        self._content = content
+
+    def common(self, investigation_id: str) -> dict[str, Any]:
+        """Of every span inside the investigation."""
+        attributes: dict[str, Any] = {names.INVESTIGATION_ID: investigation_id}
+        if self._genai:
+            attributes[names.CONVERSATION_ID] = investigation_id
+        if self._openinference:
+            attributes[names.OI_SESSION] = investigation_id
+        return attributes
+
+    def block(self, investigation_id: str, investigation_type: str, attempt: int) -> dict[str, Any]:
+        """Of a block around an investigation."""
+        attributes = self.common(investigation_id)
+        attributes[names.INVESTIGATION_TYPE] = investigation_type
+        attributes[names.ATTEMPT] = attempt
+        if self._genai:
+            attributes[names.OPERATION] = names.INVOKE_WORKFLOW
+            attributes[names.WORKFLOW_NAME] = investigation_type
+        if self._openinference:
+            attributes[names.OI_KIND] = "CHAIN"
+        return attributes
+
+    def phase(self, common: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a phase, from its ``phase.started``."""
+        attributes = {**common, names.PHASE_ID: data["id"], names.PHASE_NAME: data["name"]}
+        if self._openinference:
+            attributes[names.OI_KIND] = "CHAIN"
+        return attributes
+
+    def call(self, common: Mapping[str, Any], started: Event) -> dict[str, Any]:
+        """Of a call, from its ``tool.started``."""
+        data = started.data
+        attributes: dict[str, Any] = {**common, names.CALL_ID: started.id}
+        for ours, member in ((names.EFFECT, "effect"), (names.TOOL_VERSION, "version"), (names.AGAIN, "again")):
+            if member in data:
+                attributes[ours] = data[member]
+        if data.get("phase") is not None:
+            attributes[names.PHASE_ID] = data["phase"]
+        if self._genai:
+            attributes[names.OPERATION] = names.EXECUTE_TOOL
+            attributes[names.TOOL_NAME] = data["tool"]
+            attributes[names.TOOL_CALL_ID] = started.id
+            attributes[names.TOOL_TYPE] = "function"
+            attributes[names.AGENT_NAME] = data["agent"]
+            if "agent_version" in data:
+                attributes[names.AGENT_VERSION] = data["agent_version"]
+            if "model" in data:
+                attributes[names.REQUEST_MODEL] = data["model"]
+            if self._content:
+                attributes[names.TOOL_ARGUMENTS] = str(data["input"])
+        if self._openinference:
+            attributes[names.OI_KIND] = "TOOL"
+            attributes[names.OI_TOOL] = data["tool"]
+            attributes[names.OI_TOOL_CALL] = started.id
+            attributes[names.OI_AGENT] = data["agent"]
+            if self._content:
+                attributes[names.OI_INPUT] = str(data["input"])
+                attributes[names.OI_INPUT_TYPE] = names.JSON
+        return attributes
+
+    def outcome(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a call's end, from the event that closes it."""
+        attributes: dict[str, Any] = {}
+        usage: Mapping[str, Any] = data.get("usage") or {}
+        if "tokens_used" in usage:
+            attributes[names.TOKENS_USED] = usage["tokens_used"]
+        if "api_calls_made" in usage:
+            attributes[names.API_CALLS_MADE] = usage["api_calls_made"]
+        if "cost_estimate" in usage:
+            attributes[names.COST_ESTIMATE] = float(usage["cost_estimate"])
+        if self._content and "summary" in data:
+            attributes[names.SUMMARY] = data["summary"]
+        if self._content and "output" in data:
+            if self._genai:
+                attributes[names.TOOL_RESULT] = str(data["output"])
+            if self._openinference:
+                attributes[names.OI_OUTPUT] = str(data["output"])
+                attributes[names.OI_OUTPUT_TYPE] = names.JSON
+        return attributes
+
+
+def error_of(data: Mapping[str, Any]) -> str | None:
+    """The type of the exception that an event tells of, or None."""
+    error = data.get("error")
+    return None if not error else str(error.get("type", "_OTHER"))

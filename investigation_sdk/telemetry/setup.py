@@ -1,0 +1,106 @@
+"""Whether, and how, investigations are reported to OpenTelemetry. Loads it only where it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+Conventions = Literal["genai", "openinference", "both"]
+
+_CONVENTIONS: Final = ("genai", "openinference", "both")
+_TRUE: Final = ("1", "true", "yes", "on")
+_CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_SEMCONV: Final = "INVESTIGATION_OTEL_SEMCONV"
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """How investigations are reported to OpenTelemetry: ``InvestigationSDK(url, telemetry=Telemetry(...))``.
+
+    Attributes:
+        tracer_provider: Of the OpenTelemetry SDK; None: the global one, whenever it is set.
+        meter_provider: Likewise.
+        logger_provider: Likewise.
+        capture_content: Whether spans carry arguments and results, as they are recorded: what is sensitive is masked.
+            None: as the environment's ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` says, else not.
+        conventions: Names of the attributes: OpenTelemetry's GenAI conventions, OpenInference's, or both. None: as
+            the environment's ``INVESTIGATION_OTEL_SEMCONV`` says, else ``"genai"``.
+
+    Raises:
+        ConfigurationError: `conventions` is none of these, or opentelemetry-api is not installed.
+    """
+
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
+    logger_provider: LoggerProvider | None = None
+    capture_content: bool | None = None
+    conventions: Conventions | None = None
+
+    def __post_init__(self) -> None:
+        chosen = self.conventions or os.environ.get(_SEMCONV) or "genai"
+        if chosen not in _CONVENTIONS:
+            where = "conventions" if self.conventions else _SEMCONV
+            raise ConfigurationError(f"{where}={chosen!r} is not one of {', '.join(map(repr, _CONVENTIONS))}")
+
+    @property
+    def content(self) -> bool:
+        """Whether spans carry arguments and results."""
+        if self.capture_content is not None:
+            return self.capture_content
+        return os.environ.get(_CONTENT, "").strip().lower() in _TRUE
+
+    @property
+    def names(self) -> tuple[bool, bool]:
+        """Whether spans have the names of the GenAI conventions, and those of OpenInference."""
+        chosen = self.conventions or os.environ.get(_SEMCONV) or "genai"
+        return chosen != "openinference", chosen != "genai"
+
+
+def finder(telemetry: Telemetry | Literal[False] | None) -> Callable[[Recorder], None] | None:
+    """What looks for OpenTelemetry when a block is entered.
+
+    Args:
+        telemetry: Options. None: the usual ones, where the process has loaded OpenTelemetry, as every one that
+            reports to it has. False: never.
+
+    Raises:
+        ConfigurationError: it is asked for and not installed.
+    """
+    if telemetry is False:
+        return None
+    if telemetry is None:
+        return _find
+    try:
+        import opentelemetry.trace  # noqa: F401 - whether it is there
+    except ImportError:
+        raise ConfigurationError(
+            "telemetry= needs opentelemetry-api: pip install 'investigation-sdk[otel]'. Without the argument, "
+            "investigations are reported where OpenTelemetry is loaded."
+        ) from None
+    return lambda recorder: _instrument(recorder, telemetry)
+
+
+def _find(recorder: Recorder) -> None:
+    if "opentelemetry.trace" in sys.modules:
+        _instrument(recorder, Telemetry())
+
+
+def _instrument(recorder: Recorder, options: Telemetry) -> None:
+    from investigation_sdk.telemetry.metrics import metrics_of
+    from investigation_sdk.telemetry.spans import OpenTelemetryTracer
+
+    metrics = metrics_of(options.meter_provider)
+    recorder.find_tracer = None
+    recorder.tracer = OpenTelemetryTracer(options, metrics)
+    metrics.watch(recorder)

@@ -1,0 +1,230 @@
+"""Spans: one for each block around an investigation, each phase and each call whose body ran.
+
+A span is current only while its code runs in the context that entered it, and no token is kept: leaving puts back
+the context that was there. So a generator, a thread or a task that outlives its block disturbs nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace as otel
+from opentelemetry.context import Context
+from opentelemetry.propagate import extract, inject
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+
+from investigation_sdk.domain.events import Event
+from investigation_sdk.errors import LeaseLost
+from investigation_sdk.telemetry import conventions as names
+from investigation_sdk.telemetry.attributes import Attributes, error_of
+from investigation_sdk.telemetry.logs import Logs
+from investigation_sdk.telemetry.metrics import Metrics
+from investigation_sdk.telemetry.setup import Telemetry
+
+_CARRIED: Final = ("traceparent", "tracestate")
+
+
+class OpenTelemetryTracer:
+    """OpenTelemetry, as the recording is told of it: see :class:`investigation_sdk.engine.tracing.Tracer`."""
+
+    def __init__(self, options: Telemetry, metrics: Metrics) -> None:
+        self.tracer: otel.Tracer = otel.get_tracer(
+            "investigation_sdk", version("investigation-sdk"), options.tracer_provider, names.SCHEMA_URL
+        )
+        self.attributes: Attributes = Attributes(*options.names, content=options.content)
+        self.logs: Logs = Logs(options.logger_provider)
+        self.metrics: Metrics = metrics
+
+    def trace(self) -> BlockTrace:
+        """For a block that is about to be entered in this context."""
+        return BlockTrace(self)
+
+    def start(self, name: str, attributes: dict[str, Any], context: Context | None, links: Sequence[Link]) -> otel.Span:
+        """A new span; not current."""
+        return self.tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links)
+
+
+class _Current:
+    """Makes a span current, and puts back what was."""
+
+    __slots__ = ("_before", "span")
+
+    def __init__(self, span: otel.Span) -> None:
+        self.span: otel.Span = span
+        self._before: Context | None = None
+
+    def enter(self) -> None:
+        """What runs next in this context belongs to it; where there is nothing to belong to, nothing changes."""
+        if self.span.get_span_context().is_valid:
+            self._before = otel_context.get_current()
+            otel_context.attach(otel.set_span_in_context(self.span, self._before))
+
+    def leave(self) -> None:
+        """The context that was there is back, unless this one is left elsewhere than where it was entered."""
+        before, self._before = self._before, None
+        if before is not None and otel.get_current_span() is self.span:
+            otel_context.attach(before)
+
+    def finish(self, event_type: str, attributes: dict[str, Any], error: str | None) -> None:
+        """End the span."""
+        if self.span.is_recording():
+            attributes[names.OUTCOME] = event_type.rpartition(".")[2]
+            if error is not None:
+                attributes[names.ERROR_TYPE] = error
+                self.span.set_status(Status(StatusCode.ERROR))
+            self.span.set_attributes(attributes)
+        self.span.end()
+
+
+class BlockTrace(_Current):
+    """What is traced of one block: see :class:`investigation_sdk.engine.tracing.Trace`."""
+
+    __slots__ = ("_begun", "_counted", "_parent", "common", "id", "on", "type")
+
+    def __init__(self, on: OpenTelemetryTracer) -> None:
+        super().__init__(otel.INVALID_SPAN)
+        self.on: OpenTelemetryTracer = on
+        self._parent: Context = otel_context.get_current()
+        self._begun: float = 0.0
+        self._counted: bool = False
+        self.id: str = ""
+        self.type: str = ""
+        self.common: dict[str, Any] = {}
+
+    def carrier(self) -> dict[str, str] | None:
+        """The trace around the block."""
+        return _headers(self._parent)
+
+    def begin(
+        self, investigation_id: str, investigation_type: str, attempt: int, earlier: Mapping[str, Any]
+    ) -> dict[str, str] | None:
+        """Start the attempt's span.
+
+        Its parent is the span that is current around the block. Where there is none, a first attempt goes on with the
+        trace in which the investigation was created, and a later one begins a new trace. A span of an earlier
+        attempt, or of the creation, that is not the parent is linked.
+        """
+        self.id = investigation_id
+        self.type = investigation_type
+        parent, links = self._around(attempt, earlier)
+        attributes = self.on.attributes.block(investigation_id, investigation_type, attempt)
+        self.common = self.on.attributes.common(investigation_id)
+        self.span = self.on.start(f"{names.INVOKE_WORKFLOW} {investigation_type}", attributes, parent, links)
+        self._begun = time.monotonic()
+        return _headers(otel.set_span_in_context(self.span, Context()))
+
+    def _around(self, attempt: int, earlier: Mapping[str, Any]) -> tuple[Context, Sequence[Link]]:
+        known = extract({name: str(earlier[name]) for name in _CARRIED if name in earlier}, context=Context())
+        before = otel.get_current_span(known).get_span_context()
+        around = otel.get_current_span(self._parent).get_span_context()
+        if not before.is_valid:
+            return self._parent, ()
+        if not around.is_valid and attempt == 1:
+            return otel.set_span_in_context(otel.NonRecordingSpan(before), self._parent), ()
+        return self._parent, () if around.span_id == before.span_id else (Link(before),)
+
+    def enter(self) -> None:
+        """The block is entered."""
+        super().enter()
+        self._counted = True
+        self.on.metrics.entered(self.type)
+
+    def end(self, event_type: str, data: Mapping[str, Any]) -> None:
+        """The block is left."""
+        error = error_of(data)
+        self.finish(event_type, {}, error)
+        if event_type == "investigation.failed":
+            self.on.logs.failed(names.INVESTIGATION_FAILED, self.span, data, self.common)
+        if self._counted:
+            self._counted = False
+            self.on.metrics.left(self.type, time.monotonic() - self._begun, event_type, error)
+            if data.get("kind") == LeaseLost.__name__:
+                self.on.metrics.lost(self.type)
+
+    def phase(self, started: Event) -> PhaseSpan:
+        """A phase is entered."""
+        data = started.data
+        attributes = self.on.attributes.phase(self.common, data)
+        return PhaseSpan(self.on.start(f"investigation.phase {data['name']}", attributes, None, ()))
+
+    def call(self, started: Event) -> CallSpan:
+        """A body begins to run."""
+        tool = started.data["tool"]
+        framework = _framework_span(tool)
+        if framework is not None:
+            framework.set_attributes(self.on.attributes.call(self.common, started))
+            return CallSpan(self, tool, framework, mine=False)
+        tracer = self.on
+        sampled_by = {names.OPERATION: names.EXECUTE_TOOL, names.TOOL_NAME: tool}
+        span = tracer.tracer.start_span(f"{names.EXECUTE_TOOL} {tool}", attributes=sampled_by)
+        if span.is_recording():
+            span.set_attributes(tracer.attributes.call(self.common, started))
+        if "again" in started.data:
+            tracer.metrics.retried(tool)
+        return CallSpan(self, tool, span, mine=True)
+
+
+class PhaseSpan(_Current):
+    """Of a phase."""
+
+    __slots__ = ()
+
+    def end(self, event_type: str, data: Mapping[str, Any]) -> None:
+        """The phase is left. Its duration is measured where its event is durable."""
+        self.finish(event_type, {}, error_of(data))
+
+
+class CallSpan(_Current):
+    """Of a call."""
+
+    __slots__ = ("_block", "_mine", "_tool")
+
+    def __init__(self, block: BlockTrace, tool: str, span: otel.Span, *, mine: bool) -> None:
+        super().__init__(span)
+        self._block = block
+        self._tool = tool
+        self._mine = mine
+
+    def enter(self) -> None:
+        """The body runs; a framework's own span is current already."""
+        if self._mine:
+            super().enter()
+
+    def end(self, event_type: str, data: Mapping[str, Any]) -> None:
+        """The body has ended."""
+        on = self._block.on
+        error = error_of(data) if event_type == "tool.failed" else None
+        if self.span.is_recording():
+            attributes = on.attributes.outcome(data)
+            if self._mine:
+                self.finish(event_type, attributes, error)
+            else:
+                self.span.set_attributes({**attributes, names.OUTCOME: event_type.rpartition(".")[2]})
+        if event_type == "tool.failed":
+            on.logs.failed(names.TOOL_EXCEPTION, self.span, data, self._block.common)
+        on.metrics.called(self._tool, data, error)
+
+
+def _framework_span(tool: str) -> otel.Span | None:
+    """The current span, where a framework made it for this very call."""
+    span = otel.get_current_span()
+    if not span.is_recording():
+        return None
+    attributes: Any = getattr(span, "attributes", None)  # the SDK's spans can be read; the API promises it not
+    if not attributes or names.CALL_ID in attributes:
+        return None
+    genai = attributes.get(names.OPERATION) == names.EXECUTE_TOOL and attributes.get(names.TOOL_NAME) == tool
+    inference = attributes.get(names.OI_KIND) == "TOOL" and attributes.get(names.OI_TOOL) == tool
+    return span if genai or inference else None
+
+
+def _headers(context: Context) -> dict[str, str] | None:
+    if not otel.get_current_span(context).get_span_context().is_valid:
+        return None
+    carrier: dict[str, str] = {}
+    inject(carrier, context)
+    return {name: carrier[name] for name in _CARRIED if name in carrier} or None
