@@ -95,7 +95,9 @@ class StateHooks:
             try:
                 self._call(*due)
             except Exception:
-                _log.exception("The hooks of investigation %s could not be called.", due[1])
+                _log.exception(
+                    "The hooks of investigation %s could not be called.", due[1], extra={"investigation_id": due[1]}
+                )
             del due
 
     @staticmethod
@@ -108,7 +110,7 @@ class StateHooks:
                 if inspect.isawaitable(answer):
                     asyncio.run(_await(answer))
             except BaseException:  # SystemExit too: it would end this thread, and all later hooks with it
-                _log.exception("A hook on %s failed.", stored.new_state)
+                _log.exception("A hook on %s failed.", stored.new_state, extra={"investigation_id": investigation_id})
 
     def drain(self, timeout: float = 5.0) -> bool:
         """Wait until all hooks that are due have run; whether that is so. For a hook itself there is no wait."""

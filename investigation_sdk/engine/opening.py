@@ -111,7 +111,7 @@ async def _begin(recorder: Recorder, trace: Trace, session: Session) -> dict[str
     """Begin to trace an attempt at one that exists: what to note of that."""
     id, attempt = session.id, session.decided.attempt
     if attempt:
-        found = await recorder.backend.read_events(id, event_type="investigation.started", reverse=True, limit=1)
+        found = await recorder.backend.read_events(id, event_type=("investigation.started",), reverse=True, limit=1)
     else:
         found = await recorder.backend.read_events(id, limit=1)
     noted = (reading.to_event(found[0]).metadata or {}) if found else {}
@@ -217,6 +217,7 @@ async def _lease(recorder: Recorder, resource: str, wait: float) -> Lease:
                     resource,
                     describe(holder.owner),
                     left,
+                    extra={"investigation_id": resource},
                 )
             await asyncio.sleep(min(_POLL, left))
     except BaseException:

@@ -241,7 +241,9 @@ class Recorder:
             try:
                 observer(session, events)
             except Exception:
-                _log.exception("An observer failed; the record is not concerned.")
+                _log.exception(
+                    "An observer failed; the record is not concerned.", extra={"investigation_id": session.id}
+                )
 
     async def session(self, investigation_id: str) -> Session:
         """The session of an investigation in this process, brought up to date.

@@ -55,8 +55,8 @@ class Trace(Span, Protocol):
         """A phase is entered: `started` is its ``phase.started``."""
         ...
 
-    def call(self, started: Event) -> Span:
-        """A body begins to run: `started` is the call's ``tool.started``."""
+    def call(self, started: Event) -> Span | None:
+        """A body begins to run: `started` is the call's ``tool.started``. None where nobody listens."""
         ...
 
 

@@ -212,7 +212,10 @@ class Writer:
                 except _UNREADABLE as error:
                     session.repairing = True
                     _log.warning(
-                        "Investigation %s: reading after a conflict failed, trying again: %s", session.id, error
+                        "Investigation %s: reading after a conflict failed, trying again: %s",
+                        session.id,
+                        error,
+                        extra={"investigation_id": session.id},
                     )
                     if time.monotonic() > until:
                         session.on_unknown()
@@ -232,7 +235,7 @@ class Writer:
         except _UNREADABLE:
             raise
         except Exception as error:
-            _log.exception("Investigation %s cannot be read.", session.id)
+            _log.exception("Investigation %s cannot be read.", session.id, extra={"investigation_id": session.id})
             woken = session.on_gone(f"Investigation {session.id} in the store cannot be read: {error}")
         finally:
             session.repairing = False

@@ -178,6 +178,7 @@ class Driver:
                 self.session.id,
                 self.session.id,
                 self.session.id,
+                extra={"investigation_id": self.session.id},
             )
 
     def check_not_finished(self) -> None:
@@ -401,6 +402,7 @@ class Driver:
                 "call them through asyncio.to_thread() (trio.to_thread.run_sync()).",
                 self.session.id,
                 self.held,
+                extra={"investigation_id": self.session.id},
             )
 
     def not_recorded(

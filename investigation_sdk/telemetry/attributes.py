@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from investigation_sdk.domain.events import Event
 from investigation_sdk.telemetry import conventions as names
+
+_OPTIONAL: Final = ((names.EFFECT, "effect"), (names.TOOL_VERSION, "version"), (names.AGAIN, "again"))
 
 
 class Attributes:
@@ -51,16 +53,13 @@ class Attributes:
             attributes[names.OI_KIND] = "CHAIN"
         return attributes
 
-    def call(self, common: Mapping[str, Any], started: Event) -> dict[str, Any]:
-        """Of a call, from its ``tool.started``."""
+    def call(self, investigation_id: str, started: Event) -> dict[str, Any]:
+        """Of a call, from its ``tool.started``, for a span of our own. Few, as each costs time: what the spans
+        around it say is not said again."""
         data = started.data
-        attributes: dict[str, Any] = {**common, names.CALL_ID: started.id}
-        for ours, member in ((names.EFFECT, "effect"), (names.TOOL_VERSION, "version"), (names.AGAIN, "again")):
-            if member in data:
-                attributes[ours] = data[member]
-        if data.get("phase") is not None:
-            attributes[names.PHASE_ID] = data["phase"]
+        attributes = _declared(data)
         if self._genai:
+            attributes[names.CONVERSATION_ID] = investigation_id
             attributes[names.OPERATION] = names.EXECUTE_TOOL
             attributes[names.TOOL_NAME] = data["tool"]
             attributes[names.TOOL_CALL_ID] = started.id
@@ -74,6 +73,7 @@ class Attributes:
                 attributes[names.TOOL_ARGUMENTS] = str(data["input"])
         if self._openinference:
             attributes[names.OI_KIND] = "TOOL"
+            attributes[names.OI_SESSION] = investigation_id
             attributes[names.OI_TOOL] = data["tool"]
             attributes[names.OI_TOOL_CALL] = started.id
             attributes[names.OI_AGENT] = data["agent"]
@@ -81,6 +81,12 @@ class Attributes:
                 attributes[names.OI_INPUT] = str(data["input"])
                 attributes[names.OI_INPUT_TYPE] = names.JSON
         return attributes
+
+    @staticmethod
+    def added(investigation_id: str, started: Event) -> dict[str, Any]:
+        """Of a call, for the span that a framework made for it: what nobody but us says, under names of our own."""
+        ids = {names.INVESTIGATION_ID: investigation_id, names.CALL_ID: started.id}
+        return ids | _declared(started.data)
 
     def outcome(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Of a call's end, from the event that closes it."""
@@ -101,6 +107,10 @@ class Attributes:
                 attributes[names.OI_OUTPUT] = str(data["output"])
                 attributes[names.OI_OUTPUT_TYPE] = names.JSON
         return attributes
+
+
+def _declared(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: data[member] for name, member in _OPTIONAL if member in data}
 
 
 def error_of(data: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -82,7 +83,7 @@ def finder(telemetry: Telemetry | Literal[False] | None) -> Callable[[Recorder],
     if telemetry is None:
         return _find
     try:
-        import opentelemetry.trace  # noqa: F401 - whether it is there
+        importlib.import_module("opentelemetry.trace")
     except ImportError:
         raise ConfigurationError(
             "telemetry= needs opentelemetry-api: pip install 'investigation-sdk[otel]'. Without the argument, "

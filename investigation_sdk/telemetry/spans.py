@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
+from opentelemetry._logs import get_logger_provider
 from opentelemetry.context import Context
+from opentelemetry.metrics import get_meter_provider
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
@@ -32,6 +34,7 @@ class OpenTelemetryTracer:
     """OpenTelemetry, as the recording is told of it: see :class:`investigation_sdk.engine.tracing.Tracer`."""
 
     def __init__(self, options: Telemetry, metrics: Metrics) -> None:
+        self._options = options
         self.tracer: otel.Tracer = otel.get_tracer(
             "investigation_sdk", version("investigation-sdk"), options.tracer_provider, names.SCHEMA_URL
         )
@@ -42,6 +45,20 @@ class OpenTelemetryTracer:
     def trace(self) -> BlockTrace:
         """For a block that is about to be entered in this context."""
         return BlockTrace(self)
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens: an SDK, where the API's own providers do nothing."""
+        options = self._options
+        return any(
+            not type(provider).__module__.startswith("opentelemetry.")
+            or type(provider).__module__.startswith("opentelemetry.sdk.")
+            for provider in (
+                options.tracer_provider or otel.get_tracer_provider(),
+                options.meter_provider or get_meter_provider(),
+                options.logger_provider or get_logger_provider(),
+            )
+        )
 
     def start(self, name: str, attributes: dict[str, Any], context: Context | None, links: Sequence[Link]) -> otel.Span:
         """A new span; not current."""
@@ -69,21 +86,22 @@ class _Current:
         if before is not None and otel.get_current_span() is self.span:
             otel_context.attach(before)
 
-    def finish(self, event_type: str, attributes: dict[str, Any], error: str | None) -> None:
-        """End the span."""
-        if self.span.is_recording():
-            attributes[names.OUTCOME] = event_type.rpartition(".")[2]
-            if error is not None:
-                attributes[names.ERROR_TYPE] = error
-                self.span.set_status(Status(StatusCode.ERROR))
-            self.span.set_attributes(attributes)
-        self.span.end()
+    def finish(self, attributes: dict[str, Any], error: str | None, *, over: bool = True) -> None:
+        """Say how it went, and end the span where it is `over`."""
+        span = self.span
+        if error is not None and over:
+            attributes[names.ERROR_TYPE] = error
+            span.set_status(Status(StatusCode.ERROR))
+        if attributes:
+            span.set_attributes(attributes)
+        if over:
+            span.end()
 
 
 class BlockTrace(_Current):
     """What is traced of one block: see :class:`investigation_sdk.engine.tracing.Trace`."""
 
-    __slots__ = ("_begun", "_counted", "_parent", "common", "id", "on", "type")
+    __slots__ = ("_begun", "_counted", "_heard", "_parent", "common", "id", "on", "type")
 
     def __init__(self, on: OpenTelemetryTracer) -> None:
         super().__init__(otel.INVALID_SPAN)
@@ -91,6 +109,7 @@ class BlockTrace(_Current):
         self._parent: Context = otel_context.get_current()
         self._begun: float = 0.0
         self._counted: bool = False
+        self._heard: bool = False
         self.id: str = ""
         self.type: str = ""
         self.common: dict[str, Any] = {}
@@ -113,6 +132,7 @@ class BlockTrace(_Current):
         parent, links = self._around(attempt, earlier)
         attributes = self.on.attributes.block(investigation_id, investigation_type, attempt)
         self.common = self.on.attributes.common(investigation_id)
+        self._heard = self.on.heard
         self.span = self.on.start(f"{names.INVOKE_WORKFLOW} {investigation_type}", attributes, parent, links)
         self._begun = time.monotonic()
         return _headers(otel.set_span_in_context(self.span, Context()))
@@ -136,7 +156,7 @@ class BlockTrace(_Current):
     def end(self, event_type: str, data: Mapping[str, Any]) -> None:
         """The block is left."""
         error = error_of(data)
-        self.finish(event_type, {}, error)
+        self.finish({names.OUTCOME: event_type.rpartition(".")[2]}, error)
         if event_type == "investigation.failed":
             self.on.logs.failed(names.INVESTIGATION_FAILED, self.span, data, self.common)
         if self._counted:
@@ -151,21 +171,21 @@ class BlockTrace(_Current):
         attributes = self.on.attributes.phase(self.common, data)
         return PhaseSpan(self.on.start(f"investigation.phase {data['name']}", attributes, None, ()))
 
-    def call(self, started: Event) -> CallSpan:
-        """A body begins to run."""
-        tool = started.data["tool"]
-        framework = _framework_span(tool)
+    def call(self, started: Event) -> CallSpan | None:
+        """A body begins to run; None where nobody listens."""
+        on = self.on
+        if not self._heard:
+            return None
+        data = started.data
+        tool = data["tool"]
+        if "again" in data:
+            on.metrics.retried(tool)
+        framework = _framework_span(tool, self.id)
         if framework is not None:
-            framework.set_attributes(self.on.attributes.call(self.common, started))
+            framework.set_attributes(on.attributes.added(self.id, started))
             return CallSpan(self, tool, framework, mine=False)
-        tracer = self.on
-        sampled_by = {names.OPERATION: names.EXECUTE_TOOL, names.TOOL_NAME: tool}
-        span = tracer.tracer.start_span(f"{names.EXECUTE_TOOL} {tool}", attributes=sampled_by)
-        if span.is_recording():
-            span.set_attributes(tracer.attributes.call(self.common, started))
-        if "again" in started.data:
-            tracer.metrics.retried(tool)
-        return CallSpan(self, tool, span, mine=True)
+        attributes = on.attributes.call(self.id, started)
+        return CallSpan(self, tool, on.start(f"{names.EXECUTE_TOOL} {tool}", attributes, None, ()), mine=True)
 
 
 class PhaseSpan(_Current):
@@ -175,7 +195,7 @@ class PhaseSpan(_Current):
 
     def end(self, event_type: str, data: Mapping[str, Any]) -> None:
         """The phase is left. Its duration is measured where its event is durable."""
-        self.finish(event_type, {}, error_of(data))
+        self.finish({names.OUTCOME: event_type.rpartition(".")[2]}, error_of(data))
 
 
 class CallSpan(_Current):
@@ -200,22 +220,21 @@ class CallSpan(_Current):
         error = error_of(data) if event_type == "tool.failed" else None
         if self.span.is_recording():
             attributes = on.attributes.outcome(data)
-            if self._mine:
-                self.finish(event_type, attributes, error)
-            else:
-                self.span.set_attributes({**attributes, names.OUTCOME: event_type.rpartition(".")[2]})
+            if event_type != "tool.completed":
+                attributes[names.OUTCOME] = event_type.rpartition(".")[2]
+            self.finish(attributes, error, over=self._mine)
         if event_type == "tool.failed":
             on.logs.failed(names.TOOL_EXCEPTION, self.span, data, self._block.common)
         on.metrics.called(self._tool, data, error)
 
 
-def _framework_span(tool: str) -> otel.Span | None:
+def _framework_span(tool: str, investigation_id: str) -> otel.Span | None:
     """The current span, where a framework made it for this very call."""
     span = otel.get_current_span()
     if not span.is_recording():
         return None
     attributes: Any = getattr(span, "attributes", None)  # the SDK's spans can be read; the API promises it not
-    if not attributes or names.CALL_ID in attributes:
+    if not attributes or investigation_id in (attributes.get(names.CONVERSATION_ID), attributes.get(names.OI_SESSION)):
         return None
     genai = attributes.get(names.OPERATION) == names.EXECUTE_TOOL and attributes.get(names.TOOL_NAME) == tool
     inference = attributes.get(names.OI_KIND) == "TOOL" and attributes.get(names.OI_TOOL) == tool

@@ -6,6 +6,7 @@ A contestant makes a runner; a runner is awaited with a number of calls and does
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import json
 import tempfile
@@ -20,6 +21,7 @@ from time import time_ns
 from typing import Any
 
 from investigation_sdk import Durability, InvestigationSDK, tool
+from investigation_sdk.telemetry import Telemetry
 
 Runner = Callable[[int], Awaitable[None]]
 INVESTIGATIONS, CALLS = 100, 20
@@ -44,6 +46,16 @@ async def repeat(fn: Callable[[Any], Awaitable[Any]], n: int) -> None:
         await fn(argument(i))
 
 
+def here(fn: Callable[[Any], Awaitable[Any]]) -> Runner:
+    """Calls it in the context of now: other contestants' blocks, opened later, are not around it."""
+    context = contextvars.copy_context()
+
+    async def run(n: int) -> None:
+        await asyncio.create_task(repeat(fn, n), context=context)
+
+    return run
+
+
 @asynccontextmanager
 async def bare() -> AsyncIterator[Runner]:
     """The function itself."""
@@ -59,14 +71,34 @@ async def outside() -> AsyncIterator[Runner]:
 @asynccontextmanager
 async def ours(url: str) -> AsyncIterator[Runner]:
     """Recorded in one open investigation, one call after another."""
-    async with InvestigationSDK(url) as sdk, sdk.investigation("benchmark"):
-        yield functools.partial(repeat, recorded)
+    async with InvestigationSDK(url, telemetry=False) as sdk, sdk.investigation("benchmark"):
+        yield here(recorded)
+
+
+@asynccontextmanager
+async def ours_with_api(url: str) -> AsyncIterator[Runner]:
+    """As `ours`, where the process has loaded OpenTelemetry's API, and no SDK of it."""
+    async with InvestigationSDK(url, telemetry=Telemetry()) as sdk, sdk.investigation("benchmark"):
+        yield here(recorded)
+
+
+@asynccontextmanager
+async def ours_with_otel(url: str) -> AsyncIterator[Runner]:
+    """As `ours`, with spans to OpenTelemetry's SDK: batch processor, exporter that drops; no meter provider."""
+    provider = dropping_provider()
+    telemetry = Telemetry(tracer_provider=provider)
+    async with InvestigationSDK(url, telemetry=telemetry) as sdk, sdk.investigation("benchmark"):
+        yield here(recorded)
+    provider.shutdown()
 
 
 @asynccontextmanager
 async def ours_batched(url: str) -> AsyncIterator[Runner]:
     """As `ours` with durability BATCHED; what is queued is flushed at the end of each run, within its time."""
-    async with InvestigationSDK(url, durability=Durability.BATCHED) as sdk, sdk.investigation("benchmark"):
+    async with (
+        InvestigationSDK(url, durability=Durability.BATCHED, telemetry=False) as sdk,
+        sdk.investigation("benchmark"),
+    ):
 
         async def run(n: int) -> None:
             await repeat(recorded, n)
@@ -78,7 +110,7 @@ async def ours_batched(url: str) -> AsyncIterator[Runner]:
 @asynccontextmanager
 async def ours_many(url: str) -> AsyncIterator[Runner]:
     """100 open investigations, their calls at the same time; n is rounded to 100 times the calls of each."""
-    async with InvestigationSDK(url) as sdk:
+    async with InvestigationSDK(url, telemetry=False) as sdk:
         start, done = asyncio.Event(), asyncio.Event()
         order: dict[str, Any] = {"n": 0, "left": 0}
 
@@ -116,9 +148,8 @@ async def ours_many(url: str) -> AsyncIterator[Runner]:
         await asyncio.gather(*tasks)
 
 
-@asynccontextmanager
-async def otel_batch() -> AsyncIterator[Runner]:
-    """An OpenTelemetry SDK span with five attributes, batch processor, exporter that drops."""
+def dropping_provider() -> Any:
+    """Of OpenTelemetry's SDK: batch processor, exporter that drops."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
@@ -131,6 +162,13 @@ async def otel_batch() -> AsyncIterator[Runner]:
 
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(Drop()))
+    return provider
+
+
+@asynccontextmanager
+async def otel_batch() -> AsyncIterator[Runner]:
+    """An OpenTelemetry SDK span with five attributes, batch processor, exporter that drops."""
+    provider = dropping_provider()
     tracer = provider.get_tracer("benchmark")
 
     async def spanned(d: dict[str, Any]) -> dict[str, Any]:

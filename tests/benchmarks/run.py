@@ -68,6 +68,17 @@ def works(folder: Path, server: PostgresServer | None, mongo: MongoServer | None
             {"OpenTelemetry span, batch, 5 attributes": 1.25, "eventsourcing, in memory": 0.35},
         ),
         Work(
+            "in memory, spans to OpenTelemetry's SDK",
+            500,
+            {
+                "ours": lambda: c.ours_with_otel("memory://"),
+                "OpenTelemetry span, batch, 5 attributes": c.otel_batch,
+                "ours, OpenTelemetry's API without its SDK": lambda: c.ours_with_api("memory://"),
+                "ours, without OpenTelemetry": lambda: c.ours("memory://"),
+            },
+            {"OpenTelemetry span, batch, 5 attributes": 2},
+        ),
+        Work(
             "SQLite (FULL), sequential",
             300,
             {"ours": lambda: c.ours(sqlite), "floor": lambda: c.floor(folder)},
