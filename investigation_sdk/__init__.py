@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from investigation_sdk.errors import UnknownOutcome as UnknownOutcome
     from investigation_sdk.errors import VersionConflict as VersionConflict
     from investigation_sdk.ids import Id as Id
+    from investigation_sdk.realtime.brokers import Hearing as Hearing
     from investigation_sdk.recording.context import AgentScope as AgentScope
     from investigation_sdk.recording.context import ToolCall as ToolCall
     from investigation_sdk.recording.context import agent as agent
@@ -90,6 +91,7 @@ _MODULES = {
         "VersionConflict"
     ),
     "ids": "Id",
+    "realtime.brokers": "Hearing",
     "recording.context": "AgentScope ToolCall agent current_investigation current_tool propagate",
     "recording.phase": "AnyPhaseScope AsyncPhaseRun AsyncPhaseScope PhaseRun PhaseScope phase",
     "recording.run": "AsyncInvestigationRun InvestigationContext InvestigationRun",
@@ -117,6 +119,7 @@ __all__ = [
     "Durability",
     "Effect",
     "EventType",
+    "Hearing",
     "Id",
     "InvalidArgument",
     "InvalidStateTransition",

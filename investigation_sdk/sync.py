@@ -333,6 +333,24 @@ class SyncInvestigationSDK:
         """
         return self._recorder.io.call(self._target.verify(investigation_id, progress=progress))
 
+    def tail(self, investigation_id: Id, *, after: int = 0) -> Iterator[InvestigationEvent]:
+        """All events behind the sequence `after`, in order and each once, and then those that come, as they come.
+
+        It ends where the investigation is completed, failed or cancelled and all of its events were given. Whoever
+        was cut off goes on with ``after=event.sequence`` of the last one; a store that does not answer is tried for
+        a minute.
+
+        Args:
+            investigation_id: Which one; whoever drives it, in whatever process.
+            after: 0 for all; the sequence of the last event that is known.
+
+        Raises:
+            InvestigationNotFound: there is none of that id, or it was deleted meanwhile.
+            InvalidArgument: `after` is no sequence, or behind the end of the log.
+            BackendUnavailable: the store does not answer.
+        """
+        return iterate(self._target.tail(investigation_id, after=after), self._recorder.io)
+
     def flush(self, timeout: float | None = None) -> int:
         """Commit what is queued; how many events are still not durable after `timeout` seconds."""
         return self._recorder.io.call(self._target.flush(timeout))

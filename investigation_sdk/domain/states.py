@@ -113,3 +113,6 @@ records a request instead; those two depend on more than the state and are decid
 
 TERMINAL: Final = frozenset({_S.COMPLETED, _S.CANCELLED})
 """States that nothing leaves."""
+
+ENDED: Final = TERMINAL | {_S.FAILED}
+"""States in which nobody works on it, and nobody will unless somebody asks for it."""

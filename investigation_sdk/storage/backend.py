@@ -7,7 +7,7 @@ and chained above it, the same for all of them. :mod:`investigation_sdk.testing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
@@ -166,6 +166,35 @@ class InlineBackend(Backend, Protocol):
 
     def commit_now(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
         """As :meth:`Backend.commit`, at once, from any thread."""
+        ...
+
+
+@runtime_checkable
+class HintingBackend(Backend, Protocol):
+    """A backend whose store can tell other processes that there is something to read.
+
+    What it tells may be lost, and may come twice or late: a hint says where to look, and nothing else.
+    """
+
+    @property
+    def hints_by(self) -> str:
+        """What tells, for messages, such as ``"postgresql"``; empty where it cannot, as it is set up."""
+        ...
+
+    async def hint(self, messages: Sequence[str]) -> None:
+        """Tell all who listen, this process included. A message has at most 1,024 bytes.
+
+        Raises:
+            BackendUnavailable: it cannot be told.
+        """
+        ...
+
+    async def listen(self, heard: Callable[[str], object], connected: Callable[[], object]) -> None:
+        """Hear until the connection is lost: call `connected` once nothing more is missed, then `heard` with each.
+
+        Raises:
+            BackendUnavailable: it cannot be reached, or was lost.
+        """
         ...
 
 

@@ -1,0 +1,229 @@
+"""The hub: one for each SDK object. Whoever waits for news of an investigation waits here, and is told by whatever
+hears of them first: this process's own commits, a broker, or a look at the store now and then.
+
+All of it runs on the I/O thread, but for what commits call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from investigation_sdk.domain.rows import InvestigationRow
+from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.session import Session
+from investigation_sdk.errors import InvestigationError
+from investigation_sdk.realtime.brokers import Broker, Hearing
+from investigation_sdk.realtime.hints import Hint
+from investigation_sdk.realtime.listening import Listening
+from investigation_sdk.storage.commit import Query, StoredEvent, Where
+
+_log = logging.getLogger("investigation_sdk.realtime")
+
+OnHint = Callable[[Hint], object]
+
+POLL_SECONDS: Final = 0.25
+"""Between two looks at the store where no broker is heard."""
+
+SAFETY_SECONDS: Final = 5.0
+"""Between two looks where one is: a hint may be lost, never an event."""
+
+_REMEMBERED: Final = 4096
+_AT_ONCE: Final = 500
+
+
+class Hub:
+    """See the module.
+
+    Args:
+        recorder: The store, and this process's commits.
+        broker: What other processes are heard by; None: the store alone.
+    """
+
+    def __init__(self, recorder: Recorder, broker: Broker | None = None) -> None:
+        self.recorder = recorder
+        self.poll_seconds: float = POLL_SECONDS
+        self.safety_seconds: float = SAFETY_SECONDS
+        self._broker = broker
+        self._listening: Listening | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._latest: OrderedDict[str, int] = OrderedDict()
+        self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
+        self._listeners: list[OnHint] = []
+        self._somebody = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._observing = False
+        if broker is not None:
+            self.observe()
+
+    # ---- from any thread
+
+    def observe(self) -> None:
+        """Hear of this process's own commits from now on."""
+        if not self._observing:
+            self._observing = True
+            self.recorder.observe(functools.partial(_committed, weakref.ref(self)))
+
+    def committed(self, session: Session, events: Sequence[StoredEvent]) -> None:
+        """A commit of this process is durable: what :meth:`observe` asked for. It must be quick."""
+        id, sequence = session.id, events[-1].sequence
+        self._remember(id, sequence)  # before the look at who waits: wait() does it the other way round
+        loop = self._loop
+        if loop is not None and (self._broker is not None or id in self._waiting or self._listeners):
+            hint = Hint(id, sequence)
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                loop.call_soon_threadsafe(self._own, hint)
+
+    def progress(self, investigation_id: str, data: Mapping[str, Any]) -> None:
+        """Tell whoever watches what is reported and not recorded: the newest replaces those before."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._own, Hint(investigation_id, 0, data))
+
+    def hearing(self) -> Hearing:
+        """What other processes are heard by, and what is wrong with that."""
+        if self._broker is None:
+            return Hearing(broker=None, deaf=None)
+        deaf = None if self._listening is None else self._listening.deaf
+        return Hearing(broker=self._broker.name, deaf=deaf)
+
+    # ---- on the I/O thread
+
+    def start(self) -> None:
+        """Begin to work on the running loop, if that is not done."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        self.observe()
+        self._waiting, self._listeners, self._somebody = {}, [], asyncio.Event()
+        self._loop = loop
+        self._spawn(self._look_around(), "investigation-poll")
+        if self._broker is not None:
+            self._listening = Listening(self._broker, self.heard, self._somebody.set)
+            self._spawn(self._listening.run(), "investigation-listen")
+            self._spawn(self._listening.send_all(), "investigation-hints")
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def news(self, investigation_id: str, after: int) -> None:
+        """Wait until the investigation may have events behind `after`. To be followed by a look: it may have none."""
+        self.start()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = (after, future)
+        self._waiting.setdefault(investigation_id, []).append(waiter)
+        self._somebody.set()
+        try:
+            if self._latest.get(investigation_id, 0) <= after:
+                await future
+        finally:
+            left = self._waiting.get(investigation_id, [])
+            if waiter in left:
+                left.remove(waiter)
+            if not left:
+                self._waiting.pop(investigation_id, None)
+
+    def on_hint(self, listener: OnHint) -> Callable[[], None]:
+        """Call `listener` with each hint, on the I/O thread; what is returned ends that."""
+        self.start()
+        self._listeners.append(listener)
+        listeners = self._listeners
+
+        def forget() -> None:
+            if listener in listeners:
+                listeners.remove(listener)
+
+        return forget
+
+    def heard(self, hint: Hint) -> None:
+        """A hint, from wherever."""
+        id, sequence = hint.investigation_id, hint.sequence
+        if sequence:
+            self._remember(id, sequence)
+            self._wake(id, sequence)
+        for listener in list(self._listeners):
+            try:
+                listener(hint)
+            except Exception:
+                _log.exception("A listener failed; the others are told.")
+
+    def _own(self, hint: Hint) -> None:
+        self.heard(hint)
+        if self._listening is not None:
+            self._listening.send(hint)
+
+    def _remember(self, id: str, sequence: int) -> None:
+        latest = self._latest
+        if sequence > latest.get(id, 0):
+            latest[id] = sequence
+            if len(latest) > _REMEMBERED:
+                with contextlib.suppress(KeyError):  # two threads at once
+                    latest.popitem(last=False)
+
+    def _wake(self, id: str, sequence: int) -> None:
+        for after, future in self._waiting.get(id, ()):
+            if sequence > after and not future.done():
+                future.set_result(None)
+
+    # ---- looking at the store
+
+    async def _look_around(self) -> None:
+        """Look for what nobody told: all investigations that are waited for, in few questions."""
+        while True:
+            await self._somebody.wait()
+            self._somebody.clear()
+            pause = self._pause()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    while pause == self._pause():  # until something changes how often to look
+                        await self._somebody.wait()
+                        self._somebody.clear()
+            if not self._waiting:
+                continue
+            self._somebody.set()
+            began = time.monotonic()
+            try:
+                await self._look(list(self._waiting))
+            except InvestigationError as error:
+                _log.info("A look for news did not reach the store: %s", error)
+            except Exception:
+                _log.exception("A look for news failed; it goes on.")
+            # a slow store is not kept busy with this
+            await asyncio.sleep(min(self.safety_seconds, 2 * (time.monotonic() - began)))
+
+    def _pause(self) -> float:
+        heard = self._listening is not None and self._listening.deaf is None
+        return self.safety_seconds if heard else self.poll_seconds
+
+    async def _look(self, ids: Sequence[str]) -> None:
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            query = Query("investigation", (Where("id", "in", tuple(some)),), limit=_AT_ONCE)
+            rows = await self.recorder.backend.find(query)
+            found = {row.id: row.version for row in rows if isinstance(row, InvestigationRow)}
+            for id in some:
+                if id in found:
+                    self.heard(Hint(id, found[id]))
+                else:  # deleted; who waits sees that
+                    self._release(id)
+
+    def _release(self, id: str) -> None:
+        for _, future in self._waiting.get(id, ()):
+            if not future.done():
+                future.set_result(None)
+
+
+def _committed(reference: weakref.ref[Hub], session: Session, events: Sequence[StoredEvent]) -> None:
+    hub = reference()
+    if hub is not None:
+        hub.committed(session, events)
