@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from investigation_sdk.domain.events import EventType as EventType
+    from investigation_sdk.domain.metrics import MetricsReport as MetricsReport
     from investigation_sdk.domain.records import Investigation as Investigation
     from investigation_sdk.domain.records import InvestigationEvent as InvestigationEvent
     from investigation_sdk.domain.records import InvestigationPhase as InvestigationPhase
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "domain.events": "EventType",
+    "domain.metrics": "MetricsReport",
     "domain.records": (
         "Investigation InvestigationEvent InvestigationPhase InvestigationSnapshot Page PhasePlan Problem "
         "Resolution ToolExecution ToolTotals Usage VerificationReport"
@@ -143,6 +145,7 @@ __all__ = [
     "InvestigationUnfinished",
     "LargePayload",
     "LeaseLost",
+    "MetricsReport",
     "NotRecorded",
     "Page",
     "PayloadTooLarge",

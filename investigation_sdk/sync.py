@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from investigation_sdk.domain.metrics import MetricsReport
 from investigation_sdk.domain.records import (
     Investigation,
     InvestigationEvent,
@@ -318,6 +319,22 @@ class SyncInvestigationSDK:
             InvestigationError: the store does not have what the log refers to.
         """
         return self._recorder.io.call(self._target.payload(investigation_id, value))
+
+    def metrics(
+        self, *, since: When, until: When | None = None, investigation_type: str | None = None
+    ) -> MetricsReport:
+        """What the investigations that were created in a time add up to: rates, durations, transitions.
+
+        The time that it takes grows with their number; the memory does not.
+
+        Args:
+            since: Those created at or after it; a timedelta is that long ago.
+            until: Those created before it.
+            investigation_type: Of this type only.
+        """
+        return self._recorder.io.call(
+            self._target.metrics(since=since, until=until, investigation_type=investigation_type)
+        )
 
     def verify(self, investigation_id: Id, *, progress: Callable[[int], object] | None = None) -> VerificationReport:
         """Check an investigation's chain of hashes, its columns, the payloads that are kept beside it, and the end

@@ -11,6 +11,7 @@ import click
 
 from investigation_sdk.cli.details import events, tools
 from investigation_sdk.cli.looking import ls, show
+from investigation_sdk.cli.measuring import metrics
 from investigation_sdk.cli.schema import db
 from investigation_sdk.cli.verifying import verify
 from investigation_sdk.engine.shell import visible
@@ -29,7 +30,7 @@ def investigate() -> None:
     """Look at investigations, check their logs, and look after the store."""
 
 
-for _command in (ls, show, tools, events, verify, db):
+for _command in (ls, show, tools, events, metrics, verify, db):
     investigate.add_command(_command)
 
 

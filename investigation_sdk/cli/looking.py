@@ -33,7 +33,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 WENT_WRONG = (EventType.TOOL_FAILED, EventType.PHASE_FAILED, EventType.ERROR_OCCURRED, EventType.INVESTIGATION_FAILED)
 
 
-def _as_moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+def as_moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """The moment that an option names, by a date or by how long ago."""
     try:
         return None if value is None else moment(value, datetime.now(UTC))
     except ValueError as error:
@@ -71,8 +72,8 @@ _LS = (
 )  # fmt: skip
 @click.option("--type", "investigation_type", metavar="TYPE", help="Of this type.")
 @click.option("--user", metavar="ID", help="On behalf of this user.")
-@click.option("--since", callback=_as_moment, metavar="WHEN", help="Created since: 12h, 7d, 2026-11-25, …")
-@click.option("--until", callback=_as_moment, metavar="WHEN", help="Created before.")
+@click.option("--since", callback=as_moment, metavar="WHEN", help="Created since: 12h, 7d, 2026-11-25, …")
+@click.option("--until", callback=as_moment, metavar="WHEN", help="Created before.")
 @limit_option(20)
 @click.option("--after", metavar="ID", help="Go on after this one.")
 def ls(

@@ -14,6 +14,7 @@ from investigation_sdk.arguments import (
     TEXT_OR_NONE,
     check,
 )
+from investigation_sdk.domain.metrics import MetricsReport
 from investigation_sdk.domain.records import (
     Investigation,
     InvestigationEvent,
@@ -24,7 +25,7 @@ from investigation_sdk.domain.records import (
     VerificationReport,
 )
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
-from investigation_sdk.engine import queries, reading, verifying
+from investigation_sdk.engine import measuring, queries, reading, verifying
 from investigation_sdk.engine.lookup import lookup
 from investigation_sdk.engine.queries import When, created_between, equals, in_states
 from investigation_sdk.engine.recorder import Recorder
@@ -226,6 +227,26 @@ class InvestigationReader:
         """
         backend, id, tenant = self._place(canonical(investigation_id))
         return await self._recorder.acall(queries.whole_value(backend, id, tenant, value))
+
+    async def metrics(
+        self, *, since: When, until: When | None = None, investigation_type: str | None = None
+    ) -> MetricsReport:
+        """What the investigations that were created in a time add up to: rates, durations, transitions.
+
+        The time that it takes grows with their number; the memory does not.
+
+        Args:
+            since: Those created at or after it; a timedelta is that long ago.
+            until: Those created before it.
+            investigation_type: Of this type only.
+        """
+        check(investigation_type=(investigation_type, NAMES_OR_NONE))
+        wheres = [
+            *created_between(since, until),
+            *equals("investigation_type", investigation_type),
+            *equals("tenant_id", self._recorder.tenant or None),
+        ]
+        return await self._recorder.acall(measuring.measure(self._recorder.backend, wheres))
 
     async def verify(
         self, investigation_id: Id, *, progress: Callable[[int], object] | None = None
