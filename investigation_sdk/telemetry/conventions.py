@@ -7,10 +7,14 @@ follow OpenInference. What neither has a name for is ours, under ``investigation
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Final
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 """Version of the semantic conventions that the names below are taken from."""
+
+SCOPE: Final = ("investigation_sdk", version("investigation-sdk"))
+"""Name and version of the instrumentation."""
 
 # ---- OpenTelemetry, GenAI and general
 OPERATION: Final = "gen_ai.operation.name"
@@ -62,6 +66,7 @@ COST_ESTIMATE: Final = "investigation.usage.cost_estimate"
 PREVIOUS_STATE: Final = "investigation.state.previous"
 NEW_STATE: Final = "investigation.state.new"
 FAILURE_KIND: Final = "investigation.failure.kind"
+WARNING_KIND: Final = "investigation.warning.kind"
 
 # ---- instruments: name, unit, what it measures
 TOOL_DURATION: Final = ("gen_ai.execute_tool.duration", "s", "How long the bodies of recorded calls ran.")

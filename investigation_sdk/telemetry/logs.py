@@ -17,7 +17,7 @@ class Logs:
     """Emits log events."""
 
     def __init__(self, provider: LoggerProvider | None) -> None:
-        self._logger = get_logger("investigation_sdk", logger_provider=provider, schema_url=names.SCHEMA_URL)
+        self._logger = get_logger(*names.SCOPE, logger_provider=provider, schema_url=names.SCHEMA_URL)
 
     def failed(self, name: str, span: otel.Span, data: Mapping[str, Any], common: Mapping[str, Any]) -> None:
         """Something failed: `data` is that of the event which records it, masked as there, without its traceback."""

@@ -26,7 +26,7 @@ class Metrics:
     """The instruments of one meter provider; one of these for each, see :func:`metrics_of`."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
-        meter = get_meter("investigation_sdk", meter_provider=provider, schema_url=names.SCHEMA_URL)
+        meter = get_meter(*names.SCOPE, meter_provider=provider, schema_url=names.SCHEMA_URL)
         self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
         def seconds(name: str, unit: str, description: str) -> Any:
@@ -64,7 +64,7 @@ class Metrics:
             elif kind in _PHASE_ENDS:
                 self._phase_ended(session, event)
             elif kind == "recorder.warning":
-                self._dropped.add(1, {"kind": _data(event).get("kind", "")})
+                self._dropped.add(1, {names.WARNING_KIND: _data(event).get("kind", "")})
 
     def _transition(self, session: Session, event: StoredEvent) -> None:
         of = {names.INVESTIGATION_TYPE: session.decided.investigation_type}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -35,9 +34,7 @@ class OpenTelemetryTracer:
 
     def __init__(self, options: Telemetry, metrics: Metrics) -> None:
         self._options = options
-        self.tracer: otel.Tracer = otel.get_tracer(
-            "investigation_sdk", version("investigation-sdk"), options.tracer_provider, names.SCHEMA_URL
-        )
+        self.tracer: otel.Tracer = otel.get_tracer(*names.SCOPE, options.tracer_provider, names.SCHEMA_URL)
         self.attributes: Attributes = Attributes(*options.names, content=options.content)
         self.logs: Logs = Logs(options.logger_provider)
         self.metrics: Metrics = metrics

@@ -1,0 +1,149 @@
+"""The monitor: looks now and then, once for all processes that use a store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from investigation_sdk.clock import now_us
+from investigation_sdk.engine.ownership import new_owner, provably_dead, retire
+from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.errors import ConfigurationError, InvestigationError
+from investigation_sdk.storage.commit import Lease
+from investigation_sdk.telemetry.monitor.alerts import Alert, AlertBook, Look, Rule
+from investigation_sdk.telemetry.monitor.rules import Degraded, Failed, HighRetryRate, Stuck
+from investigation_sdk.telemetry.monitor.sinks import Delivery, LogSink, Sink
+
+_log = logging.getLogger("investigation_sdk.alerts")
+_DRAIN_SECONDS: Final = 5.0
+
+
+class _Watched(Protocol):
+    """An :class:`~investigation_sdk.InvestigationSDK`."""
+
+    _recorder: Recorder
+
+
+class Monitor:
+    """Applies rules to the investigations of a store, and tells sinks of alerts that fire or are resolved.
+
+    ``async with Monitor(sdk):`` in any process that uses the store, in as many as you like: a lease sees to it that
+    one of them looks at a time. Which alerts fire is known by the one that looks; another that takes over fires those
+    that still hold again, under the same keys.
+
+    Args:
+        sdk: Whose investigations; with a tenant, only that tenant's.
+        rules: None: :class:`Failed`, :class:`Stuck`, :class:`HighRetryRate` and :class:`Degraded`, as they come.
+        sinks: None: the log.
+        every: How often it looks.
+        fire_after: Rounds in a row in which something is found before it fires.
+        resolve_after: Rounds in a row in which it is not found before it is resolved.
+        clock: Gives the time in µs.
+    """
+
+    def __init__(
+        self,
+        sdk: _Watched,
+        *,
+        rules: Sequence[Rule] | None = None,
+        sinks: Sequence[Sink] | None = None,
+        every: timedelta = timedelta(seconds=30),
+        fire_after: int = 1,
+        resolve_after: int = 2,
+        clock: Callable[[], int] = now_us,
+    ) -> None:
+        if every < timedelta(milliseconds=10):
+            raise ConfigurationError(f"every={every} is too often; at least 10 ms")
+        chosen = (Failed(), Stuck(), HighRetryRate(), Degraded()) if rules is None else tuple(rules)
+        self._sdk = sdk
+        self._books = [
+            (rule, AlertBook(rule.name, fire_after=fire_after, resolve_after=resolve_after)) for rule in chosen
+        ]
+        self._deliveries = [Delivery(sink) for sink in ((LogSink(),) if sinks is None else sinks)]
+        self._every = every
+        self._clock = clock
+        self._owner = ""
+        self._lease: Lease | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def firing(self) -> list[Alert]:
+        """The alerts that fire, as far as this process knows."""
+        return [alert for _, book in self._books for alert in book.firing]
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="investigation-monitor")
+        return self
+
+    async def __aexit__(
+        self, et: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let another process look, and send what is still to be sent, for 5 s at most."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            retire(lease.owner)
+            self._owner = ""
+            with contextlib.suppress(InvestigationError):
+                recorder = self._sdk._recorder  # pyright: ignore[reportPrivateUsage]
+                await recorder.acall(recorder.backend.release(lease))
+        for delivery in self._deliveries:
+            await asyncio.to_thread(delivery.drain, _DRAIN_SECONDS)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                _log.exception("The monitor could not look; it goes on.")
+            await asyncio.sleep(self._every.total_seconds())
+
+    async def look(self) -> list[Alert]:
+        """One round, now: the alerts that fire or are resolved by it. Where another process looks, none."""
+        recorder = self._sdk._recorder  # pyright: ignore[reportPrivateUsage]
+        changed = await recorder.acall(self._round(recorder))
+        for alert in changed:
+            for delivery in self._deliveries:
+                delivery.put(alert)
+        return changed
+
+    async def _round(self, recorder: Recorder) -> list[Alert]:
+        if not await self._may_look(recorder):
+            return []
+        look = Look(recorder.backend, recorder.tenant, self._clock())
+        changed: list[Alert] = []
+        for rule, book in self._books:
+            try:
+                found = await rule.find(look)
+            except Exception:
+                _log.exception("The rule %s failed; its alerts stay as they are.", rule.name)
+                continue
+            changed += book.update(found, look.now)
+        return changed
+
+    async def _may_look(self, recorder: Recorder) -> bool:
+        """Whether this process has the lease, for three rounds from now."""
+        resource = f"monitor:{recorder.tenant}"
+        ttl = 3 * (self._every // timedelta(microseconds=1)) + 10_000_000
+        self._owner = self._owner or new_owner()
+        lease = await recorder.backend.claim(resource, self._owner, ttl=ttl)
+        if lease is None:
+            holder: Any = await recorder.backend.holder(resource)
+            if holder is not None and provably_dead(holder.owner):
+                await recorder.backend.release(holder)
+                lease = await recorder.backend.claim(resource, self._owner, ttl=ttl)
+        if lease is None and self._lease is not None:
+            _log.info("Another process watches the investigations of this store now.")
+        self._lease = lease
+        return lease is not None

@@ -1,0 +1,224 @@
+"""The rules that come with the SDK. What each compares is said in its docstring; times are timedeltas."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from investigation_sdk.clock import to_datetime
+from investigation_sdk.domain.metrics import Sketch
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
+from investigation_sdk.domain.states import InvestigationState, ToolState
+from investigation_sdk.ids import lower_bound
+from investigation_sdk.storage.commit import Aggregate, Query, Where
+from investigation_sdk.telemetry.monitor.alerts import Finding, Look, Severity
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_WORKS: Final = ("initializing", "running", "completing", "retrying")
+_MOST: Final = 100
+_SAMPLE: Final = 500
+
+
+def _of_tenant(look: Look) -> tuple[Where, ...]:
+    return (Where("tenant_id", "=", look.tenant),) if look.tenant else ()
+
+
+def _created(look: Look, ago: timedelta, until: timedelta | None = None) -> tuple[Where, ...]:
+    since = (Where("id", ">=", lower_bound(look.now - ago // _MICROSECOND)),)
+    return since if until is None else (*since, Where("id", "<", lower_bound(look.now - until // _MICROSECOND)))
+
+
+def _spoken(us: float) -> str:
+    return str(timedelta(seconds=round(us / 1e6)))
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Investigations that are failed, and became so within `within`. One that is retried is resolved."""
+
+    within: timedelta = timedelta(hours=24)
+    name: str = "failed"
+
+    async def find(self, look: Look) -> Sequence[Finding]:
+        """See :class:`~investigation_sdk.telemetry.monitor.alerts.Rule`."""
+        since = look.now - self.within // _MICROSECOND
+        wheres = (Where("status", "=", InvestigationState.FAILED.value), Where("failed_at", ">=", since))
+        rows = await look.backend.find(
+            Query("investigation", (*wheres, *_of_tenant(look)), descending=True, limit=_MOST)
+        )
+        return [
+            Finding(
+                f"failed:{row.id}",
+                Severity.ERROR,
+                f"Investigation {row.id} ({row.investigation_type}) failed with kind {row.failure_kind}.",
+                row.id,
+            )
+            for row in rows
+            if isinstance(row, InvestigationRow)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Investigations that are worked on and have had no event for longer than ``max(floor, factor x p95)``: p95 is
+    that of the last completed calls of the tool that runs now, of the slowest if several do; where none does, that
+    of the open phase. Paused ones are not stuck."""
+
+    floor: timedelta = timedelta(minutes=5)
+    factor: float = 3.0
+    name: str = "stuck"
+
+    async def find(self, look: Look) -> Sequence[Finding]:
+        """See :class:`~investigation_sdk.telemetry.monitor.alerts.Rule`."""
+        before = look.now - self.floor // _MICROSECOND
+        wheres = (Where("status", "in", _WORKS), Where("updated_at", "<", before), *_of_tenant(look))
+        found: list[Finding] = []
+        p95s: dict[tuple[str, str], float] = {}
+        for row in await look.backend.find(Query("investigation", wheres, limit=_MOST)):
+            if isinstance(row, InvestigationRow):
+                finding = await self._judge(look, row, p95s)
+                found += [] if finding is None else [finding]
+        return found
+
+    async def _judge(self, look: Look, row: InvestigationRow, p95s: dict[tuple[str, str], float]) -> Finding | None:
+        running = await _running(look, row)
+        for what in running:
+            if what not in p95s:
+                p95s[what] = await _p95_us(look, *what)
+        usual = max((p95s[what] for what in running), default=0.0)
+        bound = max(self.floor / _MICROSECOND, self.factor * usual)
+        silent = look.now - row.updated_at
+        if silent <= bound:
+            return None
+        inside = ", ".join(sorted(f"{kind} {name}" for kind, name in running)) or "between calls"
+        return Finding(
+            f"stuck:{row.id}",
+            Severity.WARNING,
+            f"Investigation {row.id} ({row.investigation_type}) is {row.status} and has had no event for "
+            f"{_spoken(silent)}, since {to_datetime(row.updated_at):%Y-%m-%d %H:%M:%S} UTC: {inside}.",
+            row.id,
+            silent / 1e6,
+            bound / 1e6,
+        )
+
+
+async def _running(look: Look, row: InvestigationRow) -> list[tuple[str, str]]:
+    wheres = (Where("investigation_id", "=", row.id), Where("status", "=", ToolState.RUNNING.value))
+    calls = await look.backend.find(Query("tool", wheres, limit=_MOST))
+    names = {call.tool_name for call in calls if isinstance(call, ToolRow)}
+    if names:
+        return [("tool", name) for name in names]
+    return [] if row.current_phase is None else [("phase", row.current_phase)]
+
+
+async def _p95_us(look: Look, kind: str, name: str) -> float:
+    sketch = Sketch()
+    if kind == "tool":
+        wheres = (Where("tool_name", "=", name), Where("status", "=", "completed"), *_of_tenant(look))
+        query = Query("tool", wheres, descending=True, limit=_SAMPLE)
+    else:
+        wheres = (Where("phase_name", "=", name), Where("status", "=", "completed"))
+        query = Query("phase", wheres, descending=True, limit=_SAMPLE)
+    for row in await look.backend.find(query):
+        if isinstance(row, ToolRow | PhaseRow) and row.duration_ms is not None:
+            sketch.add(row.duration_ms * 1000.0)
+    return sketch.quantile(0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class HighRetryRate:
+    """Types of which at least `share` of the investigations created within `within` were retried; resolved below
+    `clear`. At least `least` must have been created."""
+
+    share: float = 0.3
+    clear: float = 0.2
+    within: timedelta = timedelta(hours=1)
+    least: int = 5
+    name: str = "high_retry_rate"
+
+    async def find(self, look: Look) -> Sequence[Finding]:
+        """See :class:`~investigation_sdk.telemetry.monitor.alerts.Rule`."""
+        wheres = (*_created(look, self.within), *_of_tenant(look))
+        all_of = await look.backend.aggregate(Aggregate("investigation", wheres, ("investigation_type",)))
+        again = (*wheres, Where("retry_count", ">", 0))
+        retried = dict(await _counts(look, Aggregate("investigation", again, ("investigation_type",))))
+        found: list[Finding] = []
+        for kind, count in all_of:
+            share = retried.get(kind, 0) / count
+            if count >= self.least and share >= min(self.clear, self.share):
+                message = f"{retried[kind]} of {count} investigations of type {kind} were retried within {self.within}."
+                weak = share < self.share
+                key = f"high_retry_rate:{kind}"
+                found.append(Finding(key, Severity.WARNING, message, None, share, self.share, weak))
+        return found
+
+
+async def _counts(look: Look, aggregate: Aggregate) -> list[tuple[str, int]]:
+    return [(str(kind), int(count)) for kind, count in await look.backend.aggregate(aggregate)]
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """Types whose investigations take longer than they did: the median time from start to completion, pauses
+    included, of those created within `recent` is at least `factor` times that of those created within `history`
+    before; resolved below `clear` times. At least `least` must have completed in each; of each the newest 500 count.
+    """
+
+    factor: float = 2.0
+    clear: float = 1.5
+    recent: timedelta = timedelta(hours=1)
+    history: timedelta = timedelta(days=7)
+    least: int = 10
+    name: str = "degraded"
+
+    async def find(self, look: Look) -> Sequence[Finding]:
+        """See :class:`~investigation_sdk.telemetry.monitor.alerts.Rule`."""
+        done = (Where("status", "=", InvestigationState.COMPLETED.value), *_of_tenant(look))
+        lately = Aggregate("investigation", (*_created(look, self.recent), *done), ("investigation_type",))
+        found: list[Finding] = []
+        for kind, count in await _counts(look, lately):
+            if count < self.least:
+                continue
+            of_type = (*done, Where("investigation_type", "=", kind))
+            now = await _times(look, (*_created(look, self.recent), *of_type))
+            before = await _times(look, (*_created(look, self.recent + self.history, self.recent), *of_type))
+            usual = before.quantile(0.5)
+            ratio = now.quantile(0.5) / usual if usual and before.count >= self.least else 0.0
+            if ratio < min(self.clear, self.factor):
+                continue
+            message = (
+                f"Investigations of type {kind} take {ratio:.1f} times as long as they did: median "
+                f"{now.quantile(0.5) / 1e6:.3g} s of {now.count}, {usual / 1e6:.3g} s of {before.count} before."
+            )
+            weak = ratio < self.factor
+            found.append(Finding(f"degraded:{kind}", Severity.WARNING, message, None, ratio, self.factor, weak))
+        return found
+
+
+async def _times(look: Look, wheres: tuple[Where, ...]) -> Sketch:
+    sketch = Sketch()
+    for row in await look.backend.find(Query("investigation", wheres, descending=True, limit=_SAMPLE)):
+        if isinstance(row, InvestigationRow) and row.started_at is not None and row.completed_at is not None:
+            sketch.add(max(0, row.completed_at - row.started_at))
+    return sketch
+
+
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """Listeners that hear nothing: of each, a function that says whether it hears. One that raises does not."""
+
+    listeners: Mapping[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])
+    name: str = "deaf"
+
+    async def find(self, look: Look) -> Sequence[Finding]:
+        """See :class:`~investigation_sdk.telemetry.monitor.alerts.Rule`."""
+        found: list[Finding] = []
+        for name, hears in self.listeners.items():
+            with contextlib.suppress(Exception):
+                if hears():
+                    continue
+            found.append(Finding(f"deaf:{name}", Severity.ERROR, f"The listener {name} hears nothing."))
+        return found

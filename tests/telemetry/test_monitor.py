@@ -1,0 +1,364 @@
+"""Each alert fires and resolves; none fires where all is well. Time is what the test says it is."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from investigation_sdk import InvestigationSDK, tool
+from investigation_sdk.clock import now_us
+from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.telemetry.monitor import (
+    Alert,
+    CallbackSink,
+    Deaf,
+    Degraded,
+    Failed,
+    Finding,
+    HighRetryRate,
+    Look,
+    Monitor,
+    OpenTelemetrySink,
+    Rule,
+    Severity,
+    Sink,
+    Stuck,
+)
+from investigation_sdk.telemetry.monitor.alerts import AlertBook
+from tests.telemetry.collected import Collected
+
+Make = Callable[..., InvestigationSDK]
+
+
+class Clock:
+    """Real time, moved."""
+
+    def __init__(self) -> None:
+        self.moved = 0
+
+    def __call__(self) -> int:
+        return now_us() + self.moved
+
+    def move(self, by: timedelta) -> None:
+        self.moved += by // timedelta(microseconds=1)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def watching(sdk: InvestigationSDK, clock: Clock, *rules: Rule) -> Monitor:
+    return Monitor(sdk, rules=rules or None, sinks=[], clock=clock)
+
+
+def told(alerts: list[Alert]) -> list[tuple[str, str]]:
+    return [(alert.key, alert.state) for alert in alerts]
+
+
+@tool
+async def nap(seconds: float = 0) -> None:
+    await asyncio.sleep(seconds)
+
+
+async def test_failed(sdk: InvestigationSDK, clock: Clock) -> None:
+    with pytest.raises(ValueError, match="no"):
+        async with sdk.investigation("s", key="k", investigation_type="fraud") as investigation:
+            raise ValueError("no")
+    monitor = watching(sdk, clock, Failed())
+    (alert,) = await monitor.look()
+    assert told([alert]) == [(f"failed:{investigation.id}", "firing")]
+    assert alert.message == f"Investigation {investigation.id} (fraud) failed with kind error."
+    assert (alert.severity, alert.investigation_id) == (Severity.ERROR, investigation.id)
+    assert await monitor.look() == []
+    assert monitor.firing == [alert]
+    async with sdk.investigation("s", key="k", investigation_type="fraud"):
+        pass
+    assert await monitor.look() == []  # one round is not yet the end of it
+    (over,) = await monitor.look()
+    assert (over.state, over.key, over.since) == ("resolved", alert.key, alert.since)
+    assert over.resolved_at is not None
+    assert monitor.firing == []
+    await monitor.aclose()
+
+
+async def test_stuck_in_a_tool_and_then_not(sdk: InvestigationSDK, clock: Clock) -> None:
+    monitor = watching(sdk, clock, Stuck(floor=timedelta(minutes=5)))
+    async with sdk.investigation("s") as investigation:
+        running = asyncio.create_task(nap(60))
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if await sdk.tools(investigation.id):
+                break
+        assert await monitor.look() == []
+        clock.move(timedelta(minutes=4))
+        assert await monitor.look() == []
+        clock.move(timedelta(minutes=2))
+        (alert,) = await monitor.look()
+        assert told([alert]) == [(f"stuck:{investigation.id}", "firing")]
+        assert "is running and has had no event for 0:06:" in alert.message
+        assert alert.message.endswith(": tool nap.")
+        assert alert.threshold == 300
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    await monitor.look()
+    assert told(await monitor.look()) == [(alert.key, "resolved")]
+
+
+async def test_a_tool_that_is_slow_as_ever_is_not_stuck(sdk: InvestigationSDK, clock: Clock) -> None:
+    monitor = watching(sdk, clock, Stuck(floor=timedelta(milliseconds=1), factor=3))
+    async with sdk.investigation("before"):
+        for _ in range(5):
+            await nap(0.05)
+    async with sdk.investigation("s", phases=["p"]) as investigation:
+        running = asyncio.create_task(nap(60))
+        for _ in range(200):
+            await asyncio.sleep(0.001)
+            if await sdk.tools(investigation.id):
+                break
+        updated = (await sdk.get(investigation.id)).updated_at
+        clock.moved = int(updated.timestamp() * 1e6) + 100_000 - now_us()
+        assert await monitor.look() == []  # 0.1 s: less than three times the usual 0.05
+        clock.move(timedelta(seconds=10))
+        (alert,) = await monitor.look()
+        assert alert.threshold is not None
+        assert 0.14 < alert.threshold < 10
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_paused_is_not_stuck(sdk: InvestigationSDK, clock: Clock) -> None:
+    record = await sdk.service.create_investigation("gil", "s", "fraud")
+    async with sdk.attach(record.id):
+        await sdk.service.pause(record.id)
+        clock.move(timedelta(days=3))
+        assert await watching(sdk, clock, Stuck()).look() == []
+        await sdk.service.resume(record.id)
+
+
+async def test_a_high_retry_rate_resolves_below_its_lower_threshold(sdk: InvestigationSDK, clock: Clock) -> None:
+    async def one(n: int, *, again: bool) -> None:
+        if again:
+            with pytest.raises(ValueError, match="no"):
+                async with sdk.investigation("s", key=f"k{n}", investigation_type="fraud"):
+                    raise ValueError("no")
+        async with sdk.investigation("s", key=f"k{n}", investigation_type="fraud"):
+            pass
+
+    monitor = watching(sdk, clock, HighRetryRate(share=0.5, clear=0.3, least=4))
+    for n in range(3):
+        await one(n, again=True)
+    assert await monitor.look() == []  # too few
+    await one(3, again=False)
+    (alert,) = await monitor.look()
+    assert alert.message == "3 of 4 investigations of type fraud were retried within 1:00:00."
+    assert (alert.value, alert.threshold) == (0.75, 0.5)
+    for n in range(4, 8):
+        await one(n, again=False)
+    for _ in range(3):  # 3 of 8: between the two
+        assert await monitor.look() == []
+    assert len(monitor.firing) == 1
+    assert await watching(sdk, clock, HighRetryRate(share=0.5, clear=0.3, least=4)).look() == []
+    for n in range(8, 12):
+        await one(n, again=False)
+    await monitor.look()
+    assert told(await monitor.look()) == [("high_retry_rate:fraud", "resolved")]
+
+
+async def test_degraded(sdk: InvestigationSDK, clock: Clock) -> None:
+    async def some(number: int, seconds: float) -> None:
+        async def one() -> None:
+            async with sdk.investigation("s", investigation_type="fraud"):
+                await nap(seconds)
+
+        await asyncio.gather(*(one() for _ in range(number)))
+
+    rule = Degraded(recent=timedelta(seconds=3600), history=timedelta(days=1), least=5)
+    await some(6, 0.01)
+    monitor = watching(sdk, clock, rule)
+    assert await monitor.look() == []  # there is no history
+    begin = now_us()
+    await asyncio.sleep(0.002)
+    await some(6, 1.5)
+    # what was done before `begin` is more than an hour ago, as the monitor's clock has it
+    clock.moved = begin + 3_600_000_000 - now_us()
+    (alert,) = await monitor.look()
+    assert alert.key == "degraded:fraud"
+    assert alert.value is not None
+    assert alert.value > 2
+    assert alert.message.startswith("Investigations of type fraud take ")
+    clock.move(timedelta(hours=2))
+    await monitor.look()
+    assert told(await monitor.look()) == [("degraded:fraud", "resolved")]
+
+
+async def test_deaf(lite: InvestigationSDK, clock: Clock) -> None:
+    hears = {"redis": True, "broken": True}
+
+    def broken() -> bool:
+        if not hears["broken"]:
+            raise ConnectionError
+        return True
+
+    monitor = watching(lite, clock, Deaf({"redis": lambda: hears["redis"], "broken": broken}))
+    assert await monitor.look() == []
+    hears.update(redis=False, broken=False)
+    assert told(await monitor.look()) == [("deaf:redis", "firing"), ("deaf:broken", "firing")]
+    hears.update(redis=True, broken=True)
+    await monitor.look()
+    assert told(await monitor.look()) == [("deaf:redis", "resolved"), ("deaf:broken", "resolved")]
+
+
+async def test_nothing_fires_on_a_healthy_run_of_100_investigations(sdk: InvestigationSDK, clock: Clock) -> None:
+    monitor = watching(sdk, clock)
+    alerts: list[Alert] = []
+
+    async def one(n: int) -> None:
+        async with sdk.investigation(f"s{n}", investigation_type="ab"[n % 2]) as investigation:
+            for phase in ("first", "second"):
+                async with investigation.phase(phase):
+                    await nap(0.001 * (n % 7))
+        if n % 20 == 0:
+            alerts.extend(await monitor.look())
+
+    await asyncio.gather(*map(one, range(100)))
+    for _ in range(3):
+        alerts += await monitor.look()
+        clock.move(timedelta(minutes=20))
+    assert alerts == []
+    assert (await sdk.metrics(since=timedelta(hours=1))).completed == 100
+
+
+class Picky:
+    """A rule that finds what it is told, or raises."""
+
+    name = "picky"
+
+    def __init__(self) -> None:
+        self.found: list[Finding] | None = []
+
+    async def find(self, look: Look) -> list[Finding]:
+        if self.found is None:
+            raise RuntimeError("no idea")
+        return self.found
+
+
+async def test_a_rule_that_fails_leaves_its_alerts_as_they_are(
+    lite: InvestigationSDK, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = Picky()
+    monitor = watching(lite, clock, rule)
+    rule.found = [Finding("picky:1", Severity.INFO, "one")]
+    assert told(await monitor.look()) == [("picky:1", "firing")]
+    rule.found = None
+    for _ in range(5):
+        assert await monitor.look() == []
+    assert "The rule picky failed" in caplog.text
+    assert len(monitor.firing) == 1
+
+
+def test_what_flickers_does_not_fire() -> None:
+    book = AlertBook("r", fire_after=3, resolve_after=2)
+    one = Finding("k", Severity.INFO, "one")
+    for round_ in ([one], [one], [], [one], [one], [], [], [one]):
+        assert book.update(round_, 0) == []
+    assert book.update([one], 0) == []
+    assert told(book.update([one], 0)) == [("k", "firing")]
+    for round_ in ([], [one], [], [one]):
+        assert book.update(round_, 0) == []
+    assert book.update([], 0) == []
+    assert told(book.update([], 5)) == [("k", "resolved")]
+
+
+async def test_sinks_are_told_in_order_and_never_wait_for_each_other(
+    lite: InvestigationSDK, clock: Clock, otel: Collected, caplog: pytest.LogCaptureFixture
+) -> None:
+    got: list[Alert] = []
+
+    def broken(alert: Alert) -> None:
+        raise ConnectionError("nobody there")
+
+    rule = Picky()
+    sinks: list[Sink] = [CallbackSink(broken), CallbackSink(got.append), OpenTelemetrySink(otel.logger_provider)]
+    monitor = Monitor(lite, rules=[rule], sinks=sinks, clock=clock, resolve_after=1)
+    rule.found = [Finding(f"picky:{n}", Severity.WARNING, f"the {n}th", "an id", n, 1) for n in range(5)]
+    await monitor.look()
+    rule.found = []
+    await monitor.look()
+    await monitor.aclose()
+    keys = [f"picky:{n}" for n in range(5)]
+    assert told(got) == [(key, state) for state in ("firing", "resolved") for key in keys]
+    assert caplog.text.count("CallbackSink could not send the alert") == 10
+    records = [data.log_record for data in otel.records.get_finished_logs()]
+    assert [record.event_name for record in records] == ["investigation.alert"] * 10
+    attributes = dict(records[3].attributes or {})
+    assert attributes["investigation.alert.key"] == "picky:3"
+    assert attributes["investigation.alert.value"] == 3
+
+
+async def test_the_log_is_the_usual_sink(lite: InvestigationSDK, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match="no"):
+        async with lite.investigation("s") as investigation:
+            raise ValueError("no")
+    async with Monitor(lite, every=timedelta(milliseconds=20)) as monitor:
+        for _ in range(500):
+            await asyncio.sleep(0.02)
+            if monitor.firing:
+                break
+    (record,) = [record for record in caplog.records if record.name == "investigation_sdk.alerts"]
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith(f"firing: Investigation {investigation.id}")
+    assert record.__dict__["alert"]["rule"] == "failed"
+    assert record.__dict__["investigation_id"] == investigation.id
+
+
+async def test_one_of_many_looks(lite: InvestigationSDK, other: InvestigationSDK, clock: Clock) -> None:
+    with pytest.raises(ValueError, match="no"):
+        async with lite.investigation("s"):
+            raise ValueError("no")
+    first, second = watching(lite, clock), watching(other, clock)
+    assert len(await first.look()) == 1
+    assert await second.look() == []
+    await first.aclose()
+    assert len(await second.look()) == 1
+    await second.aclose()
+
+
+KILLED = """
+import asyncio, sys
+from investigation_sdk import InvestigationSDK
+from investigation_sdk.telemetry.monitor import Monitor
+
+async def main():
+    async with InvestigationSDK(sys.argv[1]) as sdk, Monitor(sdk, sinks=[]) as monitor:
+        while monitor._lease is None:
+            await asyncio.sleep(0.01)
+        print("watching", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_one_is_succeeded_at_once(sqlite_url: str, lite: InvestigationSDK, clock: Clock) -> None:
+    with pytest.raises(ValueError, match="no"), lite.investigation("s"):
+        raise ValueError("no")
+    with subprocess.Popen([sys.executable, "-c", KILLED, sqlite_url], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "watching\n"
+            monitor = watching(lite, clock)
+            assert asyncio.run(monitor.look()) == []
+        finally:
+            process.kill()
+            process.wait(30)
+    assert len(asyncio.run(monitor.look())) == 1
+
+
+def test_too_often_is_refused(lite: InvestigationSDK) -> None:
+    with pytest.raises(ConfigurationError, match="at least 10 ms"):
+        Monitor(lite, every=timedelta(0))
