@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import urllib.parse
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
@@ -13,6 +13,7 @@ from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Ki
 from investigation_sdk.storage.registry import redact
 
 from .checks import check_aggregate, check_batch, check_query
+from .sql import postgres_hints as hints
 from .sql import postgres_open as opening
 from .sql import postgres_write as write
 from .sql.names import REVISIONS, uuid_or_none
@@ -305,6 +306,23 @@ class PostgresBackend:
         check_aggregate(aggregate)
         selects = await self._made_selects()
         return await self._link.run(lambda c: selects.aggregate(c, aggregate))
+
+    # ------------------------------------------------------------------ hints
+
+    @property
+    def hints_by(self) -> str:
+        """See :class:`investigation_sdk.storage.backend.HintingBackend`: nobody listens through PgBouncer."""
+        return "" if self._target.pgbouncer else "postgresql"
+
+    async def hint(self, messages: Sequence[str]) -> None:
+        """See :meth:`investigation_sdk.storage.backend.HintingBackend.hint`."""
+        await hints.hint(self._link, messages)
+
+    async def listen(self, heard: Callable[[str], object], connected: Callable[[], object]) -> None:
+        """See :meth:`investigation_sdk.storage.backend.HintingBackend.listen`."""
+        await hints.listen(self._target, self._names, heard, connected)
+
+    # ------------------------------------------------------------------ for queries
 
     async def _made_selects(self) -> Selects:
         """Made on a thread when first needed: SQLAlchemy takes half a second to import, and commits must not wait."""

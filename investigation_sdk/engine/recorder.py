@@ -64,6 +64,7 @@ class Recorder:
         self.ttl_us = ttl_us
         self.io: IOThread = IOThread()
         self.observers: list[Observer] = []
+        self.before_closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.tracer: Tracer | None = None
         self.find_tracer: Callable[[Recorder], None] | None = None
         self._inline: InlineBackend | None = backend if isinstance(backend, InlineBackend) else None
@@ -101,6 +102,8 @@ class Recorder:
         async with self._opening:
             if self._opened:
                 self._opened = False
+                for stop in self.before_closing:
+                    await stop()
                 await self._heartbeat.stop()
                 if self._inline is None:
                     await self._writer.stop()
@@ -373,6 +376,9 @@ class Recorder:
         if not self._opened:
             return
         _report(self.flush(EXIT_SECONDS), "the process ended")
+        for stop in self.before_closing:
+            with contextlib.suppress(Exception):  # the process ends; it was a courtesy
+                self.io.submit(stop()).result(EXIT_SECONDS)
 
     def after_fork_in_child(self) -> None:
         """In a forked child: the parent's thread, connections and sessions are not this process's."""

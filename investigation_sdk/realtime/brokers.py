@@ -38,6 +38,10 @@ class Broker(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Close what was opened to publish; it is opened again when it is used again."""
+        ...
+
 
 class Hearing(NamedTuple):
     """Whether this process hears at once what others record."""
@@ -68,6 +72,9 @@ class StoreBroker:
             await self._backend.listen(heard, connected)
         except InvestigationError as error:
             raise BrokerLost(str(error)) from error
+
+    async def close(self) -> None:
+        """See :class:`Broker`: the store's connections are the store's."""
 
 
 def broker_of(backend: Backend) -> Broker | None:

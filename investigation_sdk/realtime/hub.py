@@ -21,6 +21,7 @@ from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.session import Session
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.realtime.brokers import Broker, Hearing
+from investigation_sdk.realtime.ending import ended
 from investigation_sdk.realtime.hints import Hint
 from investigation_sdk.realtime.listening import Listening
 from investigation_sdk.storage.commit import Query, StoredEvent, Where
@@ -60,6 +61,8 @@ class Hub:
         self._somebody = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._observing = False
+        self._hears = False
+        recorder.before_closing.append(self.stop)
         if broker is not None:
             self.observe()
 
@@ -74,42 +77,71 @@ class Hub:
     def committed(self, session: Session, events: Sequence[StoredEvent]) -> None:
         """A commit of this process is durable: what :meth:`observe` asked for. It must be quick."""
         id, sequence = session.id, events[-1].sequence
-        self._remember(id, sequence)  # before the look at who waits: wait() does it the other way round
-        loop = self._loop
-        if loop is not None and (self._broker is not None or id in self._waiting or self._listeners):
-            hint = Hint(id, sequence)
-            with contextlib.suppress(RuntimeError):  # closed meanwhile
-                loop.call_soon_threadsafe(self._own, hint)
+        self._remember(id, sequence)  # before the look at who waits: news() does it the other way round
+        if self._broker is not None or id in self._waiting or self._listeners:
+            self._soon(Hint(id, sequence))
 
     def progress(self, investigation_id: str, data: Mapping[str, Any]) -> None:
         """Tell whoever watches what is reported and not recorded: the newest replaces those before."""
-        loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._own, Hint(investigation_id, 0, data))
+        self._soon(Hint(investigation_id, 0, data))
+
+    def _soon(self, hint: Hint) -> None:
+        io = self.recorder.io
+        loop = io.loop
+        if loop is None:  # closed: whoever looks finds it in the store
+            return
+        with contextlib.suppress(RuntimeError):  # … or closed in this moment
+            if io.owns_this_thread():
+                loop.call_soon(self._own, hint)
+            else:
+                loop.call_soon_threadsafe(self._own, hint)
 
     def hearing(self) -> Hearing:
         """What other processes are heard by, and what is wrong with that."""
         if self._broker is None:
             return Hearing(broker=None, deaf=None)
-        deaf = None if self._listening is None else self._listening.deaf
-        return Hearing(broker=self._broker.name, deaf=deaf)
+        listens = self._listening is not None and self._hears
+        return Hearing(broker=self._broker.name, deaf=self._listening.deaf if self._listening and listens else None)
 
     # ---- on the I/O thread
 
     def start(self) -> None:
-        """Begin to work on the running loop, if that is not done."""
+        """Begin to hear and to look, on the running loop, if that is not done."""
+        self._arrive()
+        if not self._hears:
+            self._hears = True
+            self.observe()
+            self._spawn(self._look_around(), "investigation-poll")
+            if self._listening is not None:
+                self._spawn(self._listening.run(), "investigation-listen")
+
+    def _arrive(self) -> None:
+        """See to it that what belongs to a loop belongs to the running one: that of an SDK ends when it is closed."""
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        self.observe()
-        self._waiting, self._listeners, self._somebody = {}, [], asyncio.Event()
         self._loop = loop
-        self._spawn(self._look_around(), "investigation-poll")
+        self._waiting, self._listeners, self._somebody = {}, [], asyncio.Event()
+        self._tasks, self._hears = set(), False
         if self._broker is not None:
             self._listening = Listening(self._broker, self.heard, self._somebody.set)
-            self._spawn(self._listening.run(), "investigation-listen")
             self._spawn(self._listening.send_all(), "investigation-hints")
+
+    async def stop(self) -> None:
+        """Before the store is closed: say what is to be said, and end."""
+        if self._loop is not asyncio.get_running_loop():
+            return
+        self._loop = None
+        tasks, self._tasks = self._tasks, set()
+        await ended(tasks)
+        if self._listening is not None:
+            await self._listening.send_rest()
+        if self._broker is not None:
+            await self._broker.close()
+        for waiters in self._waiting.values():
+            for _, future in waiters:
+                if not future.done():
+                    future.set_result(None)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(coroutine, name=name)
@@ -158,6 +190,7 @@ class Hub:
                 _log.exception("A listener failed; the others are told.")
 
     def _own(self, hint: Hint) -> None:
+        self._arrive()
         self.heard(hint)
         if self._listening is not None:
             self._listening.send(hint)

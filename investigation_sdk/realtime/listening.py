@@ -4,6 +4,7 @@ speaks by what it sends to itself."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from investigation_sdk.realtime.brokers import Broker, BrokerLost
+from investigation_sdk.realtime.ending import ended
 from investigation_sdk.realtime.hints import Hint, read, written
 
 _log = logging.getLogger("investigation_sdk.realtime")
@@ -21,6 +23,9 @@ PING_SECONDS: Final = 5.0
 
 GATHER_SECONDS: Final = 0.01
 """Hints of so long are sent together, one for each investigation."""
+
+LAST_SECONDS: Final = 1.0
+"""What is still to be said when a process closes its store takes at most so long."""
 
 _MAX_WAITING: Final = 10_000
 _FIRST_PAUSE: Final = 0.1
@@ -78,8 +83,7 @@ class Listening:
         try:
             await self._check(ear)
         finally:
-            ear.cancel()
-            await asyncio.wait([ear])
+            await ended([ear])
         await ear
 
     async def _check(self, ear: asyncio.Future[None]) -> None:
@@ -133,14 +137,29 @@ class Listening:
         while True:
             await self._somebody.wait()
             self._somebody.clear()
-            said, self._waiting = self._waiting, {}
-            progress, self._progress = self._progress, {}
-            texts = [text for hint in (*said.values(), *progress.values()) if (text := written(hint)) is not None]
-            if not await self._send(texts):
-                self._waiting = said | self._waiting
+            if not await self._send_waiting():
                 self._somebody.set()
                 await asyncio.sleep(random.uniform(0.5, 1.0))  # noqa: S311
             await asyncio.sleep(GATHER_SECONDS)
+
+    async def send_rest(self) -> None:
+        """Say what is still to be said, at the end; once, and not for long."""
+        if self._waiting:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SECONDS):
+                    await self._send_waiting()
+
+    async def _send_waiting(self) -> bool:
+        said, self._waiting = self._waiting, {}
+        progress, self._progress = self._progress, {}
+        hints = (*said.values(), *progress.values())
+        sent = False
+        try:
+            sent = await self._send([text for hint in hints if (text := written(hint)) is not None])
+        finally:
+            if not sent:  # what is newer by now stands
+                self._waiting = said | self._waiting
+        return sent
 
     async def _send(self, texts: list[str]) -> bool:
         try:

@@ -65,6 +65,14 @@ class Connection(Protocol):
         """Drop it."""
         ...
 
+    async def add_listener(self, channel: str, callback: Callable[..., object]) -> None:
+        """LISTEN; the callback gets connection, process, channel and payload."""
+        ...
+
+    def add_termination_listener(self, callback: Callable[[Any], object]) -> None:
+        """Call it when the connection is over."""
+        ...
+
 
 Connect = Callable[[], Awaitable[Connection]]
 
