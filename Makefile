@@ -49,7 +49,7 @@ test-lowest: $(STAMP)  ## the tests of the packages, with the oldest versions of
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[test]'
 	$(BIN)/uv pip list --quiet --python $(LOWEST)
-	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends cli domain engine golden hosts recording sdk storage vectors)
+	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends cli domain engine golden hosts recording sdk storage telemetry vectors)
 
 test-chaos: $(STAMP)  ## kill -9 at every write of an investigation, on SQLite, PostgreSQL and a MongoDB-wire server
 	$(BIN)/python -m pytest -m chaos tests/chaos

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -344,19 +343,21 @@ asyncio.run(main())
 """
 
 
-def test_a_killed_one_is_succeeded_at_once(sqlite_url: str, lite: InvestigationSDK, clock: Clock) -> None:
-    with pytest.raises(ValueError, match="no"), lite.investigation("s"):
-        raise ValueError("no")
-    with subprocess.Popen([sys.executable, "-c", KILLED, sqlite_url], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "watching\n"
-            monitor = watching(lite, clock)
-            assert asyncio.run(monitor.look()) == []
-        finally:
-            process.kill()
-            process.wait(30)
-    assert len(asyncio.run(monitor.look())) == 1
+async def test_a_killed_one_is_succeeded_at_once(sqlite_url: str, lite: InvestigationSDK, clock: Clock) -> None:
+    with pytest.raises(ValueError, match="no"):
+        async with lite.investigation("s"):
+            raise ValueError("no")
+    monitor = watching(lite, clock)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, sqlite_url, stdout=pipe)
+    try:
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"watching\n"
+        assert await monitor.look() == []
+    finally:
+        process.kill()
+        await asyncio.wait_for(process.communicate(), 60)
+    assert len(await monitor.look()) == 1
 
 
 def test_too_often_is_refused(lite: InvestigationSDK) -> None:

@@ -4,9 +4,11 @@ import asyncio
 import json
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -422,3 +424,46 @@ def test_telemetry_can_be_switched_off(otel: Collected, make_sdk: Make) -> None:
         look_up("a")
     assert sdk._recorder.tracer is None
     assert otel.spans == []
+
+
+def test_every_span_of_the_example_is_an_event(make_sdk: Make, sqlite_url: str) -> None:
+    """The demo, an investigation of this Python environment: its tools of all kinds, many at the same time."""
+    script = Path(__file__).parents[2] / "examples" / "python_environment_audit.py"
+    probe = textwrap.dedent(
+        """
+        import runpy, sys
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        exporter, provider = InMemorySpanExporter(), TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        trace.set_tracer_provider(provider)
+        sys.argv = [sys.argv[1], "--db", sys.argv[2]]
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit:
+            pass
+        for span in exporter.get_finished_spans():
+            at = dict(span.attributes)
+            print("SPAN", span.name, at.get("gen_ai.tool.call.id"), at.get("investigation.phase.id"), sep="|")
+        """
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", probe, str(script), sqlite_url],
+        capture_output=True, text=True, timeout=200, check=False, cwd=script.parent,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
+    spans = [line.split("|")[1:] for line in run.stdout.splitlines() if line.startswith("SPAN|")]
+    sdk = make_sdk(sqlite_url, telemetry=False)
+    (one,) = sdk.sync.list()
+    events = list(sdk.sync.iter_events(one.id))
+    calls = {event.id: event.event_data["tool"] for event in events if event.event_type == "tool.started"}
+    phases = {event.event_data["id"] for event in events if event.event_type == "phase.started"}
+    assert {call: name for name, call, _ in spans if call != "None"} == {
+        id: f"execute_tool {name}" for id, name in calls.items()
+    }
+    assert {phase for name, _, phase in spans if name.startswith("investigation.phase ")} == phases
+    assert len(spans) == len(calls) + len(phases) + 1
+    assert len(calls) > 100
