@@ -16,6 +16,7 @@ PACKAGE = ROOT / "investigation_sdk"
 TARGET = PACKAGE / "sync.py"
 SOURCES = (
     (((PACKAGE / "engine" / "service.py", "InvestigationStateService"),), "SyncInvestigationStateService"),
+    (((PACKAGE / "engine" / "tracker.py", "ProgressTracker"),), "SyncProgressTracker"),
     (
         ((PACKAGE / "engine" / "reader.py", "InvestigationReader"), (PACKAGE / "sdk.py", "InvestigationSDK")),
         "SyncInvestigationSDK",
@@ -85,6 +86,7 @@ def face(sources: Sequence[tuple[Path, str]], blocking_name: str) -> tuple[list[
         lines.append(
             "        self.service: SyncInvestigationStateService = SyncInvestigationStateService(target.service)"
         )
+        lines.append("        self.tracker: SyncProgressTracker = SyncProgressTracker(target.tracker)")
     lines += [
         "",
         "    @property",
@@ -100,6 +102,7 @@ def face(sources: Sequence[tuple[Path, str]], blocking_name: str) -> tuple[list[
 def generate() -> str:
     """The text of the module."""
     needed = ["from investigation_sdk.engine.service import InvestigationStateService"]
+    needed.append("from investigation_sdk.engine.tracker import ProgressTracker")
     needed.append("from investigation_sdk.sdk import InvestigationSDK")
     classes: list[str] = []
     for sources, blocking_name in SOURCES:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from investigation_sdk.domain.events import EventType as EventType
     from investigation_sdk.domain.metrics import MetricsReport as MetricsReport
+    from investigation_sdk.domain.progress_record import Estimate as Estimate
+    from investigation_sdk.domain.progress_record import InvestigationProgress as InvestigationProgress
     from investigation_sdk.domain.records import Investigation as Investigation
     from investigation_sdk.domain.records import InvestigationEvent as InvestigationEvent
     from investigation_sdk.domain.records import InvestigationPhase as InvestigationPhase
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from investigation_sdk.domain.states import PhaseState as PhaseState
     from investigation_sdk.domain.states import ToolState as ToolState
     from investigation_sdk.engine.service import InvestigationStateService as InvestigationStateService
+    from investigation_sdk.engine.tracker import ProgressTracker as ProgressTracker
     from investigation_sdk.errors import AccessDenied as AccessDenied
     from investigation_sdk.errors import AmbiguousReference as AmbiguousReference
     from investigation_sdk.errors import BackendUnavailable as BackendUnavailable
@@ -79,12 +82,14 @@ if TYPE_CHECKING:
 _MODULES = {
     "domain.events": "EventType",
     "domain.metrics": "MetricsReport",
+    "domain.progress_record": "Estimate InvestigationProgress",
     "domain.records": (
         "Investigation InvestigationEvent InvestigationPhase InvestigationSnapshot Page PhasePlan Problem "
         "Resolution ToolExecution ToolTotals Usage VerificationReport"
     ),
     "domain.states": "ALLOWED_TRANSITIONS Effect InvestigationState PhaseState ToolState",
     "engine.service": "InvestigationStateService",
+    "engine.tracker": "ProgressTracker",
     "errors": (
         "AccessDenied AmbiguousReference BackendUnavailable ConfigurationError InvalidArgument InvalidStateTransition "
         "InvestigationBusy InvestigationCancelled InvestigationError InvestigationFinished "
@@ -120,6 +125,7 @@ __all__ = [
     "ConfigurationError",
     "Durability",
     "Effect",
+    "Estimate",
     "EventType",
     "Hearing",
     "Id",
@@ -136,6 +142,7 @@ __all__ = [
     "InvestigationNotFound",
     "InvestigationPaused",
     "InvestigationPhase",
+    "InvestigationProgress",
     "InvestigationRun",
     "InvestigationSDK",
     "InvestigationScope",
@@ -155,6 +162,7 @@ __all__ = [
     "PhaseScope",
     "PhaseState",
     "Problem",
+    "ProgressTracker",
     "RecordUnreadable",
     "Resolution",
     "ResumeDivergence",

@@ -34,6 +34,7 @@ from investigation_sdk.engine.reader import InvestigationReader
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
 from investigation_sdk.engine.shell import show_command
+from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.ids import HasId, Id, canonical
 from investigation_sdk.realtime.brokers import Hearing, broker_of
@@ -129,6 +130,7 @@ class InvestigationSDK(InvestigationReader):
         self.service = InvestigationStateService(
             self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes
         )
+        self.tracker = ProgressTracker(self._recorder)
 
     def _recorder_of(self, backend: Backend) -> Recorder:
         recorder = Recorder(backend, ttl_us=self._ttl_us, tenant=self._options.tenant)
@@ -146,6 +148,7 @@ class InvestigationSDK(InvestigationReader):
         self._recorder = after
         self._hub = self._hub_of(after)
         self.service._use(after)  # pyright: ignore[reportPrivateUsage]
+        self.tracker._use(after)  # pyright: ignore[reportPrivateUsage]
         return before
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from investigation_sdk.domain.metrics import MetricsReport
+from investigation_sdk.domain.progress_record import InvestigationProgress
 from investigation_sdk.domain.records import (
     Investigation,
     InvestigationEvent,
@@ -23,6 +24,7 @@ from investigation_sdk.domain.states import Effect, InvestigationState, ToolStat
 from investigation_sdk.engine.queries import When
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.service import InvestigationStateService
+from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.ids import HasId, Id
 from investigation_sdk.recording.steps import iterate
 from investigation_sdk.sdk import InvestigationSDK
@@ -167,12 +169,37 @@ class SyncInvestigationStateService:
         return self._recorder.io.call(self._target.retry(investigation_id, reason, actor=actor))
 
 
+class SyncProgressTracker:
+    """:class:`ProgressTracker` without ``await``: each method blocks its thread until it is done."""
+
+    def __init__(self, target: ProgressTracker) -> None:
+        self._target = target
+
+    @property
+    def _recorder(self) -> Recorder:
+        return self._target._recorder  # pyright: ignore[reportPrivateUsage]
+
+    def calculate_progress(self, investigation_id: Id, *, include_tools: bool = True) -> InvestigationProgress:
+        """How far an investigation is, what runs now, and when it may be done.
+
+        Args:
+            investigation_id: Which one; whoever drives it, in whatever process.
+            include_tools: False: the summary form, without the list of calls and of changes of state. It takes the
+                same few reads however many calls there were.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return self._recorder.io.call(self._target.calculate_progress(investigation_id, include_tools=include_tools))
+
+
 class SyncInvestigationSDK:
     """:class:`InvestigationSDK` without ``await``: each method blocks its thread until it is done."""
 
     def __init__(self, target: InvestigationSDK) -> None:
         self._target = target
         self.service: SyncInvestigationStateService = SyncInvestigationStateService(target.service)
+        self.tracker: SyncProgressTracker = SyncProgressTracker(target.tracker)
 
     @property
     def _recorder(self) -> Recorder:
@@ -226,6 +253,19 @@ class SyncInvestigationSDK:
                 limit=limit,
             )
         )
+
+    def progress(self, investigation_id: Id, *, include_tools: bool = True) -> InvestigationProgress:
+        """How far an investigation is, what runs now, and when it may be done.
+
+        Args:
+            investigation_id: Which one; whoever drives it, in whatever process.
+            include_tools: False: the summary form, without the list of calls and of changes of state. It takes the
+                same few reads however many calls there were.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return self._recorder.io.call(self._target.progress(investigation_id, include_tools=include_tools))
 
     def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
         """All phases of an investigation, in their order."""

@@ -24,7 +24,8 @@ from investigation_sdk.domain.commands import (
     Transition,
 )
 from investigation_sdk.domain.events import Blob, Event
-from investigation_sdk.domain.fold import Fold, Phase
+from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.project import error_message, interrupted_state
 from investigation_sdk.domain.states import (
     ALLOWED_TRANSITIONS,

@@ -8,39 +8,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 from investigation_sdk.domain.events import Event, EventType
-from investigation_sdk.domain.progress import overall, valid_weight
+from investigation_sdk.domain.phase import Phase
+from investigation_sdk.domain.progress import COMPLETED, FAILED, OPEN, overall, valid_weight
 from investigation_sdk.domain.states import InvestigationState, PhaseState
 from investigation_sdk.domain.usage import add_counts, add_exactly
 
 _S = InvestigationState
-
-
-class Phase:
-    """One phase, as folded."""
-
-    __slots__ = (
-        "attempt", "completed_at", "duration_ms", "error", "id", "input", "input_sequence", "name", "order",
-        "output", "output_sequence", "progress", "sequence", "started_at", "status", "tools", "weight",
-    )  # fmt: skip
-
-    def __init__(self, id: str, name: str, order: int, weight: float, tools: tuple[str, ...], sequence: int) -> None:
-        self.id: str = id
-        self.name: str = name
-        self.order: int = order
-        self.weight: float = weight
-        self.tools: tuple[str, ...] = tools
-        self.sequence: int = sequence
-        self.status: PhaseState = PhaseState.PENDING
-        self.progress: int = 0
-        self.attempt: int = 0
-        self.started_at: int | None = None
-        self.completed_at: int | None = None
-        self.duration_ms: int | None = None
-        self.input: Any = None
-        self.output: Any = None
-        self.error: Any = None
-        self.input_sequence: int | None = None
-        self.output_sequence: int | None = None
 
 
 class Fold:
@@ -51,6 +24,10 @@ class Fold:
         token: Id of the claim of whoever drives it; None when nobody does.
         phases: By name, in order.
         calls: The ``tool.started`` event of each call that is open, by the call's id.
+        active: For how many µs it was running before `since`. Pauses, and when nobody drove it, do not count.
+        since: Time (µs) from which on it is running; None where it is not.
+        reported: Percent that calls which are open said they are at, by the call's id.
+        planned: Phases were declared before they were entered.
         fixed: What the rows' author keeps here of what never changes after the creation.
         touched: Where set, what has changed since it was last emptied: phases by id, and calls by id as
             ``(started, closing event or None)``. For whoever writes rows.
@@ -58,11 +35,11 @@ class Fold:
     """
 
     __slots__ = (
-        "api_calls_made", "at", "attempt", "calls", "completed_at", "configuration", "cost_estimate", "created_at",
-        "current_phase", "error_message", "failed_at", "failure_kind", "fixed", "generation", "history", "id",
-        "investigation_type", "key", "last_checkpoint", "metadata", "owner", "parent", "phases", "progress",
-        "result", "resume_requested", "retry_count", "started_at", "status", "subject", "tenant", "token",
-        "tokens_used", "touched", "user_id", "version",
+        "active", "api_calls_made", "at", "attempt", "calls", "completed_at", "configuration", "cost_estimate",
+        "created_at", "current_phase", "error_message", "failed_at", "failure_kind", "fixed", "generation", "history",
+        "id", "investigation_type", "key", "last_checkpoint", "metadata", "owner", "parent", "phases", "planned",
+        "progress", "reported", "result", "resume_requested", "retry_count", "since", "started_at", "status",
+        "subject", "tenant", "token", "tokens_used", "touched", "user_id", "version",
     )  # fmt: skip
 
     def __init__(self, id: str, tenant: str = "") -> None:
@@ -99,6 +76,10 @@ class Fold:
         self.cost_estimate: Decimal = Decimal(0)
         self.phases: dict[str, Phase] = {}
         self.calls: dict[str, Event] = {}
+        self.reported: dict[str, int] = {}
+        self.planned: bool = False
+        self.active: int = 0
+        self.since: int | None = None
         self.fixed: tuple[Any, ...] | None = None
         self.touched: dict[str, Phase | tuple[Event, Event | None]] | None = None
         self.history: dict[str, Event] | None = None
@@ -108,6 +89,7 @@ class Fold:
         other = copy(self)
         other.phases = {name: copy(phase) for name, phase in self.phases.items()}
         other.calls = dict(self.calls)
+        other.reported = dict(self.reported)
         other.touched = None if self.touched is None else {}
         other.history = None if self.history is None else dict(self.history)
         return other
@@ -115,11 +97,13 @@ class Fold:
     def apply(self, event: Event) -> None:
         """Fold one event in. Types that are not known change nothing but the version."""
         self.version = event.sequence
-        self.at = event.at
+        before, self.at = self.at, event.at
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(self, event)
         if event.new_state is not None:
+            # of an owner that died, the last word is the last that is known of it
+            self._stop_clock(before if self.failure_kind == "crashed" else event.at)
             self._enter(event.new_state)
 
     def phase_by_id(self, id: str) -> Phase | None:
@@ -128,6 +112,7 @@ class Fold:
 
     def _enter(self, state: InvestigationState) -> None:
         self.status = state
+        self.since = self.at if state is _S.RUNNING else None
         self.resume_requested = False
         if state in (_S.COMPLETED, _S.CANCELLED, _S.FAILED):
             self.token = self.owner = None
@@ -136,9 +121,51 @@ class Fold:
             self.failed_at = self.error_message = self.failure_kind = None
         self._count_progress()
 
-    def _count_progress(self) -> None:
+    def _stop_clock(self, time: int) -> None:
+        if self.since is not None:
+            self.active += max(0, time - self.since)
+            self.since = None
+
+    def report(self, id: str, percent: int) -> bool:
+        """A phase that runs, or a call that is open, says how far it is; whether that is news."""
+        call = self.calls.get(id)
+        phase = self._phase_of(call) if call is not None else self.phase_by_id(id)
+        if call is not None:
+            if percent <= self.reported.get(id, -1):
+                return False
+            self.reported[id] = percent
+        elif phase is None or phase.status is not PhaseState.RUNNING or percent <= (phase.reported or -1):
+            return False
+        else:
+            phase.reported = percent
+        if phase is not None:
+            self._advance(phase)
+            if self.touched is not None:
+                self.touched[phase.id] = phase
+        return True
+
+    def _phase_of(self, call: Event) -> Phase | None:
+        id = call.data.get("phase")
+        if id is None:
+            return None
+        current = None if self.current_phase is None else self.phases.get(self.current_phase)
+        return current if current is not None and current.id == id else self.phase_by_id(id)
+
+    def _advance(self, phase: Phase) -> None:
+        running: dict[str, int] = {}
+        for id, percent in self.reported.items():
+            call = self.calls[id].data
+            name = str(call.get("tool"))
+            if call.get("phase") == phase.id:
+                running[name] = max(percent, running.get(name, 0))
+        if phase.advance(running):
+            self._count_progress()
+
+    def _count_progress(self, least: int | None = None) -> None:
+        """Within an attempt it never goes back: `least` is where it was."""
         if self.status is not None:
-            self.progress = overall(self.status, self.phases.values())
+            least = self.progress if least is None else least
+            self.progress = max(least, overall(self.status, self.phases.values(), planned=self.planned))
 
     def _touch(self, phase: Phase, event: Event) -> None:
         phase.sequence = event.sequence
@@ -163,6 +190,7 @@ def _created(fold: Fold, event: Event) -> None:
 
 def _planned(fold: Fold, event: Event) -> None:
     for planned in event.data.get("phases", ()):
+        fold.planned = True
         _phase(fold, planned, event)
     fold._count_progress()  # pyright: ignore[reportPrivateUsage]
 
@@ -188,11 +216,13 @@ def _claimed(fold: Fold, event: Event) -> None:
     fold.owner = event.data["owner"]
     fold.attempt += 1
     fold.resume_requested = False
+    fold._count_progress(least=0)  # pyright: ignore[reportPrivateUsage]
 
 
 def _released(fold: Fold, event: Event) -> None:
     if event.data["token"] == fold.token:
         fold.token = fold.owner = None
+        fold._stop_clock(event.at)  # pyright: ignore[reportPrivateUsage]
 
 
 def _started(fold: Fold, event: Event) -> None:
@@ -225,7 +255,11 @@ def _phase_started(fold: Fold, event: Event) -> None:
     if event.late:
         return
     phase.status = PhaseState.RUNNING
-    phase.progress = 0
+    if phase.attempt != event.attempt:
+        phase.progress = 0
+        phase.reported = None
+        phase.called = {}
+        phase.begun = fold.active + (0 if fold.since is None else event.at - fold.since)
     phase.attempt = event.attempt
     phase.started_at = event.data["started_at"]
     phase.completed_at = phase.duration_ms = phase.error = None
@@ -237,6 +271,7 @@ def _phase_started(fold: Fold, event: Event) -> None:
         phase.input = event.data["input"]
         phase.input_sequence = event.sequence
     fold.current_phase = phase.name
+    fold._count_progress()  # pyright: ignore[reportPrivateUsage]
     fold._touch(phase, event)  # pyright: ignore[reportPrivateUsage]
 
 
@@ -280,9 +315,32 @@ def _tool_started(fold: Fold, event: Event) -> None:
         fold.touched[event.id] = (event, None)
     if fold.history is not None:
         fold.history[event.id] = event
+    phase = fold._phase_of(event)  # pyright: ignore[reportPrivateUsage]
+    if phase is not None:
+        _called(fold, phase, event, event, OPEN)
 
 
-def _tool_closed(fold: Fold, event: Event) -> None:
+def _called(fold: Fold, phase: Phase, started: Event, event: Event, state: str) -> None:
+    if phase.call(str(started.data.get("tool")), state):
+        fold._advance(phase)  # pyright: ignore[reportPrivateUsage]
+        fold._touch(phase, event)  # pyright: ignore[reportPrivateUsage]
+
+
+def _tool_ended(state: str) -> Callable[[Fold, Event], None]:
+    """A body returned or raised: its tool counts as done."""
+
+    def handler(fold: Fold, event: Event) -> None:
+        started = _tool_closed(fold, event)
+        if started is None or event.late:
+            return
+        phase = fold._phase_of(started)  # pyright: ignore[reportPrivateUsage]
+        if phase is not None and phase.attempt == started.attempt:
+            _called(fold, phase, started, event, state)
+
+    return handler
+
+
+def _tool_closed(fold: Fold, event: Event) -> Event | None:
     data = event.data
     call_id: str = data["call"]
     started = fold.calls.pop(call_id, None) or event.started
@@ -290,8 +348,10 @@ def _tool_closed(fold: Fold, event: Event) -> None:
         started = fold.history.get(call_id)
     if started is not None and fold.touched is not None:
         fold.touched[call_id] = (started, event)
+    fold.reported.pop(call_id, None)
     if "usage" in data:
         _usage(fold, event)
+    return started
 
 
 def _usage(fold: Fold, event: Event) -> None:
@@ -309,7 +369,7 @@ def _checkpoint(fold: Fold, event: Event) -> None:
 
 
 _T = EventType
-_HANDLERS: Final[dict[str, Callable[[Fold, Event], None]]] = {
+_HANDLERS: Final[dict[str, Callable[[Fold, Event], Any]]] = {
     _T.INVESTIGATION_CREATED: _created,
     _T.INVESTIGATION_CLAIMED: _claimed,
     _T.INVESTIGATION_RELEASED: _released,
@@ -325,8 +385,8 @@ _HANDLERS: Final[dict[str, Callable[[Fold, Event], None]]] = {
     _T.PHASE_INTERRUPTED: _phase_left(PhaseState.PENDING),
     _T.PHASE_SKIPPED: _phase_skipped,
     _T.TOOL_STARTED: _tool_started,
-    _T.TOOL_COMPLETED: _tool_closed,
-    _T.TOOL_FAILED: _tool_closed,
+    _T.TOOL_COMPLETED: _tool_ended(COMPLETED),
+    _T.TOOL_FAILED: _tool_ended(FAILED),
     _T.TOOL_INTERRUPTED: _tool_closed,
     _T.TOOL_RESOLVED: _tool_closed,
     _T.USAGE_REPORTED: _usage,

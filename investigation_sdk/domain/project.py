@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from investigation_sdk.domain.activity import investigation_activity, phase_activity
 from investigation_sdk.domain.events import Event
-from investigation_sdk.domain.fold import Fold, Phase
+from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, ToolRow
 from investigation_sdk.domain.states import Effect, ToolState
 
@@ -78,6 +80,7 @@ def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> 
         fold.tokens_used,
         fold.api_calls_made,
         str(fold.cost_estimate),
+        investigation_activity(fold, encode),
     )
     row: InvestigationRow = _new(InvestigationRow, values)
     return row
@@ -111,6 +114,7 @@ def phase_row(investigation_id: str, phase: Phase, encode: Encode) -> PhaseRow:
         phase.input_sequence,
         phase.output_sequence,
         phase.sequence,
+        phase_activity(phase, encode),
     )
 
 

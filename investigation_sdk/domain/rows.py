@@ -50,6 +50,8 @@ class InvestigationRow(NamedTuple):
     tokens_used: int
     api_calls_made: int
     cost_estimate: str
+    activity: str = "{}"
+    """JSON: since when it is running, and which calls are open; see :mod:`investigation_sdk.domain.activity`."""
 
 
 class PhaseRow(NamedTuple):
@@ -75,6 +77,8 @@ class PhaseRow(NamedTuple):
     output_sequence: int | None
     sequence: int
     """The last event that changed this row."""
+    activity: str = "{}"
+    """JSON: which tools were called in it."""
 
 
 class ToolRow(NamedTuple):

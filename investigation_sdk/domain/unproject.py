@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
+from investigation_sdk.domain.activity import activity_of, restore_phase
 from investigation_sdk.domain.events import Event
-from investigation_sdk.domain.fold import Fold, Phase
+from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import InvestigationState, PhaseState
 
@@ -47,6 +50,9 @@ def fold_from_rows(row: InvestigationRow, phases: Iterable[PhaseRow], calls: Ite
     fold.tokens_used = row.tokens_used
     fold.api_calls_made = row.api_calls_made
     fold.cost_estimate = Decimal(row.cost_estimate)
+    activity = activity_of(json.loads(row.activity))
+    fold.active, fold.since, fold.planned = activity.active, activity.since, activity.planned
+    fold.reported = {call.id: call.progress for call in activity.running if call.progress is not None}
     for phase_row in sorted(phases, key=lambda p: p.phase_order):
         fold.phases[phase_row.phase_name] = phase_from_row(phase_row, raw)
     for call in sorted(calls, key=lambda c: c.input_sequence):
@@ -69,6 +75,7 @@ def phase_from_row(row: PhaseRow, raw: Raw) -> Phase:
     phase.error = None if row.error_details is None else raw(row.error_details)
     phase.input_sequence = row.input_sequence
     phase.output_sequence = row.output_sequence
+    restore_phase(phase, json.loads(row.activity))
     return phase
 
 
@@ -91,6 +98,4 @@ def started_from_row(row: ToolRow, raw: Raw) -> Event:
 
 
 def _decode_names(text: str) -> list[str]:
-    import json
-
     return list(json.loads(text))

@@ -15,6 +15,7 @@ from investigation_sdk.arguments import (
     check,
 )
 from investigation_sdk.domain.metrics import MetricsReport
+from investigation_sdk.domain.progress_record import InvestigationProgress
 from investigation_sdk.domain.records import (
     Investigation,
     InvestigationEvent,
@@ -30,6 +31,7 @@ from investigation_sdk.engine.lookup import lookup
 from investigation_sdk.engine.queries import When, created_between, equals, in_states
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.texts import clean
+from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.errors import InvalidArgument
 from investigation_sdk.ids import Id, canonical
 from investigation_sdk.storage.backend import Backend
@@ -40,6 +42,9 @@ class InvestigationReader:
     """What is read back from a store; the base of :class:`InvestigationSDK`."""
 
     _recorder: Recorder
+
+    tracker: ProgressTracker
+    """How far investigations are."""
 
     def _place(self, id: str) -> tuple[Backend, str, str]:
         """Where an investigation is looked for, and whose it must be."""
@@ -102,6 +107,19 @@ class InvestigationReader:
         ]
         page = queries.list_investigations(self._recorder.backend, wheres, after, limit)
         return await self._recorder.acall(page)
+
+    async def progress(self, investigation_id: Id, *, include_tools: bool = True) -> InvestigationProgress:
+        """How far an investigation is, what runs now, and when it may be done.
+
+        Args:
+            investigation_id: Which one; whoever drives it, in whatever process.
+            include_tools: False: the summary form, without the list of calls and of changes of state. It takes the
+                same few reads however many calls there were.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return await self.tracker.calculate_progress(investigation_id, include_tools=include_tools)
 
     async def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
         """All phases of an investigation, in their order."""

@@ -11,7 +11,7 @@ from investigation_sdk.arguments import NUMBER, check
 from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import StartPhase
 from investigation_sdk.domain.events import Blob, Event
-from investigation_sdk.domain.fold import Phase
+from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.domain.states import PhaseState
 from investigation_sdk.engine import reading

@@ -115,7 +115,12 @@ async def test_another_schema_is_refused_by_name(postgres: Postgres, database: s
 
 async def test_an_older_schema_is_upgraded_where_one_may(postgres: Postgres, database: str, empty: str) -> None:
     await PostgresBackend(empty).upgrade()
-    postgres.sql(f"DROP TABLE {names.BLOBS}; UPDATE {names.VERSION_TABLE} SET version_num = '0001'", database=database)
+    later = "ALTER TABLE {} DROP COLUMN activity;".format
+    postgres.sql(
+        f"DROP TABLE {names.BLOBS}; {later('investigations')} {later('investigation_phases')} "
+        f"UPDATE {names.VERSION_TABLE} SET version_num = '0001'",
+        database=database,
+    )
     backend = PostgresBackend(empty, auto_migrate=True)
     await backend.open()
     assert await backend.current_revision() == HEAD

@@ -63,6 +63,7 @@ class Checked:
         self.tokens: dict[str, int] = {}
         self.calls: list[Event] = []
         self.log: list[Event] = []
+        self.furthest: dict[str, tuple[int, int]] = {}
         self.used = {"tokens_used": Fraction(), "api_calls_made": Fraction(), "cost_estimate": Fraction()}
 
     @property
@@ -346,6 +347,14 @@ class Checked:
         assert 0 <= self.fold.progress <= 100
         assert (self.fold.progress == 100) == (self.fold.status is S.COMPLETED)
 
+    def progress_never_goes_back_within_an_attempt(self) -> None:
+        now = {name: (phase.attempt, phase.progress) for name, phase in self.fold.phases.items()}
+        now[""] = (self.fold.attempt, self.fold.progress)
+        for name, (attempt, progress) in now.items():
+            before = self.furthest.get(name, (-1, 0))
+            assert progress >= before[1] or attempt > before[0], (name, before, attempt, progress)
+        self.furthest = now
+
     def who_drives_is_told_by_the_state(self) -> None:
         if self.fold.token is not None:
             assert self.fold.status in (S.RUNNING, S.PAUSED)
@@ -361,6 +370,7 @@ class Checked:
         """What holds after each step."""
         self.one_log_in_order()
         self.progress_is_a_percentage_and_100_says_completed()
+        self.progress_never_goes_back_within_an_attempt()
         self.who_drives_is_told_by_the_state()
         self.usage_is_the_exact_sum()
 

@@ -19,7 +19,8 @@ from investigation_sdk.domain.commands import (
 )
 from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
-from investigation_sdk.domain.fold import Fold, Phase
+from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.project import investigation_row, shorten, tool_row, touched_rows
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, ToolRow
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationState, Verb

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from investigation_backends.memory import MemoryStore
 from investigation_sdk.domain.commands import Append, Claim, Fact, Fail, Finish, Release, StartPhase, Submission
 from investigation_sdk.domain.events import Event
-from investigation_sdk.domain.fold import Fold, Phase
+from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.project import investigation_row, phase_row, tool_row
 from investigation_sdk.domain.rows import Row, ToolRow
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, TERMINAL, InvestigationState

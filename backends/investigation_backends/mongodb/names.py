@@ -61,9 +61,13 @@ def row_document(row: Row | SnapshotRow) -> Document:
 
 
 def row_of(kind: str, document: Mapping[str, Any]) -> Row | SnapshotRow:
-    """The row that a document holds."""
-    row_type = ROW_TYPES[kind]
-    return row_type._make([document["_id"], *map(document.get, row_type._fields[1:])])
+    """The row that a document holds. One that was written when there were fewer columns has the others' defaults."""
+    row_type: Any = ROW_TYPES[kind]
+    values = map(document.get, row_type._fields[1:])
+    row = row_type(document["_id"], *values)
+    missing = {name: value for name, value in row_type._field_defaults.items() if name not in document}
+    made: Row | SnapshotRow = row._replace(**missing) if missing else row
+    return made
 
 
 def column(name: str) -> str:

@@ -148,6 +148,7 @@ def _investigations(metadata: MetaData, types: Types, prefix: str) -> Table:
         Column("tokens_used", BigInteger, nullable=False),
         Column("api_calls_made", BigInteger, nullable=False),
         Column("cost_estimate", types.money, nullable=False),
+        Column("activity", types.text, nullable=False, server_default="{}"),
     )
     c = table.c
     Index(
@@ -189,6 +190,7 @@ def _phases(metadata: MetaData, types: Types, prefix: str, owner: str) -> Table:
         Column("input_sequence", BigInteger),
         Column("output_sequence", BigInteger),
         Column("sequence", BigInteger, nullable=False),
+        Column("activity", types.text, nullable=False, server_default="{}"),
         UniqueConstraint("investigation_id", "id"),
     )
 

@@ -1,0 +1,68 @@
+"""One phase, as the events have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from investigation_sdk.domain.progress import MAX_TOOLS, RANKS, of_phase
+from investigation_sdk.domain.states import PhaseState
+
+
+class Phase:
+    """One phase, as folded.
+
+    Attributes:
+        begun: For how many µs the investigation had been running when it was entered.
+        reported: Percent that its block said it is at; None where it did not, and its tools tell.
+        called: The tools that were called in it, in this attempt, in the order of their first calls: ``open`` until
+            a call ends, then ``failed`` until one completes, then ``completed``. Never changed, only replaced.
+    """
+
+    __slots__ = (
+        "attempt", "begun", "called", "completed_at", "duration_ms", "error", "id", "input", "input_sequence",
+        "name", "order", "output", "output_sequence", "progress", "reported", "sequence", "started_at", "status",
+        "tools", "weight",
+    )  # fmt: skip
+
+    def __init__(self, id: str, name: str, order: int, weight: float, tools: tuple[str, ...], sequence: int) -> None:
+        self.id: str = id
+        self.name: str = name
+        self.order: int = order
+        self.weight: float = weight
+        self.tools: tuple[str, ...] = tools
+        self.sequence: int = sequence
+        self.status: PhaseState = PhaseState.PENDING
+        self.progress: int = 0
+        self.attempt: int = 0
+        self.started_at: int | None = None
+        self.completed_at: int | None = None
+        self.duration_ms: int | None = None
+        self.input: Any = None
+        self.output: Any = None
+        self.error: Any = None
+        self.input_sequence: int | None = None
+        self.output_sequence: int | None = None
+        self.begun: int = 0
+        self.reported: int | None = None
+        self.called: Mapping[str, str] = {}
+
+    def call(self, tool: str, state: str) -> bool:
+        """What is known of a tool that was called in it; whether that is news."""
+        before = self.called.get(tool)
+        if RANKS[state] <= RANKS[before] or (before is None and len(self.called) >= MAX_TOOLS):
+            return False
+        self.called = {**self.called, tool: state}
+        return True
+
+    def advance(self, running: Mapping[str, int]) -> bool:
+        """Count how far it is, if it runs; whether it is further than before. It never goes back.
+
+        Args:
+            running: Percent that calls of it that are open report, by the name of their tool.
+        """
+        if self.status is not PhaseState.RUNNING:
+            return False
+        percent = of_phase(self.tools, self.called, running) if self.reported is None else min(99, self.reported)
+        before, self.progress = self.progress, max(self.progress, percent)
+        return self.progress > before

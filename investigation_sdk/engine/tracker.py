@@ -1,0 +1,198 @@
+"""Progress as it is read: arithmetic over the rows of one investigation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from investigation_sdk.arguments import FLAG, check
+from investigation_sdk.clock import now_us, to_datetime
+from investigation_sdk.domain.activity import Activity, Running, activity_of
+from investigation_sdk.domain.progress import COMPLETED
+from investigation_sdk.domain.progress_record import Described, InvestigationProgress
+from investigation_sdk.domain.records import Usage
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
+from investigation_sdk.domain.states import InvestigationState, PhaseState, ToolState
+from investigation_sdk.engine.reading import get_row
+from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.sound import readable
+from investigation_sdk.ids import Id, canonical
+from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.commit import Aggregate, Query, Where
+
+MAX_CALLS: Final = 100
+"""Calls in the full form, the newest; `tool_calls` says how many there are."""
+
+_PAGE: Final = 1000
+_CHANGES: Final = (
+    "state.transition",
+    "investigation.completed",
+    "investigation.failed",
+    "investigation.cancelled",
+)
+
+
+class ProgressTracker:
+    """How far investigations are: what :meth:`InvestigationSDK.progress` asks."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def _use(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def calculate_progress(self, investigation_id: Id, *, include_tools: bool = True) -> InvestigationProgress:
+        """How far an investigation is, what runs now, and when it may be done.
+
+        Args:
+            investigation_id: Which one; whoever drives it, in whatever process.
+            include_tools: False: the summary form, without the list of calls and of changes of state. It takes the
+                same few reads however many calls there were.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        check(include_tools=(include_tools, FLAG))
+        id = canonical(investigation_id)
+        return await self._recorder.acall(self._calculate(id, with_tools=include_tools))
+
+    async def _calculate(self, id: str, *, with_tools: bool) -> InvestigationProgress:
+        backend = self._recorder.backend
+        row, phases = await asyncio.gather(get_row(backend, id, self._recorder.tenant), _phases(backend, id))
+        calls: Sequence[ToolRow] = ()
+        changes: list[Described] = []
+        count: int | None = None
+        if with_tools:
+            calls, count, changes = await asyncio.gather(
+                _newest_calls(backend, id), _count_calls(backend, id), _changes(backend, id)
+            )
+        with readable(id):
+            return progress_of(row, phases, calls, changes, count, now_us())
+
+
+def progress_of(
+    row: InvestigationRow,
+    phases: Sequence[PhaseRow],
+    calls: Sequence[ToolRow],
+    changes: list[Described],
+    count: int | None,
+    now: int,
+) -> InvestigationProgress:
+    """The record of these rows, as of the time `now` (µs).
+
+    Raises:
+        ValueError, TypeError: a row holds what the SDK does not write there.
+    """
+    activity = activity_of(json.loads(row.activity))
+    active = activity.active_at(now)
+    names = {phase.id: phase.phase_name for phase in phases}
+    described = [_phase(phase, activity, active) for phase in phases]
+    current = next((one for one in described if one["name"] == row.current_phase), None)
+    return InvestigationProgress(
+        investigation_id=row.id,
+        status=InvestigationState(row.status),
+        overall_progress=row.progress_percentage,
+        current_phase=None if current is None else {name: current[name] for name in _CURRENT if name in current},
+        phases=described,
+        tool_executions=[_call(call, now) for call in calls],
+        estimated_completion=None,
+        state_transitions=changes,
+        tool_calls=count,
+        running=[_open(call, names, now) for call in activity.running],
+        running_calls=activity.open,
+        estimate=None,
+        elapsed_ms=active // 1000,
+        usage=Usage(
+            tokens_used=row.tokens_used,
+            api_calls_made=row.api_calls_made,
+            cost_estimate=Decimal(row.cost_estimate),
+        ),
+        attempt=row.attempt,
+        version=row.version,
+    )
+
+
+_CURRENT: Final = ("name", "progress", "status", "elapsed_ms")
+
+
+def _phase(phase: PhaseRow, activity: Activity, active: int) -> Described:
+    said: dict[str, Any] = json.loads(phase.activity)
+    called: Mapping[str, str] = said.get("called", {})
+    declared: list[str] = json.loads(phase.tools)
+    one: Described = {"name": phase.phase_name, "status": phase.status, "progress": phase.progress_percentage}
+    if phase.duration_ms is not None:
+        one["duration_ms"] = phase.duration_ms
+    if phase.status == PhaseState.RUNNING:
+        one["elapsed_ms"] = max(0, active - int(said.get("begun", active))) // 1000
+        newest = [call.tool for call in activity.running if call.phase == phase.id]
+        if newest:
+            one["active_tool"] = newest[-1]
+    if called or declared:
+        one["tools_used"] = list(called)
+        one["tools_completed"] = [name for name, state in called.items() if state == COMPLETED]
+        if phase.status in (PhaseState.RUNNING, PhaseState.PENDING):
+            one["tools_pending"] = [name for name in dict.fromkeys(declared) if name not in called]
+    return one
+
+
+def _open(call: Running, phases: Mapping[str, str], now: int) -> Described:
+    one: Described = {
+        "tool": call.tool,
+        "agent": call.agent,
+        "phase": None if call.phase is None else phases.get(call.phase),
+        "started_at": to_datetime(call.started_at),
+        "elapsed_ms": max(0, now - call.started_at) // 1000,
+    }
+    return one if call.progress is None else {**one, "progress": call.progress}
+
+
+def _call(call: ToolRow, now: int) -> Described:
+    one: Described = {
+        "tool": call.tool_name,
+        "agent": call.agent_name,
+        "status": call.status,
+        "duration_ms": call.duration_ms,
+        "result_summary": call.result_summary,
+    }
+    if call.status == ToolState.RUNNING:
+        one["elapsed_ms"] = max(0, now - call.started_at) // 1000
+    return one
+
+
+async def _phases(backend: Backend, id: str) -> list[PhaseRow]:
+    found: list[PhaseRow] = []
+    after: tuple[Any, str] | None = None
+    while True:
+        query = Query("phase", (Where("investigation_id", "=", id),), "phase_order", after=after, limit=_PAGE)
+        rows = [row for row in await backend.find(query) if isinstance(row, PhaseRow)]
+        found += rows
+        if len(rows) < _PAGE:
+            return found
+        after = (rows[-1].phase_order, rows[-1].id)
+
+
+async def _newest_calls(backend: Backend, id: str) -> Sequence[ToolRow]:
+    query = Query("tool", (Where("investigation_id", "=", id),), descending=True, limit=MAX_CALLS)
+    return [row for row in reversed(await backend.find(query)) if isinstance(row, ToolRow)]
+
+
+async def _count_calls(backend: Backend, id: str) -> int:
+    ((count,),) = await backend.aggregate(Aggregate("tool", (Where("investigation_id", "=", id),)))
+    return int(count)
+
+
+async def _changes(backend: Backend, id: str) -> list[Described]:
+    changes: list[Described] = []
+    after = 0
+    while True:
+        events = await backend.read_events(id, after=after, event_type=_CHANGES, limit=_PAGE)
+        for event in events:
+            if event.previous_state is not None and event.new_state is not None:
+                time = to_datetime(event.event_timestamp)
+                changes.append({"from": event.previous_state, "to": event.new_state, "timestamp": time})
+        if len(events) < _PAGE:
+            return changes
+        after = events[-1].sequence
