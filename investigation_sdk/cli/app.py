@@ -13,6 +13,7 @@ from investigation_sdk.cli.details import events, tools
 from investigation_sdk.cli.looking import ls, show
 from investigation_sdk.cli.measuring import metrics
 from investigation_sdk.cli.schema import db
+from investigation_sdk.cli.steering import cancel, pause, resolve, resume, retry
 from investigation_sdk.cli.verifying import verify
 from investigation_sdk.engine.shell import visible
 from investigation_sdk.errors import InvestigationError
@@ -27,10 +28,10 @@ _COMPLETING = "_INVESTIGATE_COMPLETE"
 )
 @click.version_option(None, "--version", package_name="investigation-sdk", message="investigate %(version)s")
 def investigate() -> None:
-    """Look at investigations, check their logs, and look after the store."""
+    """Look at investigations and steer them, check their logs, and look after the store."""
 
 
-for _command in (ls, show, tools, events, metrics, verify, db):
+for _command in (ls, show, tools, events, metrics, verify, pause, resume, cancel, retry, resolve, db):
     investigate.add_command(_command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import urllib.parse
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,7 +46,7 @@ class Store(NamedTuple):
         return create_backend(self.url, {"read_only": True} if wanted else {})
 
     @contextmanager
-    def opened(self) -> Generator[InvestigationSDK]:
+    def opened(self, *, read_only: bool = True) -> Generator[InvestigationSDK]:
         """An SDK on it, that reads.
 
         Raises:
@@ -56,8 +56,16 @@ class Store(NamedTuple):
 
         if self.url.startswith("memory:"):
             raise ConfigurationError(f"{self.url} ends with the process that it is in; name a database")
-        with self.named(), InvestigationSDK(self.backend(), tenant_id=self.tenant) as sdk:
+        with self.named(), InvestigationSDK(self.backend(read_only=read_only), tenant_id=self.tenant) as sdk:
             yield sdk
+
+    def writing(self) -> AbstractContextManager[InvestigationSDK]:
+        """An SDK on it, that gives commands; to be called when :meth:`opened` has shown that it is there.
+
+        Raises:
+            ConfigurationError, BackendUnavailable, SchemaMismatch: it cannot be opened.
+        """
+        return self.opened(read_only=False)
 
     @contextmanager
     def named(self) -> Generator[None]:

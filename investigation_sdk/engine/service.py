@@ -236,7 +236,7 @@ class InvestigationStateService:
 
         Raises:
             InvestigationNotFound: there is no such call.
-            ValueError: the call is running, or nothing about it is unknown.
+            InvalidArgument: the call is running, or its tool is not unsafe, so that nothing about it is unknown.
             PayloadTooLarge: the result cannot be recorded.
         """
         id = canonical(call_id)
@@ -311,14 +311,21 @@ class InvestigationStateService:
 
 
 def _check_open_to_doubt(row: ToolRow) -> None:
+    if row.effect != Effect.UNSAFE.value:
+        raise InvalidArgument(
+            f"Call {row.id} of {row.tool_name!r} is {row.status}, and the tool is not declared unsafe: nobody has to "
+            "say what became of it. On a resume it runs again unless it is finished.",
+            argument="call_id",
+            investigation_id=row.investigation_id,
+        )
     if row.status == ToolState.RUNNING.value:
-        raise ValueError(
+        raise InvalidArgument(
             f"Call {row.id} of {row.tool_name!r} is recorded as running. That it was cut off is known once its "
             f"investigation, {row.investigation_id}, is taken over from an owner that is gone: open that by its key, "
-            "or attach to it."
+            "or attach to it.",
+            argument="call_id",
+            investigation_id=row.investigation_id,
         )
-    if row.status == ToolState.COMPLETED.value and row.effect != Effect.UNSAFE.value:
-        raise ValueError(f"Call {row.id} of {row.tool_name!r} is completed; there is nothing to resolve.")
 
 
 def _by(actor: object) -> str | None:
