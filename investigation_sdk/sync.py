@@ -147,7 +147,7 @@ class SyncInvestigationStateService:
 
         Raises:
             InvestigationNotFound: there is no such call.
-            ValueError: the call is running, or nothing about it is unknown.
+            InvalidArgument: the call is running, or its tool is not unsafe, so that nothing about it is unknown.
             PayloadTooLarge: the result cannot be recorded.
         """
         return self._recorder.io.call(self._target.resolve(call_id, resolution, actor=actor))
