@@ -18,7 +18,11 @@ SOURCES = (
     (((PACKAGE / "engine" / "service.py", "InvestigationStateService"),), "SyncInvestigationStateService"),
     (((PACKAGE / "engine" / "tracker.py", "ProgressTracker"),), "SyncProgressTracker"),
     (
-        ((PACKAGE / "engine" / "reader.py", "InvestigationReader"), (PACKAGE / "sdk.py", "InvestigationSDK")),
+        (
+            (PACKAGE / "engine" / "reader.py", "InvestigationReader"),
+            (PACKAGE / "realtime" / "live.py", "LiveReader"),
+            (PACKAGE / "sdk.py", "InvestigationSDK"),
+        ),
         "SyncInvestigationSDK",
     ),
 )

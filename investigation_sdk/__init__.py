@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from investigation_sdk.errors import VersionConflict as VersionConflict
     from investigation_sdk.ids import Id as Id
     from investigation_sdk.realtime.brokers import Hearing as Hearing
+    from investigation_sdk.realtime.sockets import InvestigationWebSocketManager as InvestigationWebSocketManager
     from investigation_sdk.recording.context import AgentScope as AgentScope
     from investigation_sdk.recording.context import ToolCall as ToolCall
     from investigation_sdk.recording.context import agent as agent
@@ -99,6 +100,7 @@ _MODULES = {
     ),
     "ids": "Id",
     "realtime.brokers": "Hearing",
+    "realtime.sockets": "InvestigationWebSocketManager",
     "recording.context": "AgentScope ToolCall agent current_investigation current_tool propagate",
     "recording.phase": "AnyPhaseScope AsyncPhaseRun AsyncPhaseScope PhaseRun PhaseScope phase",
     "recording.run": "AsyncInvestigationRun InvestigationContext InvestigationRun",
@@ -150,6 +152,7 @@ __all__ = [
     "InvestigationState",
     "InvestigationStateService",
     "InvestigationUnfinished",
+    "InvestigationWebSocketManager",
     "LargePayload",
     "LeaseLost",
     "MetricsReport",

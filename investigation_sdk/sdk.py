@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
@@ -16,7 +16,6 @@ from investigation_sdk.arguments import (
     DURATION_OR_NONE,
     FLAG,
     MAPPING_OR_NONE,
-    POSITION,
     SECONDS_OR_NONE,
     TEXT_OR_NONE,
     WORDS_OR_NONE,
@@ -25,22 +24,20 @@ from investigation_sdk.arguments import (
     one_of,
 )
 from investigation_sdk.domain.records import (
-    InvestigationEvent,
     PhasePlan,
 )
 from investigation_sdk.engine.creation import creation_data
 from investigation_sdk.engine.hosts import shielded
-from investigation_sdk.engine.reader import InvestigationReader
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
 from investigation_sdk.engine.shell import show_command
 from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.ids import HasId, Id, canonical
-from investigation_sdk.realtime.brokers import Hearing, broker_of
+from investigation_sdk.realtime.brokers import broker_of
 from investigation_sdk.realtime.hub import Hub
+from investigation_sdk.realtime.live import LiveReader
 from investigation_sdk.realtime.redis import RedisBroker, redis_of
-from investigation_sdk.realtime.tail import Tail, events_of
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.context import current_frame
 from investigation_sdk.recording.driver import Options
@@ -57,7 +54,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class InvestigationSDK(InvestigationReader):
+class InvestigationSDK(LiveReader):
     """A store of investigations, and everything that is done with it.
 
     Making one connects to nothing; the store is opened when it is first used. Used from any thread and loop.
@@ -303,33 +300,6 @@ class InvestigationSDK(InvestigationReader):
             metadata=metadata,
         )
         return run_in(scope, handler)
-
-    # ---- live
-
-    async def tail(self, investigation_id: Id, *, after: int = 0) -> AsyncIterator[InvestigationEvent]:
-        """All events behind the sequence `after`, in order and each once, and then those that come, as they come.
-
-        It ends where the investigation is completed, failed or cancelled and all of its events were given. Whoever
-        was cut off goes on with ``after=event.sequence`` of the last one; a store that does not answer is tried for
-        a minute.
-
-        Args:
-            investigation_id: Which one; whoever drives it, in whatever process.
-            after: 0 for all; the sequence of the last event that is known.
-
-        Raises:
-            InvestigationNotFound: there is none of that id, or it was deleted meanwhile.
-            InvalidArgument: `after` is no sequence, or behind the end of the log.
-            BackendUnavailable: the store does not answer.
-        """
-        check(after=(after, POSITION))
-        tail = Tail(self._hub, canonical(investigation_id), self._options.tenant, int(after))
-        async for event in events_of(tail):
-            yield event
-
-    def hearing(self) -> Hearing:
-        """By what this process hears at once of what others record, and whether it does: for a readiness probe."""
-        return self._hub.hearing()
 
     # ---- the store
 

@@ -27,6 +27,35 @@ def undo_with(undo: Undo) -> None:
     _undo.set(undo)
 
 
+class Ahead(Coroutine[Any, Any, T]):
+    """A coroutine that awaits another one in its course. Closed before it began, it closes that, too.
+
+    Args:
+        whole: What runs.
+        inner: What it will await.
+    """
+
+    def __init__(self, whole: Coroutine[Any, Any, T], inner: Coroutine[Any, Any, T]) -> None:
+        self._whole = whole
+        self._inner = inner
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._whole.__await__()
+
+    def send(self, value: Any) -> Any:
+        """See :class:`collections.abc.Coroutine`."""
+        return self._whole.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """See :class:`collections.abc.Coroutine`."""
+        return self._whole.throw(*error)
+
+    def close(self) -> None:
+        """See :class:`collections.abc.Coroutine`."""
+        self._whole.close()
+        self._inner.close()
+
+
 class _Run(Generic[T]):
     """A coroutine on the I/O thread for a caller whose wait may be broken off, just as it is done perhaps."""
 

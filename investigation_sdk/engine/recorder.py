@@ -23,7 +23,7 @@ from investigation_sdk.engine import ownership
 from investigation_sdk.engine.exclusive import busy
 from investigation_sdk.engine.heartbeat import Heartbeat
 from investigation_sdk.engine.inline import commit_queued, refresh_now
-from investigation_sdk.engine.io_thread import IOThread
+from investigation_sdk.engine.io_thread import Ahead, IOThread
 from investigation_sdk.engine.linger import Linger
 from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.session import Entry, Session
@@ -145,13 +145,14 @@ class Recorder:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Open the store and run a coroutine on the I/O thread; blocks."""
-        return self.io.call(self._when_open(coroutine))
+        return self.io.call(Ahead(self.when_open(coroutine), coroutine))
 
     async def acall(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Open the store and run a coroutine on the I/O thread."""
-        return await self.io.acall(self._when_open(coroutine))
+        return await self.io.acall(Ahead(self.when_open(coroutine), coroutine))
 
-    async def _when_open(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def when_open(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it once the store is open; closed where it does not open."""
         try:
             await self.opened()
         except BaseException:

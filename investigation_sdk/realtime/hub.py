@@ -19,7 +19,7 @@ from typing import Any, Final
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.session import Session
-from investigation_sdk.errors import InvestigationError
+from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.realtime.brokers import Broker, Hearing
 from investigation_sdk.realtime.ending import ended
 from investigation_sdk.realtime.hints import Hint
@@ -121,7 +121,7 @@ class Hub:
         if self._loop is loop:
             return
         self._loop = loop
-        self._waiting, self._listeners, self._somebody = {}, [], asyncio.Event()
+        self._waiting, self._somebody = {}, asyncio.Event()
         self._tasks, self._hears = set(), False
         if self._broker is not None:
             self._listening = Listening(self._broker, self.heard, self._somebody.set)
@@ -141,7 +141,7 @@ class Hub:
         for waiters in self._waiting.values():
             for _, future in waiters:
                 if not future.done():
-                    future.set_result(None)
+                    future.set_exception(BackendUnavailable("The store was closed: nothing is heard of it any more."))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(coroutine, name=name)
@@ -215,10 +215,10 @@ class Hub:
         while True:
             await self._somebody.wait()
             self._somebody.clear()
-            pause = self._pause()
+            pause = self.look_seconds
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    while pause == self._pause():  # until something changes how often to look
+                    while pause == self.look_seconds:  # until something changes how often to look
                         await self._somebody.wait()
                         self._somebody.clear()
             if not self._waiting:
@@ -234,7 +234,9 @@ class Hub:
             # a slow store is not kept busy with this
             await asyncio.sleep(min(self.safety_seconds, 2 * (time.monotonic() - began)))
 
-    def _pause(self) -> float:
+    @property
+    def look_seconds(self) -> float:
+        """Between two looks at the store, as things are."""
         heard = self._listening is not None and self._listening.deaf is None
         return self.safety_seconds if heard else self.poll_seconds
 

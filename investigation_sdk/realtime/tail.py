@@ -20,7 +20,6 @@ T = TypeVar("T")
 PATIENCE: Final = 60.0
 """Seconds for which a store that does not answer is tried."""
 
-_PAGE: Final = 500
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 
@@ -34,17 +33,19 @@ class Tail:
     Args:
         tenant: Whose it must be; empty: anybody's.
         after: The sequence of the last event that is known; 0 for all.
+        page: Events at most that :meth:`next` gives.
 
     Attributes:
         after: The sequence of the last event that was given out.
     """
 
-    def __init__(self, hub: Hub, investigation_id: str, tenant: str, after: int) -> None:
+    def __init__(self, hub: Hub, investigation_id: str, tenant: str, after: int, *, page: int = 500) -> None:
         self.id = investigation_id
         self.after: int = after
         self.recorder = hub.recorder
         self._hub = hub
         self._tenant = tenant
+        self._page = page
         self._state: InvestigationState | None = None
 
     async def next(self) -> Sequence[StoredEvent]:
@@ -69,9 +70,9 @@ class Tail:
         """What is there behind the cursor. The row is looked at where that is nothing: it may be deleted, or over."""
         if self._state is None:
             await self._look()
-        page = await self.recorder.backend.read_events(self.id, after=self.after, limit=_PAGE)
+        page = await self.recorder.backend.read_events(self.id, after=self.after, limit=self._page)
         if not page and await self._look():  # since then
-            page = await self.recorder.backend.read_events(self.id, after=self.after, limit=_PAGE)
+            page = await self.recorder.backend.read_events(self.id, after=self.after, limit=self._page)
         for event in page:
             self.after = event.sequence
         return page

@@ -1,0 +1,169 @@
+"""One client: what it is still to be sent, and how far it is. Bounded: whoever does not take it is told so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from investigation_sdk.domain.states import ENDED
+from investigation_sdk.realtime.envelope import RESYNC, Message, of_stream
+
+
+class Close(NamedTuple):
+    """Why a stream ends."""
+
+    code: int
+    """Of the WebSocket."""
+    reason: str
+
+
+FINISHED = Close(1000, "the investigation has ended")
+GOING_AWAY = Close(1001, "the server goes away")
+BAD_CURSOR = Close(4400, "after is no sequence of this investigation")
+DENIED = Close(4403, "not allowed")
+NOT_FOUND = Close(4404, "there is no such investigation")
+TOO_SLOW = Close(4408, "what came was not taken fast enough: connect again with after=cursor")
+UNAVAILABLE = Close(4503, "the store does not answer: connect again with after=cursor")
+
+
+class Client:
+    """What one client is to be sent, in order. Belongs to one loop.
+
+    Args:
+        max_queue: Events that may wait for it once it has caught up.
+
+    Attributes:
+        cursors: The sequence of the last event that was put into its queue, by investigation.
+        sent: That of the last one that was taken out.
+        closing: Why the stream ends, once what is queued was taken; None while it goes on.
+    """
+
+    def __init__(self, max_queue: int) -> None:
+        self.cursors: dict[str, int] = {}
+        self.sent: dict[str, int] = {}
+        self.closing: Close | None = None
+        self._max_queue = max_queue
+        self._queue: deque[Message] = deque()
+        self._latest: dict[str, Message] = {}
+        self._resync = False
+        self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    # ---- what comes in
+
+    def offer(self, messages: Sequence[Message]) -> None:
+        """Live events of one investigation, in order: those that it has already are passed over."""
+        if self.closing is not None:
+            return
+        queue, cursors = self._queue, self.cursors
+        for message in messages:
+            if message.sequence <= cursors[message.investigation_id]:
+                continue
+            if len(queue) >= self._max_queue and message.new_state not in ENDED:
+                self.resync(TOO_SLOW)
+                return
+            cursors[message.investigation_id] = message.sequence
+            queue.append(message)
+        self._wake.set()
+
+    def is_busy(self) -> bool:
+        """Whether more waits for it than a step of its room leaves place for."""
+        return self.closing is None and 2 * len(self._queue) > self._max_queue
+
+    async def put(self, messages: Sequence[Message]) -> None:
+        """Old events of one investigation, as fast as it takes them."""
+        for message in messages:
+            while len(self._queue) >= self._max_queue and self.closing is None:
+                await self._next_taken()
+            if self.closing is not None:
+                return
+            self.cursors[message.investigation_id] = message.sequence
+            self._queue.append(message)
+            self._wake.set()
+
+    async def eased(self) -> None:
+        """Wait until it is not busy."""
+        while self.is_busy():
+            await self._next_taken()
+
+    async def drained(self) -> None:
+        """Wait until nothing is queued."""
+        while self._queue and self.closing is None:
+            await self._next_taken()
+
+    async def _next_taken(self) -> None:
+        self._taken.clear()
+        await self._taken.wait()
+
+    def say(self, message: Message) -> None:
+        """Something about the stream, or an announcement; dropped where too much is queued."""
+        if self.closing is None and len(self._queue) < 2 * self._max_queue:
+            self._queue.append(message)
+            self._wake.set()
+
+    def update(self, message: Message) -> None:
+        """What replaces what was said before, and is not yet taken: progress."""
+        if self.closing is None:
+            self._latest[message.investigation_id] = message
+            self._wake.set()
+
+    def close(self, why: Close) -> None:
+        """End the stream behind what is queued; the first reason stands."""
+        if self.closing is None:
+            self.closing = why
+            self._closed.set()
+            self._taken.set()
+            self._wake.set()
+
+    def refuse(self, why: Close) -> None:
+        """End the stream now: what is queued is not for it any more."""
+        self._queue.clear()
+        self._latest.clear()
+        self.close(why)
+
+    async def closed(self) -> None:
+        """Wait until the stream is to end."""
+        await self._closed.wait()
+
+    def resync(self, why: Close) -> None:
+        """End the stream now: what is queued is forgotten, and the client is told from where to go on."""
+        if self.closing is None:
+            self._queue.clear()
+            self._latest.clear()
+            self._resync = True
+            self.close(why)
+
+    # ---- what goes out
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait until there is something to be sent, or the stream ends; whether that was so within `timeout` s."""
+        self._wake.clear()
+        if self._queue or self._latest or self.closing is not None:
+            return True
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def take(self) -> Message | None:
+        """What is to be sent next; None where nothing is queued: the stream is over then, if it is closing."""
+        if self._queue:
+            self._taken.set()
+            return self._queue.popleft()
+        if self._latest:
+            return self._latest.pop(next(iter(self._latest)))
+        if self._resync and self.closing is not None:
+            self._resync = False
+            cursor = next(iter(self.sent.values())) if len(self.sent) == 1 else None
+            return of_stream(RESYNC, reason=self.closing.reason, cursor=cursor, cursors=self.sent)
+        return None
+
+    def was_sent(self, message: Message) -> None:
+        """It was sent: from here the client would go on."""
+        if message.sequence:
+            self.sent[message.investigation_id] = message.sequence

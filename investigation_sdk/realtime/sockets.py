@@ -1,0 +1,332 @@
+"""WebSockets and server-sent events: whoever watches, over whatever framework."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from investigation_sdk.arguments import COUNT, DURATION, check
+from investigation_sdk.domain.records import Investigation
+from investigation_sdk.engine import queries
+from investigation_sdk.errors import BackendUnavailable, InvestigationNotFound
+from investigation_sdk.ids import Id, canonical
+from investigation_sdk.realtime.access import Authorise, Recheck, answered, may_watch
+from investigation_sdk.realtime.clients import BAD_CURSOR, DENIED, FINISHED, NOT_FOUND, UNAVAILABLE, Client
+from investigation_sdk.realtime.ending import ended
+from investigation_sdk.realtime.envelope import END, EVENT_TYPES, HEARTBEAT, Message, of_progress, of_stream
+from investigation_sdk.realtime.hub import Hub
+from investigation_sdk.realtime.live import LiveReader
+from investigation_sdk.realtime.rooms import Rooms
+from investigation_sdk.realtime.selecting import Directory, Selection
+
+LAST_SECONDS: Final = 10.0
+"""What a client that is told to go away has to take within; then the connection is dropped."""
+
+
+class Socket(Protocol):
+    """What is used of a WebSocket, Starlette's for example."""
+
+    async def accept(self) -> None:
+        """Shake hands."""
+        ...
+
+    async def receive(self) -> Any:
+        """A message of the client, or that it is gone: ``{"type": "websocket.disconnect"}``."""
+        ...
+
+    async def send_text(self, data: str) -> None:
+        """Send a message."""
+        ...
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        """Say good-bye."""
+        ...
+
+
+class Watch:
+    """One client that watches, as whom, and what of it has been allowed."""
+
+    def __init__(self, principal: Any, max_queue: int) -> None:
+        self.principal = principal
+        self.client = Client(max_queue)
+        self.records: dict[str, Investigation] = {}
+        self.one: str | None = None
+
+
+class InvestigationWebSocketManager:
+    """Rooms of clients that watch investigations live, over WebSockets or server-sent events.
+
+    A client gets every event behind its cursor, in order and each once, then those that come, as JSON objects:
+    ``type``, ``investigation_id``, ``update_type``, ``timestamp``, ``data``, ``sequence`` and what else the log says.
+    The cursor is the ``sequence`` of the last event that it has.
+
+    Made and used on any asyncio loop. One for each SDK is enough.
+
+    Args:
+        sdk: Whose investigations are watched.
+        max_queue: Events that may wait for one client. Whoever takes them more slowly is told ``resync_required``,
+            with its cursor, and closed: that harms nobody else.
+        heartbeat: Between two signs of life where nothing happens; roles are looked at again then, too.
+        authorise: Whether a principal may watch an investigation. None: any role, and the same tenant.
+        recheck: The principal as it is now, None where it may nothing any more; asked with every heartbeat and by
+            :meth:`roles_changed`. None: a principal stays what it was when it came.
+    """
+
+    EVENT_TYPES: Mapping[str, str] = EVENT_TYPES
+
+    def __init__(
+        self,
+        sdk: LiveReader,
+        *,
+        max_queue: int = 256,
+        heartbeat: timedelta = timedelta(seconds=20),
+        authorise: Authorise | None = None,
+        recheck: Recheck | None = None,
+    ) -> None:
+        check(max_queue=(max_queue, COUNT), heartbeat=(heartbeat, DURATION))
+        self._sdk = sdk
+        self._max_queue = max_queue
+        self._heartbeat = heartbeat.total_seconds()
+        self._authorise: Authorise = authorise or may_watch
+        self._recheck = recheck
+        self._rooms: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Rooms] = weakref.WeakKeyDictionary()
+        self._watching: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+    # ---- serving
+
+    async def serve(self, websocket: Socket, investigation_id: Id, *, principal: Any, after: int | None = None) -> None:
+        """Accept, replay what is behind `after`, follow live, until the investigation ends or either side closes.
+
+        Closes with 1000 at the end of the investigation, 4400 for an `after` that cannot be, 4403 where the principal
+        may not watch it, or no longer, 4404 where there is none, 4408 where the client is too slow, and 4503 where the
+        store does not answer.
+
+        Args:
+            websocket: Not yet accepted.
+            investigation_id: Which one.
+            principal: Who watches.
+            after: The sequence of the last event that is known; None and 0: all.
+        """
+        watch = Watch(principal, self._max_queue)
+        await websocket.accept()
+        follow = asyncio.create_task(self._follow_one(watch, investigation_id, after or 0))
+        await self._over(websocket, watch, follow)
+
+    async def serve_many(
+        self,
+        websocket: Socket,
+        *,
+        principal: Any,
+        investigation_type: str | None = None,
+        user_id: str | None = None,
+        after: Mapping[str, int] | None = None,
+    ) -> None:
+        """As :meth:`serve`, for all investigations of a type or of a user that the principal may watch, those that
+        begin later included, until either side closes.
+
+        Each comes in its own order; between two there is none. Those that are under way come from their beginning.
+
+        Args:
+            websocket: Not yet accepted.
+            principal: Who watches.
+            investigation_type: Of this type; None: of any.
+            user_id: Of this user; None: of anybody.
+            after: To go on: the sequence of the last event that is known, by investigation. What was begun since the
+                newest of them is given, too.
+        """
+        watch = Watch(principal, self._max_queue)
+        tenant = getattr(principal, "tenant_id", None) or self._sdk.tenant
+        await websocket.accept()
+        try:
+            known = {canonical(id): int(sequence) for id, sequence in (after or {}).items()}
+        except (InvestigationNotFound, ValueError):
+            await websocket.close(*BAD_CURSOR)
+            return
+        selection = Selection(investigation_type, user_id, tenant, known)
+        await self._over(websocket, watch, asyncio.create_task(self._follow_many(watch, selection)))
+
+    async def stream(self, investigation_id: Id, *, principal: Any, after: int = 0) -> AsyncIterator[str]:
+        """The same as server-sent events, as the text of a ``text/event-stream``.
+
+        Each event has its sequence as ``id``, so that a browser that comes again names it as ``Last-Event-ID``: pass
+        that as `after`. The last one is ``stream.end``: a browser is to close then, or it comes again.
+
+        Raises:
+            InvestigationNotFound: before anything was given: there is none that this principal may watch.
+        """
+        watch = Watch(principal, self._max_queue)
+        id = canonical(investigation_id)
+        record = await self._here().record(id, self._sdk.tenant)
+        if not await self._allowed(watch, record):
+            raise InvestigationNotFound(f"There is no investigation {id} in this store.", investigation_id=id)
+        follow = asyncio.create_task(self._follow_one(watch, id, after))
+        try:
+            async for message in self._messages(watch):
+                number = f"id: {message.sequence}\n" if message.sequence else ""
+                yield f"{number}event: {message.type}\ndata: {message.text}\n\n"
+            why = watch.client.closing or FINISHED
+            end = of_stream(END, code=why.code, reason=why.reason)
+            yield f"event: {end.type}\ndata: {end.text}\n\n"
+        finally:
+            await ended([follow])
+            self._here().leave(watch.client)
+
+    async def _over(self, websocket: Socket, watch: Watch, follow: asyncio.Task[None]) -> None:
+        """Send what there is to a client, and see whether it is still there."""
+        self._watching.add(watch)
+        gone = asyncio.create_task(_until_gone(websocket))
+        send = asyncio.create_task(self._send(websocket, watch))
+        try:
+            await asyncio.wait([gone, send], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await ended([gone, send, follow])
+            self._here().leave(watch.client)
+
+    async def _send(self, websocket: Socket, watch: Watch) -> None:
+        client = watch.client
+        drop = asyncio.create_task(self._drop_when_stuck(client, asyncio.current_task()))
+        try:
+            async for message in self._messages(watch):
+                await websocket.send_text(message.text)
+                client.was_sent(message)
+            why = client.closing or FINISHED
+            await websocket.close(why.code, why.reason)
+        except Exception:  # noqa: S110 - it is gone, in whatever way the server tells that
+            pass
+        finally:
+            await ended([drop])
+
+    async def _drop_when_stuck(self, client: Client, sending: asyncio.Task[Any] | None) -> None:
+        """A client that takes nothing any more is not waited for."""
+        await client.closed()
+        await asyncio.sleep(LAST_SECONDS)
+        if sending is not None:
+            sending.cancel()
+
+    async def _messages(self, watch: Watch) -> AsyncGenerator[Message]:
+        """What is to be sent, and a sign of life where there is nothing; ends with the stream."""
+        client = watch.client
+        checked = asyncio.get_running_loop().time()
+        while True:
+            while (message := client.take()) is not None:
+                yield message
+            if client.closing is not None:
+                return
+            quiet = not await client.wait(self._heartbeat)
+            if quiet:
+                yield of_stream(HEARTBEAT, cursors=client.sent)
+            if (now := asyncio.get_running_loop().time()) - checked >= self._heartbeat:
+                checked = now
+                await self._check_again(watch)
+
+    # ---- following
+
+    async def _follow_one(self, watch: Watch, investigation_id: Id, after: int) -> None:
+        client = watch.client
+        try:
+            id = canonical(investigation_id)
+            watch.one = id
+            record = await self._here().record(id, self._sdk.tenant)
+            if not await self._allowed(watch, record):
+                client.close(DENIED)
+                return
+            if not 0 <= after < 2**63:
+                client.close(BAD_CURSOR)
+                return
+            await self._here().follow(client, record, after, lambda _: client.close(FINISHED))
+        except InvestigationNotFound:
+            client.close(NOT_FOUND)
+        except BackendUnavailable:
+            client.resync(UNAVAILABLE)
+
+    async def _follow_many(self, watch: Watch, selection: Selection) -> None:
+        client, rooms = watch.client, self._here()
+        recorder = rooms.recorder
+        directory = await recorder.acall(_directory(self._sdk.hub, selection))
+        entering: set[asyncio.Task[None]] = set()
+
+        def over(id: str) -> None:
+            directory.ended(id, client.sent.get(id, 0))
+
+        async def enter(record: Investigation) -> None:
+            after = max(client.sent.get(record.id, 0), selection.after.get(record.id, 0))
+            if await self._allowed(watch, record):
+                await rooms.follow(client, record, min(after, record.version), over)
+
+        try:
+            while client.closing is None:
+                for row in await recorder.acall(directory.next()):
+                    task = asyncio.create_task(enter(queries.investigation(row)))
+                    entering.add(task)
+                    task.add_done_callback(entering.discard)
+        except BackendUnavailable:
+            client.resync(UNAVAILABLE)
+        finally:
+            directory.close()
+            await ended(entering)
+
+    # ---- who may
+
+    async def _allowed(self, watch: Watch, record: Investigation) -> bool:
+        if watch.principal is None or not await answered(self._authorise(watch.principal, record)):
+            return False
+        watch.records[record.id] = record
+        return True
+
+    async def _check_again(self, watch: Watch) -> None:
+        """Roles may have changed since it came."""
+        if self._recheck is not None:
+            watch.principal = await answered(self._recheck(watch.principal))
+        if watch.principal is None:
+            watch.client.refuse(DENIED)
+            return
+        for record in list(watch.records.values()):
+            if not await answered(self._authorise(watch.principal, record)):
+                del watch.records[record.id]
+                self._here().leave_one(watch.client, record.id)
+                if watch.one == record.id:
+                    watch.client.refuse(DENIED)
+
+    async def roles_changed(self, principal_id: str | None = None) -> None:
+        """Look again at once whether those who watch still may; of one principal, or of all.
+
+        To be called on the loop that serves them.
+        """
+        for watch in list(self._watching):
+            if watch.client.closing is None and principal_id in (None, getattr(watch.principal, "id", None)):
+                await self._check_again(watch)
+
+    # ---- saying
+
+    async def broadcast_progress_update(self, investigation_id: Id, update_type: str, data: Mapping[str, Any]) -> None:
+        """Tell all who watch an investigation in this process something that is not in its log."""
+        id = canonical(investigation_id)
+        self._here().announce(id, of_progress(id, update_type, data))
+
+    async def send_to_investigation_room(self, investigation_id: Id, event: Mapping[str, Any]) -> None:
+        """Send an object of your own to all who watch an investigation in this process."""
+        id = canonical(investigation_id)
+        message = of_stream(str(event.get("type", "message")), **{k: v for k, v in event.items() if k != "type"})
+        self._here().announce(id, message)
+
+    def _here(self) -> Rooms:
+        loop = asyncio.get_running_loop()
+        rooms = self._rooms.get(loop)
+        if rooms is None or rooms.hub is not self._sdk.hub:
+            rooms = self._rooms[loop] = Rooms(self._sdk.hub, self._max_queue)
+        return rooms
+
+
+async def _directory(hub: Hub, selection: Selection) -> Directory:
+    return Directory(hub, selection)
+
+
+async def _until_gone(websocket: Socket) -> None:
+    """Without somebody who receives, a client that is gone is never noticed. What it says is not listened to."""
+    with contextlib.suppress(Exception):
+        while (await websocket.receive())["type"] != "websocket.disconnect":
+            pass
