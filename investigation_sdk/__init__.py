@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from investigation_sdk.domain.records import ToolTotals as ToolTotals
     from investigation_sdk.domain.records import Usage as Usage
     from investigation_sdk.domain.records import VerificationReport as VerificationReport
+    from investigation_sdk.domain.resumes import ResumedTool as ResumedTool
+    from investigation_sdk.domain.resumes import ResumePreview as ResumePreview
+    from investigation_sdk.domain.resumes import ResumeReport as ResumeReport
     from investigation_sdk.domain.states import ALLOWED_TRANSITIONS as ALLOWED_TRANSITIONS
     from investigation_sdk.domain.states import Effect as Effect
     from investigation_sdk.domain.states import InvestigationState as InvestigationState
@@ -88,6 +91,7 @@ _MODULES = {
         "Investigation InvestigationEvent InvestigationPhase InvestigationSnapshot Page PhasePlan Problem "
         "Resolution ToolExecution ToolTotals Usage VerificationReport"
     ),
+    "domain.resumes": "ResumePreview ResumeReport ResumedTool",
     "domain.states": "ALLOWED_TRANSITIONS Effect InvestigationState PhaseState ToolState",
     "engine.service": "InvestigationStateService",
     "engine.tracker": "ProgressTracker",
@@ -169,6 +173,9 @@ __all__ = [
     "RecordUnreadable",
     "Resolution",
     "ResumeDivergence",
+    "ResumePreview",
+    "ResumeReport",
+    "ResumedTool",
     "SchemaMismatch",
     "SyncInvestigationSDK",
     "ToolCall",

@@ -20,6 +20,7 @@ from investigation_sdk.domain.records import (
     ToolTotals,
     VerificationReport,
 )
+from investigation_sdk.domain.resumes import ResumePreview, ResumeReport
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
 from investigation_sdk.engine.queries import When
 from investigation_sdk.engine.recorder import Recorder
@@ -324,6 +325,25 @@ class SyncInvestigationSDK:
             InvestigationNotFound: there is none of that id.
         """
         return self._recorder.io.call(self._target.tool_totals(investigation_id))
+
+    def resumes(self, investigation_id: Id) -> Sequence[ResumeReport]:
+        """How each attempt that went on with recorded results differs from those before it: calls that were given back,
+        ran again, were new, were no longer made, or did not fit; in the order of the attempts.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return self._recorder.io.call(self._target.resumes(investigation_id))
+
+    def resume_preview(self, investigation_id: Id) -> ResumePreview:
+        """What a resume would make of the recorded calls now: what is given back, runs again, or is asked about.
+
+        It goes by the log alone. Whether a result can still be given back, only the tools as they are then can tell.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return self._recorder.io.call(self._target.resume_preview(investigation_id))
 
     def events(
         self,

@@ -13,6 +13,7 @@ import click
 
 from investigation_sdk.cli.out import PIPED, Cell, Column, Out, note, state
 from investigation_sdk.cli.paging import Paged
+from investigation_sdk.cli.resumed import Resumed
 from investigation_sdk.cli.store import Store, find, on_a_store
 from investigation_sdk.cli.text import ago, duration, error_text, in_a_line, iso, moment, spoken
 from investigation_sdk.domain.events import EventType
@@ -180,11 +181,13 @@ def show(store: Store, out: Out, reference: str, investigation_type: str | None)
         phases = list(sdk.sync.phases(one.id))
         totals = list(sdk.sync.tool_totals(one.id))
         wrong = next(iter(sdk.sync.events(one.id, event_type=WENT_WRONG, limit=1)), None)
+        resumed = Resumed.of(sdk, one)
         if out.as_json:
             from investigation_sdk.cli.shapes import document
 
             out.json(
                 {
+                    **resumed.document(),
                     "investigation": document(one, sdk),
                     "phases": [document(phase, sdk) for phase in phases],
                     "tools": [document(total, sdk) for total in totals],
@@ -201,6 +204,7 @@ def show(store: Store, out: Out, reference: str, investigation_type: str | None)
     if totals:
         out.blank()
         out.table(_TOOLS, _tool_rows(totals))
+    resumed.show(out)
     if wrong is not None:
         out.blank()
         out.text(f"First error: {source}{error_text(_error(wrong))} (event {wrong.sequence})", "red")

@@ -25,6 +25,7 @@ from investigation_sdk.domain.commands import (
 )
 from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.owners import describe
 from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.project import error_message, interrupted_state
 from investigation_sdk.domain.states import (
@@ -119,7 +120,9 @@ def _claim(fold: Fold, command: Claim) -> list[Event]:
         way = (_S.RUNNING,)
     events = _close(fold, command, "crashed")
     if way[:1] == (_S.FAILED,):  # the attempt before fails first: to fail voids a token, and must not void the new one
-        message = f"The owner {fold.owner} stopped without a word." if fold.owner else "It was left without an end."
+        message = "It was left without an end."
+        if fold.owner is not None:
+            message = f"The owner, {describe(fold.owner)}, stopped without a word."
         crashed = {"kind": "crashed", "message": message}
         events += _walk(fold, command, way[:1], extra={_S.FAILED: crashed})
         way, status = way[1:], _S.FAILED

@@ -11,11 +11,12 @@ from typing import Any, Final, cast
 
 from investigation_sdk.clock import now_us, to_datetime
 from investigation_sdk.domain.commands import Claim, Command, Create, Release
+from investigation_sdk.domain.owners import describe
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.engine import reading, recorded
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.io_thread import undo_with
-from investigation_sdk.engine.ownership import describe, new_owner, provably_dead, retire
+from investigation_sdk.engine.ownership import new_owner, provably_dead, retire
 from investigation_sdk.engine.recorded import Recorded
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.repair import empty

@@ -68,12 +68,6 @@ def provably_dead(owner: str) -> bool:
     return _started(number) != started
 
 
-def describe(owner: str) -> str:
-    """An owner for people: ``process 4711 on host``."""
-    parts = owner.split("/")
-    return f"process {parts[3]} on {parts[0].partition('.')[0]}" if len(parts) == 6 else owner
-
-
 def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="ascii", errors="replace").strip()

@@ -25,8 +25,9 @@ from investigation_sdk.domain.records import (
     ToolTotals,
     VerificationReport,
 )
+from investigation_sdk.domain.resumes import ResumePreview, ResumeReport
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
-from investigation_sdk.engine import measuring, queries, reading, verifying
+from investigation_sdk.engine import measuring, queries, reading, resumes, verifying
 from investigation_sdk.engine.lookup import lookup
 from investigation_sdk.engine.queries import When, created_between, equals, in_states
 from investigation_sdk.engine.recorder import Recorder
@@ -187,6 +188,25 @@ class InvestigationReader:
             InvestigationNotFound: there is none of that id.
         """
         return await self._recorder.acall(queries.tool_totals(*self._place(canonical(investigation_id))))
+
+    async def resumes(self, investigation_id: Id) -> Sequence[ResumeReport]:
+        """How each attempt that went on with recorded results differs from those before it: calls that were given back,
+        ran again, were new, were no longer made, or did not fit; in the order of the attempts.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return await self._recorder.acall(resumes.resumes(*self._place(canonical(investigation_id))))
+
+    async def resume_preview(self, investigation_id: Id) -> ResumePreview:
+        """What a resume would make of the recorded calls now: what is given back, runs again, or is asked about.
+
+        It goes by the log alone. Whether a result can still be given back, only the tools as they are then can tell.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return await self._recorder.acall(resumes.preview(*self._place(canonical(investigation_id))))
 
     async def _tools(
         self, id: str | None, phase: str | None, wheres: Sequence[Where], after: str | None, limit: int

@@ -158,6 +158,24 @@ class Recorded:
         with self._lock:
             return list(self._left.values())
 
+    def outermost(self) -> list[Record]:
+        """Those that a resume would ask for: not those inside a finished one, nor a try that a later one made good."""
+        good: set[str] = set()
+        for record in self.left():
+            earlier = record.before if record.state == "finished" else None
+            while earlier is not None:
+                good.add(earlier.root)
+                earlier = earlier.before
+        return [r for r in self.left() if r.root not in good and not self._inside_finished(r)]
+
+    def _inside_finished(self, record: Record) -> bool:
+        around = self._left.get(record.parent) if record.parent else None
+        while around is not None:
+            if around.state == "finished":
+                return True
+            around = self._left.get(around.parent) if around.parent else None
+        return False
+
     def unsafe_left(self, tool: str) -> Record | None:
         """A record of an unsafe call of this tool that may have happened, that no call has taken, that was not tried
         again with success, and that nobody has looked into."""

@@ -7,14 +7,16 @@ runs again has the idempotency key of the first time.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Ask
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.project import error_message
 from investigation_sdk.domain.records import Resolution
+from investigation_sdk.domain.resumes import KINDS
 from investigation_sdk.domain.states import Effect, Verb
 from investigation_sdk.engine.reading import has_large, whole
 from investigation_sdk.engine.recorded import Key, Record, Recorded, comparable, refresh
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from investigation_sdk.recording.context import CallFrame
     from investigation_sdk.recording.driver import Driver
 
-_KINDS: Final = ("reused", "again", "new")
-
 
 class Reused(NamedTuple):
     """What a call returned in an earlier attempt; of a generator, ``(items, returned)``."""
@@ -53,6 +53,7 @@ class Resume:
     def __init__(self, driver: Driver, recorded: Recorded) -> None:
         self._driver = driver
         self._recorded = recorded
+        self._lock = threading.Lock()  # calls count on any thread, and to add is to read and to write
         self._counts: dict[str | None, dict[str, Counter[str]]] = {}
 
     def take(self, call: Call, around: CallFrame | None) -> Step[Record | None]:
@@ -188,8 +189,9 @@ class Resume:
     # ---- what became of it all
 
     def _count(self, call: Call, kind: str) -> None:
-        tools = self._counts.setdefault(call.phase_name, {})
-        tools.setdefault(call.spec.name, Counter())[kind] += 1
+        with self._lock:
+            tools = self._counts.setdefault(call.phase_name, {})
+            tools.setdefault(call.spec.name, Counter())[kind] += 1
 
     def sum_up(self, phase: str | None, *, whole: bool = False) -> None:
         """Record ``resume.summary`` for the calls of one phase, or of none: of each tool, how many were given back,
@@ -199,9 +201,15 @@ class Resume:
             phase: Its name.
             whole: The block ends well: say, too, which recorded calls were not made again.
         """
-        tools = self._counts.pop(phase, {})
-        totals = {kind: sum(count[kind] for count in tools.values()) for kind in _KINDS}
-        counts = {tool: {kind: count[kind] for kind in _KINDS if count[kind]} for tool, count in tools.items()}
+        if phase is None:  # the end: what a thread counted in a phase that had ended, too
+            with self._lock:
+                late = [name for name in self._counts if name is not None]
+            for name in late:
+                self.sum_up(name)
+        with self._lock:
+            tools = self._counts.pop(phase, {})
+        totals = {kind: sum(count[kind] for count in tools.values()) for kind in KINDS}
+        counts = {tool: {kind: count[kind] for kind in KINDS if count[kind]} for tool, count in tools.items()}
         data: dict[str, Any] = {"phase": phase, **totals, "tools": counts}
         left = dict(Counter(record.tool for record in self._recorded.left())) if whole else {}
         if left:

@@ -156,7 +156,7 @@ def test_show_says_why_it_is_paused(on: Run, database: Path) -> None:
 
 def test_show_as_json(on: Run, ids: Ids) -> None:
     [shown] = documents(on("show", "case-981", "--json"))
-    assert set(shown) == {"investigation", "phases", "tools", "first_error"}
+    assert set(shown) == {"investigation", "phases", "tools", "first_error", "resumes", "if_resumed"}
     one, error = shown["investigation"], shown["first_error"]
     assert isinstance(one, dict)
     assert isinstance(error, dict)

@@ -1,12 +1,13 @@
 """`investigate pause | resume | cancel | retry | resolve`: what changes, by whom, and what is refused."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from investigation_sdk import InvestigationPaused, InvestigationSDK, UnknownOutcome, tool
+from investigation_sdk import InvestigationPaused, InvestigationSDK, ResumeDivergence, UnknownOutcome, tool
 from investigation_sdk.testing import SimulatedCrash, crash_at
 from tests.cli.conftest import Done, Ids
 
@@ -127,3 +128,43 @@ def test_resolve_refuses(investigate: Investigate, doubtful: tuple[str, str], id
     assert f"Call {other.id} of 'fingerprint' is completed, and the tool is not declared unsafe" in done.err
     done = investigate("resolve", "01a20000-0000-7000-8000-000000000000", "--outcome", "failed", *DB)
     assert "There is no call 01a20000-0000-7000-8000-000000000000" in done.err
+
+
+def test_show_says_what_a_resume_made_of_the_record(investigate: Investigate, doubtful: tuple[str, str]) -> None:
+    id, call = doubtful
+    shown = investigate("show", id, *DB).out
+    assert f"If resumed now: asked about: {call}." in shown
+    error = next(line for line in shown.splitlines() if line.startswith("First error: "))
+    assert f"The owner, process {os.getpid()} on " in error
+    assert "/" not in error
+    document = json.loads(investigate("show", id, "--json", *DB).out)
+    assert document["if_resumed"]["asked"] == [call]
+    assert document["resumes"] == []
+
+    investigate("resolve", call, "--outcome", "succeeded", "--result", "true", *DB)
+    investigate("resume", id, *DB)
+    assert "If resumed now: 1 given back." in investigate("show", id, *DB).out
+    with InvestigationSDK("sqlite:///fraud.db") as sdk, sdk.investigation("s", key="k"):
+        freeze("42")
+        freeze("43")
+    done = investigate("show", id, *DB)
+    assert ["ATTEMPT", "TOOL", "REUSED", "AGAIN", "NEW", "NO LONGER CALLED"] in done.lines
+    assert ["3", "freeze", "1", "", "1", ""] in done.lines
+    assert "If resumed now" not in done.out
+    document = json.loads(investigate("show", id, "--json", *DB).out)
+    assert document["if_resumed"] is None
+    assert [(report["attempt"], report["reused"], report["new"]) for report in document["resumes"]] == [(3, 1, 1)]
+
+
+def test_show_says_what_diverged(investigate: Investigate, doubtful: tuple[str, str]) -> None:
+    id, call = doubtful
+    investigate("resume", id, *DB)
+    with (
+        InvestigationSDK("sqlite:///fraud.db") as sdk,
+        pytest.raises(ResumeDivergence),
+        sdk.investigation("s", key="k"),
+    ):
+        freeze("43")
+    out = investigate("show", id, *DB).out
+    assert f"Attempt 3 diverged: Investigation {id}: this call of the unsafe tool 'freeze' is not among those" in out
+    assert call in out

@@ -20,8 +20,9 @@ from investigation_sdk import (
     ToolState,
     tool,
 )
+from investigation_sdk.domain.owners import describe
 from investigation_sdk.engine import ownership
-from investigation_sdk.engine.ownership import Owner, describe, new_owner, provably_dead, retire
+from investigation_sdk.engine.ownership import Owner, new_owner, provably_dead, retire
 from investigation_sdk.storage.commit import Lease
 from tests.engine.rig import until
 
