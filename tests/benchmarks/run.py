@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import gc
 import os
 import platform
@@ -27,7 +28,7 @@ from investigation_backends.mongo import MongoBackend
 from investigation_backends.postgres import PostgresBackend
 from investigation_sdk.testing.servers import MongoServer, PostgresServer, ServerMissing
 from tests.benchmarks import contestants as c
-from tests.benchmarks import importing, mongo_floor, postgres_floor, storage_cost
+from tests.benchmarks import fan_out, importing, mongo_floor, postgres_floor, storage_cost
 
 Make = Callable[[], AbstractAsyncContextManager[c.Runner]]
 
@@ -89,6 +90,18 @@ def works(folder: Path, server: PostgresServer | None, mongo: MongoServer | None
             2000,
             {"ours": lambda: c.ours_many(many), "floor": lambda: c.floor_many(folder)},
             {"floor": 2.5},
+        ),
+        *(
+            Work(
+                f"one event to {clients} WebSocket clients",
+                clients * messages,
+                {
+                    "ours": functools.partial(fan_out.runner, "ours", clients),
+                    "bare Starlette, a queue for each": functools.partial(fan_out.runner, "bare", clients),
+                },
+                {"bare Starlette, a queue for each": 2},
+            )
+            for clients, messages in ((100, 200), (1000, 20))
         ),
         *([] if server is None else postgres_works(server)),
         *([] if mongo is None else mongo_works(mongo)),
