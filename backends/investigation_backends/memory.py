@@ -14,6 +14,7 @@ from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.storage.commit import (
     APPLIED,
     CONFLICT,
+    Advance,
     Aggregate,
     Commit,
     CommitResult,
@@ -213,6 +214,18 @@ class MemoryBackend:
                 file = store.files.get(row.id if isinstance(row, InvestigationRow) else row.investigation_id)
                 if file is not None:
                     _put(store, file, row)
+
+    async def advance(self, advances: Sequence[Advance]) -> None:
+        """See :meth:`investigation_sdk.storage.backend.AdvancingBackend.advance`."""
+        store = self.store
+        with store.lock:
+            for kind, id, attempt, percent in advances:
+                row = store.one(kind, id)
+                if isinstance(row, InvestigationRow | PhaseRow) and (
+                    row.attempt == attempt and row.progress_percentage < percent
+                ):
+                    file = store.files[id if isinstance(row, InvestigationRow) else row.investigation_id]
+                    _put(store, file, row._replace(progress_percentage=percent))
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
 from investigation_sdk.storage.backend import StoreFailure
-from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
 from investigation_sdk.storage.registry import redact
 
 from .checks import check_aggregate, check_batch, check_query
@@ -251,6 +251,12 @@ class MongoBackend:
         link, behind = self._writing()
         if rows:
             await self._answered(self._settled(behind, lambda: restore.put_rows(link, rows)))
+
+    async def advance(self, advances: Sequence[Advance]) -> None:
+        """See :meth:`investigation_sdk.storage.backend.AdvancingBackend.advance`."""
+        link, behind = self._writing()
+        if advances:
+            await self._answered(self._settled(behind, lambda: restore.advance(link, advances)))
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
         """See :meth:`investigation_sdk.storage.backend.Backend.delete`."""

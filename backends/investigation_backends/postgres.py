@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import ConfigurationError
-from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
 from investigation_sdk.storage.registry import redact
 
 from .checks import check_aggregate, check_batch, check_query
@@ -223,6 +223,11 @@ class PostgresBackend:
             ValueError: a value cannot be stored, or a call names a phase that is not there.
         """
         await self._link.run(lambda c: write.put_rows(c, self._link.statements, rows))
+
+    async def advance(self, advances: Sequence[Advance]) -> None:
+        """See :meth:`investigation_sdk.storage.backend.AdvancingBackend.advance`."""
+        if advances:
+            await self._link.run(lambda c: write.advance(c, self._link.statements, advances))
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
         """See :meth:`investigation_sdk.storage.backend.Backend.delete`.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
 from investigation_sdk.storage.backend import StoreFailure
-from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
 
 from .checks import check_batch
 from .sql import sqlite_reads as reads
@@ -208,6 +208,11 @@ class SQLiteBackend:
             ValueError: a value cannot be stored, or a call names a phase that is not there.
         """
         await self._aside(lambda connection: write.put_rows(connection, rows))
+
+    async def advance(self, advances: Sequence[Advance]) -> None:
+        """See :meth:`investigation_sdk.storage.backend.AdvancingBackend.advance`."""
+        if advances:
+            await self._at_once(lambda c: immediately(c, lambda c: write.advance(c, advances)))
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
         """See :meth:`investigation_sdk.storage.backend.Backend.delete`."""

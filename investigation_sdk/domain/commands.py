@@ -19,13 +19,15 @@ class Fact:
     Attributes:
         event: Its `id`, `data` and `text` stay as they are, however often it is decided.
         token: The claim under which it happened.
+        progress: Percent that phases and calls reported since the last fact, by their ids; None for nothing.
     """
 
-    __slots__ = ("event", "token")
+    __slots__ = ("event", "progress", "token")
 
     def __init__(self, event: Event, token: str | None) -> None:
         self.event: Event = event
         self.token: str | None = token
+        self.progress: dict[str, int] | None = None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -71,7 +71,7 @@ def _fact(fold: Fold, fact: Fact) -> list[Event]:
     event = fact.event
     token = fact.token
     closes = None if event.started is None else event.started.id
-    event.metadata = None
+    event.metadata = None if fact.progress is None else {"progress": fact.progress}
     if token is None:
         event.attempt = 0  # made in no attempt: it gets that of the moment, each time it is decided
     if token != fold.token or (closes is not None and closes not in fold.calls) or fold.status in TERMINAL:
@@ -80,7 +80,7 @@ def _fact(fold: Fold, fact: Fact) -> list[Event]:
 
 
 def _mark_late(fold: Fold, fact: Fact, closes: str | None) -> None:
-    metadata = {}
+    metadata: dict[str, Any] = {}
     if fact.token is not None or fold.status in TERMINAL:
         metadata["late"] = True
     if fact.token is not None and fold.token is not None and fact.token != fold.token:

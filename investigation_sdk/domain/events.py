@@ -128,7 +128,8 @@ class Event:
         actor: Who caused it; None for the SDK itself.
         previous_state, new_state: Set exactly on the events that change the state.
         parent_call: Id of the call inside which it happened.
-        metadata: Notes on the record itself: ``late``, ``stale``, ``trace``.
+        metadata: Notes on the record itself: ``late``, ``stale``, ``trace``, and ``progress``: what was reported
+            since the event before, percent by the id of the phase or call.
         started: On the closing event of a call, its ``tool.started`` event, where the writer has it.
         time: µs, when it was submitted.
         at: µs, `time` or the time of the event before, whichever is later.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from investigation_sdk.domain.events import Event, EventType
 from investigation_sdk.domain.phase import Phase
@@ -98,6 +98,8 @@ class Fold:
         """Fold one event in. Types that are not known change nothing but the version."""
         self.version = event.sequence
         before, self.at = self.at, event.at
+        if event.metadata is not None and "progress" in event.metadata:
+            self._take_reported(event, event.metadata["progress"])
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(self, event)
@@ -143,6 +145,16 @@ class Fold:
             if self.touched is not None:
                 self.touched[phase.id] = phase
         return True
+
+    def _take_reported(self, event: Event, said: Any) -> None:
+        """What was reported before this event. Nothing else in the log says it, and nothing depends on it."""
+        for id, percent in cast("dict[str, Any]", said).items() if isinstance(said, dict) else ():
+            if type(percent) is int and 0 <= percent <= 100:
+                self.report(id, percent)
+            call = self.calls.get(id)
+            phase = self._phase_of(call) if call is not None else self.phase_by_id(id)
+            if phase is not None:
+                self._touch(phase, event)
 
     def _phase_of(self, call: Event) -> Phase | None:
         id = call.data.get("phase")

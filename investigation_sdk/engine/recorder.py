@@ -25,6 +25,7 @@ from investigation_sdk.engine.heartbeat import Heartbeat
 from investigation_sdk.engine.inline import commit_queued, refresh_now
 from investigation_sdk.engine.io_thread import Ahead, IOThread
 from investigation_sdk.engine.linger import Linger
+from investigation_sdk.engine.progressing import Progressing, Told
 from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.tracing import StoreMeter, Trace, Tracer
@@ -71,6 +72,7 @@ class Recorder:
         self._patience = patience
         self._writer = Writer(backend, patience=patience, on_busy=self._tick)
         self._linger = Linger(self.commit, self._writer.watch)
+        self._progressing = Progressing(backend)
         self._opening = asyncio.Lock()
         self._opened = False
         self._wanted = 0
@@ -109,6 +111,7 @@ class Recorder:
                     await self._writer.stop()
                     self._tell_those_who_wait()
                 self._linger.stop()
+                await self._progressing.stop()
                 await self.backend.close()
             if not self._wanted:
                 self.io.stop()
@@ -211,6 +214,16 @@ class Recorder:
             return None
         with session.lock:
             return session.queue[-1] if session.queue else None
+
+    def report(self, session: Session, id: str, percent: int) -> None:
+        """A phase or call is so far. Nobody waits for that, and it may be lost."""
+        if session.report(id, percent) and self._opened:
+            self._progressing.add(session, self.loop)
+
+    def observe_progress(self, observer: Told) -> None:
+        """Call `observer` on the I/O thread with the id of an investigation and what it reported and no event says: the
+        data of ``progress.update``, at most a few times a second for each."""
+        self._progressing.observers.append(observer)
 
     # ---- sessions
 

@@ -46,6 +46,8 @@ class Session:
         stop: Why no new body may start (paused, cancelled, lease lost), or None.
         down: Why the store takes nothing at present, or None.
         queued_events, queued_bytes: How many events wait to be durable, and how large their blobs are.
+        news: Percent that phases and calls reported and nobody was told of, by their ids.
+        unrecorded: Percent that they reported and no event says, by their ids.
         broken: Set when the store lost what it had acknowledged; every submission is refused then.
     """
 
@@ -71,6 +73,9 @@ class Session:
         self.suspects: int = 0
         self.changed: list[Waiter] = []
         self.deferred: list[Entry] = []
+        self.progressing = False
+        self.news: dict[str, int] = {}
+        self.unrecorded: dict[str, int] = {}
         self.queued_events: int = 0
         self.queued_bytes: int = 0
         self.on_commit: Callable[[Sequence[StoredEvent]], None] | None = None
@@ -104,6 +109,8 @@ class Session:
     def take_in(self, entry: Entry) -> None:
         """Decide, number and queue it; this session is `busy` meanwhile."""
         submission = entry.submission
+        if self.unrecorded and type(submission) is Fact and submission.token is not None:
+            submission.progress, self.unrecorded = self.unrecorded, {}
         events = entry.decided(decide(self.decided, submission))
         if self.abandoned or (not events and self.in_flight is None and not self.queue):
             entry.acknowledged = True  # what it follows from is durable, or nothing ever will be
@@ -118,6 +125,15 @@ class Session:
             raise
         if type(submission) is not Fact:
             self._look()
+
+    def report(self, id: str, percent: int) -> bool:
+        """A phase that runs, or a call that is open, is so far: advisory until the next event says it. Whether that is
+        news."""
+        with self.lock:
+            if self in busy or not self.decided.report(id, percent):
+                return False
+            self.unrecorded[id] = self.news[id] = percent
+            return True
 
     def _number(self, events: Iterable[Event]) -> None:
         decided = self.decided
@@ -137,6 +153,7 @@ class Session:
         self.queued_bytes = sum(entry.blob_bytes for entry in self._unacknowledged())
         self.decided = self._base()
         apply_all(self.decided, self.queue)
+        self._report_again()
 
     def _discount(self, entry: Entry) -> None:
         self.queued_events -= len(entry.events)
@@ -351,8 +368,13 @@ class Session:
             else:
                 entry.acknowledged = True
                 woken += [(waiter, None) for waiter in entry.waiters or ()]
+        self._report_again()
         self._look()
         return woken
+
+    def _report_again(self) -> None:
+        for id, percent in self.unrecorded.items():
+            self.decided.report(id, percent)
 
     def on_unknown(self) -> None:
         """Nobody can tell whether the commit in flight was written: it stays as it is until that is known."""
@@ -404,6 +426,7 @@ class Session:
         """From now on this process drives it, under `token`."""
         with self.lock:
             self.token = token
+            self.unrecorded = {}
             self._look()
 
     def disown(self) -> None:

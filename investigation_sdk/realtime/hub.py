@@ -73,6 +73,7 @@ class Hub:
         if not self._observing:
             self._observing = True
             self.recorder.observe(functools.partial(_committed, weakref.ref(self)))
+            self.recorder.observe_progress(functools.partial(_progressed, weakref.ref(self)))
 
     def committed(self, session: Session, events: Sequence[StoredEvent]) -> None:
         """A commit of this process is durable: what :meth:`observe` asked for. It must be quick."""
@@ -262,3 +263,9 @@ def _committed(reference: weakref.ref[Hub], session: Session, events: Sequence[S
     hub = reference()
     if hub is not None:
         hub.committed(session, events)
+
+
+def _progressed(reference: weakref.ref[Hub], investigation_id: str, data: Mapping[str, Any]) -> None:
+    hub = reference()
+    if hub is not None:
+        hub.progress(investigation_id, data)

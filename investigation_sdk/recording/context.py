@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from investigation_sdk.arguments import CALLABLE, NUMBER_OR_NONE, TEXT, WORDS_OR_NONE, check
+from investigation_sdk.domain.progress import percent
 from investigation_sdk.domain.usage import add_exactly, check_cost, check_count, cost_text
 from investigation_sdk.engine.texts import clean
 
@@ -71,7 +72,8 @@ class CallFrame(Frame):
         if self._tool is None:
             with _adding:
                 if self._tool is None:
-                    self._tool = ToolCall(self.id, self.attempt, self.root)
+                    far = functools.partial(self.driver.recorder.report, self.driver.session, self.id)
+                    self._tool = ToolCall(self.id, self.attempt, self.root, far)
         return self._tool
 
 
@@ -131,15 +133,18 @@ class ToolCall:
             runs again in a later attempt.
     """
 
-    __slots__ = ("attempt", "id", "idempotency_key", "progress", "recording", "summary", "usage")
+    __slots__ = ("_far", "attempt", "id", "idempotency_key", "progress", "recording", "summary", "usage")
 
-    def __init__(self, id: str = "", attempt: int = 0, idempotency_key: str = "") -> None:
+    def __init__(
+        self, id: str = "", attempt: int = 0, idempotency_key: str = "", far: Callable[[int], None] | None = None
+    ) -> None:
         self.id: str = id
         self.idempotency_key: str = idempotency_key
         self.attempt: int = attempt
         self.recording: bool = bool(id)
         self.usage: dict[str, Any] | None = None
         self.progress: float | None = None
+        self._far = far
         self.summary: str | None = None
 
     def report(
@@ -167,6 +172,8 @@ class ToolCall:
             self.usage = add_usage(self.usage, tokens_used, api_calls_made, cost_estimate)
         if progress is not None:
             self.progress = min(1.0, max(0.0, progress))
+            if self._far is not None:
+                self._far(percent(progress))
         if summary is not None:
             self.summary = summary
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import InvestigationError
-from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
 
 
 class CommitNotApplied(InvestigationError):
@@ -166,6 +166,21 @@ class InlineBackend(Backend, Protocol):
 
     def commit_now(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
         """As :meth:`Backend.commit`, at once, from any thread."""
+        ...
+
+
+@runtime_checkable
+class AdvancingBackend(Backend, Protocol):
+    """A backend that can write progress between two commits. In one that cannot, it is as of the last event."""
+
+    async def advance(self, advances: Sequence[Advance]) -> None:
+        """Write `progress_percentage` of rows, and nothing else of them: each only where the row's attempt is the
+        given one and its percentage is lower. Rows that are not there, or that a commit is writing, are left out. It
+        need not be durable, and no version or sequence changes.
+
+        Raises:
+            BackendUnavailable: it cannot be written; nobody tries again.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "CONFLICT",
     "GENESIS",
     "MAX_ROWS",
+    "Advance",
     "Aggregate",
     "Blob",
     "Commit",
@@ -136,6 +137,17 @@ class Commit:
     blobs: Sequence[Blob] = ()
     snapshot: SnapshotRow | None = None
     lease: Lease | None = None
+
+
+class Advance(NamedTuple):
+    """How far an investigation, or one of its phases, is said to be: advisory, and not an event."""
+
+    kind: Literal["investigation", "phase"]
+    id: str
+    """Of the row."""
+    attempt: int
+    """The row's; what was said in another attempt does not count."""
+    percent: int
 
 
 MAX_ROWS: Final = 1001

@@ -26,7 +26,7 @@ from ._contract.leases import LeaseTests  # noqa: E402
 from ._contract.opening import OpenStore, StoreUnderTest, opened  # noqa: E402
 from ._contract.queries import AggregateTests, FindTests  # noqa: E402
 from ._contract.sharing import ProcessTests, SharingTests  # noqa: E402
-from ._contract.upkeep import DeleteTests, PutRowsTests  # noqa: E402
+from ._contract.upkeep import AdvanceTests, DeleteTests, PutRowsTests  # noqa: E402
 
 
 @pytest.mark.asyncio
@@ -38,6 +38,7 @@ class BackendContract(
     FindTests,
     AggregateTests,
     PutRowsTests,
+    AdvanceTests,
     DeleteTests,
     LeaseTests,
     SharingTests,

@@ -18,8 +18,8 @@ from typing import Any, Literal, TypeAlias
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable
-from investigation_sdk.storage.backend import Backend, CommitNotApplied, CommitUnknown, StoreFailure
-from investigation_sdk.storage.commit import Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.backend import AdvancingBackend, Backend, CommitNotApplied, CommitUnknown, StoreFailure
+from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
 
 FaultKind: TypeAlias = Literal["not_applied", "failure", "lost_before", "lost_after", "twice", "delay", "hang"]
 
@@ -67,12 +67,14 @@ class FaultyBackend:
     Attributes:
         batches: Every batch that ``commit`` was called with, in order.
         reads: How often a method that reads was called.
+        advances: Each list that ``advance`` was called with, in order.
     """
 
     def __init__(self, backend: Backend, plan: Plan | None = None) -> None:
         self.plan: Plan = Plan() if plan is None else plan
         self.batches: list[tuple[Commit, ...]] = []
         self.reads: int = 0
+        self.advances: list[tuple[Advance, ...]] = []
         self._backend = backend
         self._hanging = threading.Event()
 
@@ -162,6 +164,12 @@ class FaultyBackend:
         """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
         await self._reading()
         return await self._backend.aggregate(aggregate)
+
+    async def advance(self, advances: Sequence[Advance]) -> None:
+        """See :meth:`investigation_sdk.storage.backend.AdvancingBackend.advance`; nothing where the store has none."""
+        self.advances.append(tuple(advances))
+        if isinstance(self._backend, AdvancingBackend):
+            await self._backend.advance(advances)
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         """See :meth:`investigation_sdk.storage.backend.Backend.put_rows`."""

@@ -8,6 +8,7 @@ from typing import Final
 from pymongo import UpdateOne
 
 from investigation_sdk.domain.rows import InvestigationRow, Row
+from investigation_sdk.storage.commit import Advance
 
 from .deleting import forget_rows
 from .documents import UNENCODABLE
@@ -38,6 +39,20 @@ async def put_rows(link: Link, rows: Sequence[Row]) -> None:
         raise ValueError(f"rows cannot be stored: {error}") from error
     for id in await deleted(link, there):
         await forget_rows(link, id)
+
+
+async def advance(link: Link, advances: Sequence[Advance]) -> None:
+    """Write progress over what is less, where it is of the same attempt."""
+    for kind in ("investigation", "phase"):
+        writes: list[Write] = [
+            UpdateOne(
+                {"_id": one.id, "attempt": one.attempt, "progress_percentage": {"$lt": one.percent}},
+                {"$set": {"progress_percentage": one.percent}},
+            )
+            for one in advances
+            if one.kind == kind
+        ]
+        await link.rows(kind).write(writes)
 
 
 def _investigation(row: Row) -> str:

@@ -13,6 +13,7 @@ HEAD: Final = fields("investigation")
 MUTABLE: Final = mutable("investigation")
 FIRST_MUTABLE: Final = len(HEAD) - len(MUTABLE)
 _HEAD_TYPES: Final = COLUMNS["investigation"]
+_PROGRESS: Final = {"id": "uuid", "attempt": "int4", "percent": "int4"}
 _GUARD: Final = {"id": "uuid", "expected_version": "int8", "expected_head": "bytea"}
 _ADVANCING: Final = {**_GUARD, **{name: _HEAD_TYPES[name] for name in MUTABLE}}
 
@@ -190,6 +191,15 @@ class Statements:
             f"t AS (INSERT INTO {names.tombstones} SELECT id, version, clock_timestamp() FROM gone) "
             "SELECT count(*) FROM gone"
         )
+        self.advance: dict[str, str] = {
+            kind: (
+                f"WITH c AS MATERIALIZED (SELECT * FROM {_Parameters().unnest(_PROGRESS, 'c')}), "
+                f"held AS MATERIALIZED (SELECT r.id, c.percent FROM {names.kind(kind)} AS r JOIN c ON c.id = r.id "
+                "WHERE r.attempt = c.attempt AND r.progress_percentage < c.percent FOR NO KEY UPDATE OF r SKIP LOCKED) "
+                f"UPDATE {names.kind(kind)} AS r SET progress_percentage = held.percent FROM held WHERE r.id = held.id"
+            )
+            for kind in ("investigation", "phase")
+        }
         version = f"(SELECT version FROM {names.investigations} AS i WHERE i.id = "
         self.claim: str = (
             f"WITH taken AS (INSERT INTO {names.leases} AS l (resource, owner, expires_at) "

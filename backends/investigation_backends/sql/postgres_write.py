@@ -11,6 +11,7 @@ from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, ToolR
 from investigation_sdk.storage.commit import (
     APPLIED,
     CONFLICT,
+    Advance,
     Commit,
     CommitResult,
     CommitStatus,
@@ -245,6 +246,14 @@ async def _put_rows(connection: Connection, statements: Statements, rows: Sequen
                 newest[row.id] = row
         if newest:
             await connection.execute(statements.restore[kind], *zip(*newest.values(), strict=True))
+
+
+async def advance(connection: Connection, statements: Statements, advances: Sequence[Advance]) -> None:
+    """Write progress; rows that a commit holds are left to it, so that neither waits for the other."""
+    for kind, statement in statements.advance.items():
+        values = [one[1:] for one in advances if one.kind == kind and uuid_or_none(one.id) is not None]
+        if values:
+            await connection.execute(statement, *zip(*values, strict=True))
 
 
 async def delete(connection: Connection, statements: Statements, id: str, version: int) -> int:

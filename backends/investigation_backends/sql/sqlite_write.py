@@ -13,6 +13,7 @@ from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, Snaps
 from investigation_sdk.storage.commit import (
     APPLIED,
     CONFLICT,
+    Advance,
     Commit,
     CommitResult,
     CommitStatus,
@@ -226,6 +227,18 @@ def _delete(connection: sqlite3.Connection, head: tuple[str, int]) -> bool:
     connection.execute(_FREE, (id,))
     connection.execute(_BURY, (id, version, now_us()))
     return True
+
+
+_ADVANCES: Final = {
+    kind: f"UPDATE {TABLE_OF[kind]} SET progress_percentage=?1 WHERE id=?2 AND attempt=?3 AND progress_percentage<?1"
+    for kind in ("investigation", "phase")
+}
+
+
+def advance(connection: sqlite3.Connection, advances: Sequence[Advance]) -> None:
+    """Write progress, inside a transaction."""
+    for kind, id, attempt, percent in advances:
+        connection.execute(_ADVANCES[kind], (percent, id, attempt))
 
 
 def _restore(kind: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from investigation_sdk.domain.rows import Row
-from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.commit import CommitStatus, Kind, Lease, Query, Where
+from investigation_sdk.storage.backend import AdvancingBackend, Backend
+from investigation_sdk.storage.commit import Advance, CommitStatus, Kind, Lease, Query, Where
 
 from .building import Case, same
 from .opening import ContractBase, OpenStore, statuses
@@ -73,6 +75,55 @@ class PutRowsTests(ContractBase):
 
     async def test_no_rows(self, store: OpenStore) -> None:
         await store.a.put_rows([])
+
+
+class AdvanceTests(ContractBase):
+    """Progress between two commits: where a backend takes it at all."""
+
+    def _advancing(self, store: OpenStore) -> AdvancingBackend:
+        if not isinstance(store.a, AdvancingBackend):
+            pytest.skip("this backend takes no progress between two commits")
+        return store.a
+
+    async def test_progress_only_rises_and_changes_nothing_else(self, store: OpenStore) -> None:
+        backend, case = self._advancing(store), Case()
+        phase = case.phase(progress_percentage=20)
+        await case.apply(backend, case.commit(rows=[phase], progress_percentage=10))
+        for percent, now in ((40, 40), (30, 40), (41, 41)):
+            advances = [
+                Advance("investigation", case.id, 1, percent),
+                Advance("phase", phase.id, phase.attempt, percent),
+            ]
+            await backend.advance(advances)
+            for handle in (store.a, store.b):
+                assert same(await handle.get("investigation", case.id), case.row._replace(progress_percentage=now))
+                assert same(await handle.get("phase", phase.id), phase._replace(progress_percentage=now))
+        (found,) = await store.b.find(Query("investigation", (Where("id", "=", case.id),)))
+        assert same(found, case.row._replace(progress_percentage=41))
+
+    async def test_progress_of_another_attempt_is_not_written(self, store: OpenStore) -> None:
+        backend, case = self._advancing(store), Case(attempt=2)
+        phase = case.phase(attempt=2)
+        await case.apply(backend, case.commit(rows=[phase]))
+        for attempt in (1, 3):
+            await backend.advance(
+                [Advance("investigation", case.id, attempt, 50), Advance("phase", phase.id, attempt, 50)]
+            )
+        assert same(await store.a.get("investigation", case.id), case.row)
+        assert same(await store.a.get("phase", phase.id), phase)
+
+    async def test_a_commit_after_it_is_applied_and_says_how_far_it_is(self, store: OpenStore) -> None:
+        backend, case = self._advancing(store), Case()
+        await case.apply(backend, case.commit())
+        await backend.advance([Advance("investigation", case.id, 1, 99)])
+        await case.apply(backend, case.commit("next", progress_percentage=50))
+        assert same(await store.b.get("investigation", case.id), case.row)
+        assert case.row.progress_percentage == 50
+
+    async def test_progress_of_what_is_not_there(self, store: OpenStore) -> None:
+        backend = self._advancing(store)
+        await backend.advance([Advance("investigation", Case().id, 1, 50), Advance("phase", "no id", 1, 50)])
+        await backend.advance([])
 
 
 class DeleteTests(ContractBase):
