@@ -38,6 +38,7 @@ from investigation_sdk.realtime.brokers import broker_of
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.realtime.live import LiveReader
 from investigation_sdk.realtime.redis import RedisBroker, redis_of
+from investigation_sdk.realtime.redis_results import RedisResults, store_name
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.context import current_frame
 from investigation_sdk.recording.driver import Options
@@ -45,7 +46,7 @@ from investigation_sdk.recording.run import AsyncInvestigationRun, Investigation
 from investigation_sdk.recording.scope import InvestigationScope, run_in
 from investigation_sdk.settings import Durability
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.registry import backend_of
+from investigation_sdk.storage.registry import backend_of, default_url
 from investigation_sdk.telemetry.setup import Telemetry, finder
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class InvestigationSDK(LiveReader):
         backend = backend_of(url_or_backend, backend_options, auto_migrate=auto_migrate)
         self._url = "" if url_or_backend is None else getattr(url_or_backend, "url", url_or_backend)
         self._redis = redis_of(redis)
+        self._store = store_name(self._url or default_url(), backend_options)
         self._recorder = self._recorder_of(backend)
         self._hub = self._hub_of(self._recorder)
         self.service = InvestigationStateService(
@@ -132,6 +134,8 @@ class InvestigationSDK(LiveReader):
     def _recorder_of(self, backend: Backend) -> Recorder:
         recorder = Recorder(backend, ttl_us=self._ttl_us, tenant=self._options.tenant)
         recorder.find_tracer = self._find_tracer
+        if self._redis is not None:
+            recorder.results = RedisResults(self._redis, lambda: recorder.io, self._store)
         return recorder
 
     def _hub_of(self, recorder: Recorder) -> Hub:

@@ -230,6 +230,10 @@ async def load(backend: Backend, investigation_id: str) -> Recorded:
         after = page[-1].sequence
 
 
+_GIVEN: Final = ("executed", "cached")
+"""Sources of what a call gave to the block; the rest was reported from elsewhere."""
+
+
 class _Reader:
     """Puts the events of calls together."""
 
@@ -242,7 +246,7 @@ class _Reader:
         header: dict[str, Any] = from_json(stored.header)
         data: dict[str, Any] = upcast(stored.event_type, header["schema"], from_json(stored.event_data))
         if stored.event_type == "tool.started":
-            if data.get("source", "executed") == "executed":
+            if data.get("source", "executed") in _GIVEN:
                 self._started(header, data)
         else:
             self._closed(stored.event_type, data, plain='"$type"' not in stored.event_data)

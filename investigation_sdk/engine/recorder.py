@@ -27,6 +27,7 @@ from investigation_sdk.engine.io_thread import Ahead, IOThread
 from investigation_sdk.engine.linger import Linger
 from investigation_sdk.engine.progressing import Progressing, Told
 from investigation_sdk.engine.repair import load
+from investigation_sdk.engine.results import Results, ResultsHere
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.tracing import StoreMeter, Trace, Tracer
 from investigation_sdk.engine.waiting import Waiter, wake
@@ -65,6 +66,7 @@ class Recorder:
         self.ttl_us = ttl_us
         self.io: IOThread = IOThread()
         self.observers: list[Observer] = []
+        self.results: Results = ResultsHere()
         self.before_closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.tracer: Tracer | None = None
         self.find_tracer: Callable[[Recorder], None] | None = None

@@ -131,6 +131,8 @@ class Hub:
     async def stop(self) -> None:
         """Before the store is closed: say what is to be said, and end."""
         if self._loop is not asyncio.get_running_loop():
+            if self._broker is not None:
+                await self._broker.close()
             return
         self._loop = None
         tasks, self._tasks = self._tasks, set()

@@ -40,8 +40,8 @@ class ToolSpec:
 
     __slots__ = (
         "_described", "_kept_back", "_ordinary", "agent", "cache", "defaults", "effect", "fn", "generator", "identity",
-        "ignore", "keywords", "masked", "masks_result", "name", "names", "no_effect_on", "positional", "reconcile",
-        "sensitive", "signature", "summary", "version", "waits_to_start",
+        "ignore", "is_method", "keywords", "masked", "masks_result", "name", "names", "no_effect_on", "positional",
+        "reconcile", "sensitive", "signature", "steps", "summary", "version", "waits_to_start",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +64,7 @@ class ToolSpec:
         self.version: str | None = None if version is None else clean(version)
         self.effect: Effect | None = effect
         self.waits_to_start: bool = effect in (Effect.IDEMPOTENT, Effect.UNSAFE)
+        self.steps: bool = self.waits_to_start  # there is more to do before its body than to begin
         self.identity: Sequence[str] | Callable[..., Any] | None = identity
         self.summary: Callable[[Any], str] | None = summary
         self.sensitive: bool = sensitive is True
@@ -97,7 +98,8 @@ class ToolSpec:
         self.signature: inspect.Signature = signature
         parameters = list(signature.parameters.values())
         first = parameters[0].name if parameters else ""
-        own = {first} if first in _SELF else frozenset[str]()
+        self.is_method: bool = first in _SELF
+        own = {first} if self.is_method else frozenset[str]()
         self.ignore: frozenset[str] = injected(fn, signature.parameters).union(ignore, own)
         self.keywords: str | None = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
         simple = not any(p.kind in _VARIADIC for p in parameters)

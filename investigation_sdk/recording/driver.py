@@ -27,7 +27,7 @@ from investigation_sdk.errors import (
     LeaseLost,
 )
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording import giving_back
+from investigation_sdk.recording import caching, giving_back
 from investigation_sdk.recording.call import Call, not_recorded, not_started, refused_while_down
 from investigation_sdk.recording.capture import MASKED, ToolSpec
 from investigation_sdk.recording.context import Frame, current_agent, current_frame
@@ -36,6 +36,7 @@ from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.resume import Resume
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.settings import Durability
+from investigation_sdk.storage.codec import Json
 
 if TYPE_CHECKING:
     from investigation_sdk.recording.run import InvestigationContext
@@ -297,6 +298,8 @@ class Driver:
         data, time = self._ended(call)
         spec = call.spec
         output, warnings, blobs = spec.output(value, self.options.max_inline_bytes)
+        if call.cache_key is not None and not (warnings or blobs):
+            caching.keep(self, call, output)
         data["output"] = output
         tool = call.reported
         summary = None if tool is None else tool.summary
@@ -311,6 +314,19 @@ class Driver:
                 f'"output":{output}}}'
             )
         return self._closed_well(call, data, time, warnings, blobs, text)
+
+    def record_cached(self, call: Call, output: Json, value: Any) -> Step[None]:
+        """Record a call whose result was kept, and wait until that is durable where it has to be."""
+        call.started.data["source"] = "cached"
+        call.started.text = None
+        self.start(call)
+        data, time = self._ended(call)
+        data["output"] = output
+        if (summary := call.spec.summarise(value)) is not None:
+            data["summary"] = clean(summary)
+        entry = self._close(call, "tool.completed", data, time)
+        if entry is not None:
+            yield from self.wait_for(entry)
 
     def complete_items(self, call: Call, items: Items) -> Entry | None:
         """The body was a generator that gave `items`; what to wait for."""

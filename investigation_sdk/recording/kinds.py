@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from investigation_sdk.engine.session import Entry
 from investigation_sdk.errors import InvestigationError
+from investigation_sdk.recording import caching
 from investigation_sdk.recording.call import Call
 from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.context import Frame, current_frame
@@ -34,11 +35,17 @@ def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str,
     call = driver.begin(frame, spec, args, kwargs)
     resume = driver.resume
     if resume is None:
+        if spec.cache is not None:
+            cached = yield from caching.look(driver, call, args, kwargs)
+            if cached is not None:
+                return cached
         yield from _start(driver, call)
         return call
     record = yield from resume.take(call, frame.call)
     try:
         reused = yield from resume.look_up(call, record, args, kwargs)
+        if reused is None and spec.cache is not None and record is None:
+            reused = yield from caching.look(driver, call, args, kwargs)
         if reused is None:
             yield from _start(driver, call)
     except BaseException:  # the task is cancelled, the store is down: whoever makes it again finds it again
@@ -96,7 +103,7 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
         if frame is None:
             return fn(*args, **kwargs)
         driver = frame.driver
-        if driver.must_wait or spec.waits_to_start or driver.strict:
+        if driver.must_wait or spec.steps or driver.strict:
             recorded = block(_open(frame, spec, args, kwargs), driver.recorder.io)
             if isinstance(recorded, Reused):
                 return recorded.value
@@ -128,7 +135,7 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
         if frame is None:
             return await fn(*args, **kwargs)
         driver = frame.driver
-        if driver.must_wait or spec.waits_to_start or driver.strict:
+        if driver.must_wait or spec.steps or driver.strict:
             recorded = await go(_open(frame, spec, args, kwargs), driver.recorder.io)
             if isinstance(recorded, Reused):
                 return recorded.value

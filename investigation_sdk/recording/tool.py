@@ -17,6 +17,7 @@ from investigation_sdk.arguments import (
 )
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.errors import InvalidArgument
+from investigation_sdk.recording.caching import check_cached
 from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.kinds import WRAPPERS
 from investigation_sdk.recording.wrapping import dress, kind_of, name_of
@@ -79,11 +80,13 @@ def tool(
         summary: Makes one line for people from the result.
         reconcile: Finds out what became of a call of unknown outcome; kept for resume.
         no_effect_on: Exceptions that mean that nothing was done; kept for resume.
-        cache: How long a result may be reused; kept for the result cache.
+        cache: How long a result may be used again, of a tool that only reads: for the same arguments, version, tenant
+            and user, in other investigations too. Such a call is recorded, with ``source="cached"``. Kept in Redis
+            where the SDK has one (``redis=``), else in the process.
 
     Raises:
         TypeError: it is a tool of a framework: put ``@tool`` under that framework's decorator.
-        InvalidArgument: a mistyped option.
+        InvalidArgument: a mistyped option; or `cache` for a tool whose results must not be used again.
     """
     check(
         name=(name, TEXT_OR_NONE),
@@ -111,7 +114,10 @@ def tool(
             sensitive=sensitive,
             summary=summary,
         )
-        spec.reconcile, spec.no_effect_on, spec.cache = reconcile, no_effect_on, cache
+        spec.reconcile, spec.no_effect_on = reconcile, no_effect_on
+        if cache is not None:
+            check_cached(spec)
+            spec.cache, spec.steps = cache, True
         wrapper = dress(WRAPPERS[kind_of(f)](f, spec), f)
         wrapper.__investigation_tool__ = spec
         return wrapper
