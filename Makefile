@@ -15,7 +15,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test test-servers test-packaging test-lowest test-frameworks test-chaos bench docs clean
+.PHONY: help demo check test test-servers test-packaging test-lowest test-frameworks test-chaos test-long bench docs clean
 
 help:  ## this list
 	@echo "make <target>, one of:"
@@ -36,7 +36,7 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 	$(BIN)/python .ci/generate_cli.py --check
 	$(BIN)/python .ci/check_links.py
 
-test: $(STAMP)  ## all tests but those of the next five
+test: $(STAMP)  ## all tests but those of the next six
 	$(BIN)/python -m pytest
 
 test-servers: $(STAMP)  ## what runs on the embedded stores, and more, on database servers
@@ -52,7 +52,10 @@ test-lowest: $(STAMP)  ## the tests of the packages, with the oldest versions of
 	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends cli domain engine golden hosts recording sdk storage telemetry vectors)
 
 test-chaos: $(STAMP)  ## kill -9 at every write of an investigation, on SQLite, PostgreSQL and a MongoDB-wire server
-	$(BIN)/python -m pytest -m chaos tests/chaos
+	$(BIN)/python -m pytest -m 'chaos and not long' tests/chaos
+
+test-long: $(STAMP)  ## what takes more than a minute: 200 kills in one run of real calls, and the like
+	$(BIN)/python -m pytest -m long
 
 test-frameworks: $(STAMP)  ## @tool under LangChain, OpenAI Agents, pydantic-ai and FastMCP
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)

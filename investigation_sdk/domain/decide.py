@@ -70,7 +70,8 @@ def decide(fold: Fold, submission: Submission) -> list[Event]:
 def _fact(fold: Fold, fact: Fact) -> list[Event]:
     event = fact.event
     token = fact.token
-    closes = None if event.started is None else event.started.id
+    # What is said of a call afterwards does not end it, so it comes for one that is not open any more.
+    closes = None if event.started is None or event.type == "tool.resolved" else event.started.id
     event.metadata = None if fact.progress is None else {"progress": fact.progress}
     if token is None:
         event.attempt = 0  # made in no attempt: it gets that of the moment, each time it is decided

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from investigation_sdk.clock import now_us
-from investigation_sdk.domain.events import Blob
+from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.domain.records import Resolution
+from investigation_sdk.domain.rows import ToolRow
 from investigation_sdk.domain.states import ToolState
+from investigation_sdk.engine.reading import to_event
 from investigation_sdk.engine.texts import clean
+from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.payloads import pack
 
 _STATES: Final = {
@@ -16,6 +19,19 @@ _STATES: Final = {
     "failed": ToolState.FAILED,
     "not_executed": ToolState.INTERRUPTED,
 }
+
+
+async def started_of(backend: Backend, investigation_id: str, call_id: str) -> Event | None:
+    """The ``tool.started`` event of a call, by which its row follows what is said of it; None where it has no row.
+
+    Raises:
+        BackendUnavailable: the store does not answer.
+    """
+    row = await backend.get("tool", call_id)
+    if not isinstance(row, ToolRow):
+        return None
+    started = await backend.read_events(investigation_id, after=row.input_sequence - 1, limit=1)
+    return to_event(started[0]) if started else None
 
 
 def resolution_data(

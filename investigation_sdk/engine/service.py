@@ -25,7 +25,7 @@ from investigation_sdk.engine import opening, queries, reading
 from investigation_sdk.engine.creation import Creation, creation_data
 from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
-from investigation_sdk.engine.resolving import resolution_data
+from investigation_sdk.engine.resolving import resolution_data, started_of
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sound import unreadable
 from investigation_sdk.engine.texts import clean
@@ -249,11 +249,9 @@ class InvestigationStateService:
             raise InvestigationNotFound(f"There is no call {call_id} in this store.")
         session = await self._recorder.session(row.investigation_id)
         _check_open_to_doubt(row)
-        started = await backend.read_events(row.investigation_id, after=row.input_sequence - 1, limit=1)
+        started = await started_of(backend, row.investigation_id, call_id)
         data, blobs = resolution_data(call_id, resolution, self._limit)
-        event = Event(
-            uuid7(), "tool.resolved", data, now_us(), blobs=blobs, actor=actor, started=reading.to_event(started[0])
-        )
+        event = Event(uuid7(), "tool.resolved", data, now_us(), blobs=blobs, actor=actor, started=started)
         await self._append(session, [event])
         resolved = await backend.get("tool", call_id)
         assert isinstance(resolved, ToolRow)

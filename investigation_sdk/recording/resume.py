@@ -20,7 +20,7 @@ from investigation_sdk.domain.resumes import KINDS
 from investigation_sdk.domain.states import Effect, Verb
 from investigation_sdk.engine.reading import has_large, whole
 from investigation_sdk.engine.recorded import Key, Record, Recorded, comparable, refresh
-from investigation_sdk.engine.resolving import resolution_data
+from investigation_sdk.engine.resolving import resolution_data, started_of
 from investigation_sdk.errors import (
     InvestigationError,
     InvestigationInterrupt,
@@ -136,7 +136,9 @@ class Resume:
             raise
         driver = self._driver
         data, blobs = resolution_data(record.id, resolution, driver.options.max_inline_bytes, by="reconcile")
-        resolved = Event(uuid7(), "tool.resolved", data, now_us(), blobs=blobs, parent_call=driver.inside())
+        started = yield started_of(driver.recorder.backend, driver.session.id, record.id)
+        inside = driver.inside()
+        resolved = Event(uuid7(), "tool.resolved", data, now_us(), blobs=blobs, parent_call=inside, started=started)
         yield from driver.wait_for(driver.fact(resolved))
         return given
 

@@ -434,6 +434,9 @@ async def test_reconcile_is_asked_first(sdk: InvestigationSDK) -> None:
     assert ran == [("reconcile", "42", "y")]
     [event] = [e async for e in sdk.iter_events(id, event_type="tool.resolved")]
     assert event.event_data["by"] == "reconcile"
+    assert event.metadata == {}
+    [call] = await sdk.tools(id)
+    assert (call.status, call.output_result) == (ToolState.COMPLETED, "was frozen")
 
 
 async def test_reconcile_may_say_that_it_was_not_done_or_fail(sdk: InvestigationSDK) -> None:
@@ -446,6 +449,7 @@ async def test_reconcile_may_say_that_it_was_not_done_or_fail(sdk: Investigation
     ran.clear()
     assert await resumed(sdk, lambda: freeze_or_ask("42", "z")) == "frozen"
     assert ran == [("reconcile", "42", "z"), ("freeze", "42", "z")]
+    assert [call.status for call in await sdk.tools(id)] == [ToolState.INTERRUPTED, ToolState.COMPLETED]
 
 
 async def test_reconcile_may_be_async_whatever_the_tool_is(sdk: InvestigationSDK) -> None:
