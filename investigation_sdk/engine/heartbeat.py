@@ -36,6 +36,7 @@ class Heartbeat:
         self._ttl_us = ttl_us
         self._refresh = refresh
         self._watched: dict[str, Session] = {}
+        self._heard: dict[str, Session] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._nudge = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -65,6 +66,13 @@ class Heartbeat:
             self._loop.call_soon_threadsafe(self._nudge.set)
         return waiter
 
+    def heard(self, investigation_id: str, version: int) -> None:
+        """The log of an investigation is so long, somebody says; if this process drives it, it is looked at soon."""
+        session = self.driven.get(investigation_id)
+        if session is not None and version > session.decided.version:
+            self._heard[investigation_id] = session
+            self._nudge.set()
+
     async def _beat(self) -> None:
         period = self._ttl_us / 3e6
         renew_at = time.monotonic() + period
@@ -77,6 +85,7 @@ class Heartbeat:
                 if time.monotonic() >= renew_at:
                     renew_at = time.monotonic() + period
                     await self._renew()
+                await self._look_at_heard()
                 await self._look_at_watched()
             except InvestigationError as error:
                 _log.warning("The heartbeat did not reach the store: %s", error)
@@ -84,6 +93,11 @@ class Heartbeat:
                 _log.exception("The heartbeat failed; it goes on.")
             if self._watched:
                 await asyncio.sleep(min(_WATCH_SECONDS, max(0.0, renew_at - time.monotonic())))
+
+    async def _look_at_heard(self) -> None:
+        heard, self._heard = self._heard, {}
+        for session in heard.values():
+            await self._refresh(session)
 
     async def _look_at_watched(self) -> None:
         for session in list(self._watched.values()):

@@ -330,6 +330,11 @@ class Recorder:
         """A waiter for the next change of what stops `session`; None if nothing stops it."""
         return self._heartbeat.watch(session, blocking=blocking)
 
+    def heard(self, investigation_id: str, version: int) -> None:
+        """Somebody says that its log is so long. Where this process drives it, and knows less, it reads what others
+        wrote: a pause, for example. On the I/O thread."""
+        self._heartbeat.heard(investigation_id, version)
+
     # ---- flushing
 
     def _behind(self) -> list[Session]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, Protocol
 
 MOST: Final = 1000
@@ -31,9 +32,14 @@ class Results(Protocol):
 
 
 class ResultsHere:
-    """Results of this process, in memory: the oldest go first."""
+    """Results of this process, in memory: the oldest go first.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Seconds, from anywhere, that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._characters = 0
         self._lock = threading.Lock()
@@ -46,13 +52,13 @@ class ResultsHere:
         """See :class:`Results`."""
         with self._lock:
             text, until = self._kept.get(key, (None, 0.0))
-            return text if time.monotonic() < until else None
+            return text if self._clock() < until else None
 
     def keep(self, key: str, text: str, seconds: float) -> None:
         """See :class:`Results`."""
         with self._lock:
             self._drop(key)
-            self._kept[key] = text, time.monotonic() + seconds
+            self._kept[key] = text, self._clock() + seconds
             self._characters += len(text)
             while len(self._kept) > MOST or self._characters > MOST_CHARACTERS:
                 self._drop(next(iter(self._kept)))

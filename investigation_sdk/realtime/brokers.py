@@ -21,6 +21,8 @@ class Broker(Protocol):
 
     name: str
     """For messages: ``"redis"``, ``"postgresql"``."""
+    eager: bool
+    """Whether a process that only records listens, too: so that it hears at once of a pause or a cancel."""
 
     async def publish(self, messages: Sequence[str]) -> None:
         """Send messages of at most 1,024 bytes to whoever listens, this process included.
@@ -54,6 +56,8 @@ class Hearing(NamedTuple):
 
 class StoreBroker:
     """The store's own way to tell, such as LISTEN and NOTIFY of PostgreSQL."""
+
+    eager = False  # it takes a connection of the database
 
     def __init__(self, backend: HintingBackend) -> None:
         self._backend = backend

@@ -73,6 +73,7 @@ class Hub:
         if not self._observing:
             self._observing = True
             self.recorder.observe(functools.partial(_committed, weakref.ref(self)))
+            self.recorder.observe_progress(self.progress)
             self.recorder.observe_progress(functools.partial(_progressed, weakref.ref(self)))
 
     def committed(self, session: Session, events: Sequence[StoredEvent]) -> None:
@@ -127,6 +128,8 @@ class Hub:
         if self._broker is not None:
             self._listening = Listening(self._broker, self.heard, self._somebody.set)
             self._spawn(self._listening.send_all(), "investigation-hints")
+            if self._broker.eager:
+                self.start()
 
     async def stop(self) -> None:
         """Before the store is closed: say what is to be said, and end."""
@@ -186,6 +189,7 @@ class Hub:
         if sequence:
             self._remember(id, sequence)
             self._wake(id, sequence)
+            self.recorder.heard(id, sequence)
         for listener in list(self._listeners):
             try:
                 listener(hint)

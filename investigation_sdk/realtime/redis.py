@@ -105,6 +105,7 @@ class RedisBroker:
     """Hints over one channel of a Redis server: every process that listens hears all of them."""
 
     name = "redis"
+    eager = True
 
     def __init__(self, link: RedisLink, channel: str = "investigation:hints") -> None:
         self._link = link

@@ -243,6 +243,27 @@ async def test_progress_is_coalesced_and_not_in_the_log(world: World) -> None:
     assert await stored(world.sdk, id) == [1]
 
 
+async def test_what_a_phase_reports_reaches_who_watches(world: World) -> None:
+    id = await world.new()
+    seen = threading.Event()
+
+    def report() -> None:
+        with world.sdk.attach(id) as investigation, investigation.phase("devices") as phase:
+            phase.progress(0.4)
+            assert seen.wait(LONG)
+
+    async with world.joined(id) as connection:
+        reporting = asyncio.create_task(asyncio.to_thread(report))
+        async with asyncio.timeout(LONG):
+            while (message := json.loads(await connection.recv()))["type"] != "progress.update":
+                pass
+        seen.set()
+        assert message["investigation_id"] == id
+        assert message["data"]["phases"] == [{"name": "devices", "progress": 40}]
+        assert "progress.update" not in [told["type"] for told in logged(await everything(connection))]
+    await reporting
+
+
 async def test_announcements_reach_the_room(world: World) -> None:
     id, other = await world.new(), await world.new()
     async with world.joined(id) as here, world.joined(other) as there:

@@ -112,9 +112,9 @@ def test_what_cannot_be_given_back_runs(sdk: InvestigationSDK) -> None:
     assert Counter(call.source for call in calls(sdk, investigation.id)) == {"executed": 6, "cached": 1}
 
 
-def test_a_result_gets_too_old(sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_gets_too_old(sdk: InvestigationSDK) -> None:
     now = 1000.0
-    monkeypatch.setattr("investigation_sdk.engine.results.time.monotonic", lambda: now)
+    sdk._recorder.results = results.ResultsHere(lambda: now)
     with sdk.investigation("one"):
         reputation("d-1")
         now += HOUR.total_seconds() - 1
