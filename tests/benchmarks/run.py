@@ -28,9 +28,10 @@ from investigation_backends.mongo import MongoBackend
 from investigation_backends.postgres import PostgresBackend
 from investigation_sdk.testing.servers import MongoServer, PostgresServer, ServerMissing
 from tests.benchmarks import contestants as c
-from tests.benchmarks import fan_out, importing, mongo_floor, postgres_floor, storage_cost
+from tests.benchmarks import fan_out, importing, mongo_floor, peers, postgres_floor, storage_cost
 
 Make = Callable[[], AbstractAsyncContextManager[c.Runner]]
+_GRAPH, _FLOW = "LangGraph, StateGraph", "DBOS, steps"
 
 
 class Work(NamedTuple):
@@ -118,6 +119,7 @@ def postgres_works(server: PostgresServer) -> list[Work]:
 
     one, many = ours(), ours()
     floors = [server.url_of(server.create_database()) for _ in range(2)]
+    graph, flow = (server.url_of(server.create_database()) for _ in range(2))
     return [
         Work(
             "PostgreSQL, sequential",
@@ -130,6 +132,23 @@ def postgres_works(server: PostgresServer) -> list[Work]:
             2000,
             {"ours": lambda: c.ours_many(many), "floor": lambda: postgres_floor.floor_many(floors[1])},
             {"floor": 3},
+        ),
+        # apart from the floor: a contestant that takes twenty times as long would let the machine cool down or heat up
+        Work(
+            "PostgreSQL, sequential, beside public tools",
+            200,
+            {"ours": lambda: c.ours(one), _GRAPH: lambda: peers.langgraph(graph), _FLOW: lambda: peers.dbos(flow)},
+            {},
+        ),
+        Work(
+            "PostgreSQL, 100 x 20, beside public tools",
+            2000,
+            {
+                "ours": lambda: c.ours_many(many),
+                _GRAPH: lambda: peers.langgraph(graph, many=True),
+                _FLOW: lambda: peers.dbos(flow, many=True),
+            },
+            {_GRAPH: 1 / 10, _FLOW: 1 / 30},
         ),
     ]
 
@@ -161,7 +180,7 @@ async def measure(work: Work, rounds: int) -> dict[str, list[float]]:
             try:
                 runners[name] = await stack.enter_async_context(make())
             except ImportError as missing:
-                print(f"  {name}: left out, {missing.name} is not installed")
+                print(f"\n{work.name}: {name} is left out, {missing.name} is not installed")
                 del times[name]
         for runner in runners.values():
             await runner(max(100, work.calls // 5))
@@ -175,6 +194,10 @@ async def measure(work: Work, rounds: int) -> dict[str, list[float]]:
     return times
 
 
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}x" if ratio > 0.2 else f"1/{1 / ratio:.1f} of it"
+
+
 def report(work: Work, times: dict[str, list[float]]) -> bool:
     """Print one comparison; whether all goals are met."""
     met = True
@@ -184,11 +207,11 @@ def report(work: Work, times: dict[str, list[float]]) -> bool:
         if name != "ours":
             ratios = [mine / theirs for mine, theirs in zip(times["ours"], values, strict=True)]
             ratio = statistics.median(ratios)
-            line += f"   ours is {ratio:.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+            line += f"   ours is {_times(ratio)} ({min(ratios):.3g} to {max(ratios):.3g})"
             goal = work.goals.get(name)
             if goal is not None:
                 met &= ratio <= goal
-                line += f", goal {goal}x: {'met' if ratio <= goal else 'MISSED'}"
+                line += f", goal {_times(goal)}: {'met' if ratio <= goal else 'MISSED'}"
         elif work.name.startswith("outside"):
             met &= statistics.median(values) < 1
             line += f"   goal 1 µs: {'met' if statistics.median(values) < 1 else 'MISSED'}"
@@ -208,6 +231,10 @@ def machine() -> str:
         "opentelemetry-sdk",
         "eventsourcing",
         "msgspec",
+        "langgraph",
+        "langgraph-checkpoint-postgres",
+        "psycopg",
+        "dbos",
     )
     found: list[str] = []
     for name in names:
