@@ -455,7 +455,7 @@ def blobs_are_read_in_any_order(patch: Patch) -> None:
 IN_SQLITE = [
     (a_poison_fails_the_batch, "test_one_poison_among_fifty_that_append"),
     (a_poison_is_half_applied, "test_one_poison_among_fifty_that_create"),
-    (looks_before_it_locks, "test_processes_lose_no_update"),
+    (looks_before_it_locks, "test_four_processes_lose_no_update"),
     (commits_without_the_end, "test_what_was_applied_is_there_after_reopening"),
     (foreign_keys_are_off, "test_everything_goes"),
     (the_guard_has_no_head, "test_another_head_conflicts"),

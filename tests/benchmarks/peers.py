@@ -91,7 +91,7 @@ async def dbos(url: str, *, many: bool = False) -> AsyncIterator[Runner]:
         "application_version": "1",
     }
     workflow = _workflow()
-    DBOS(config=config)  # type: ignore[arg-type,unused-ignore]  # a dict that mypy takes for any where dbos is installed
+    DBOS(config=config)
     DBOS.launch()
 
     async def steps(n: int) -> None:

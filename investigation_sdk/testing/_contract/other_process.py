@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.registry import create_backend
 
+from .races import TTL, append_batches, contend
 from .sharing import append_with_retries
 
 
@@ -23,7 +25,11 @@ async def _append(backend: Backend, id: str, times: str) -> dict[str, Any]:
 
 
 async def _claim(backend: Backend, resource: str, owner: str) -> dict[str, Any]:
-    return {"claimed": await backend.claim(resource, owner, ttl=600_000_000) is not None}
+    return {"claimed": await backend.claim(resource, owner, ttl=TTL) is not None}
+
+
+async def _batches(backend: Backend, times: str, note: str, *ids: str) -> dict[str, int]:
+    return await append_batches(backend, ids, int(times), note)
 
 
 async def _main(url: str, what: str, *arguments: str) -> None:
@@ -33,11 +39,18 @@ async def _main(url: str, what: str, *arguments: str) -> None:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()  # the loop has nothing else to do
-        told = await {"append": _append, "claim": _claim}[what](backend, *arguments)
+        told: Any = await _WORK[what](backend, *arguments)
     finally:
         await backend.close()
     sys.stdout.write(json.dumps(told))
 
+
+_WORK: dict[str, Callable[..., Awaitable[Any]]] = {
+    "append": _append,
+    "batches": _batches,
+    "claim": _claim,
+    "contend": contend,
+}
 
 if __name__ == "__main__":
     asyncio.run(_main(*sys.argv[1:]))

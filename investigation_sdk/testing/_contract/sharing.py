@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import random
-import sys
-from collections.abc import AsyncGenerator
-from typing import Any
-
-import pytest
 
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.storage.backend import Backend, CommitNotApplied
@@ -18,6 +11,8 @@ from investigation_sdk.storage.commit import CommitStatus, Query, Where
 
 from .building import Case, same
 from .opening import ContractBase, OpenStore, statuses
+from .processes import another_process, answer, in_another_process
+from .races import patient
 
 
 async def append_with_retries(backend: Backend, id: str, times: int, note: str) -> int:
@@ -79,7 +74,7 @@ class SharingTests(ContractBase):
         cases = [Case() for _ in range(40)]
         batches = [[case.commit("a", rows=[case.tool()]) for case in cases[n : n + 5]] for n in range(0, 40, 5)]
         handles = [store.a, store.b]
-        results = await asyncio.gather(*(_patient(handles[n % 2], batch) for n, batch in enumerate(batches)))
+        results = await asyncio.gather(*(patient(handles[n % 2], batch) for n, batch in enumerate(batches)))
         assert all(statuses(result) == [CommitStatus.APPLIED] * 5 for result in results)
         assert [await store.version(case) for case in cases] == [1] * 40
 
@@ -111,66 +106,29 @@ class ProcessTests(ContractBase):
         case = Case()
         await case.apply(store.a, case.commit("a", "b"))
         stale = case.commit("stale")
-        told = await _in_another_process(store, "append", case.id, "1")
+        told = await in_another_process(store, "append", case.id, "1")
         assert told == {"version": 2, "events": 2, "conflicts": 0}
         assert await store.version(case) == 3
         assert statuses(await store.a.commit([stale])) == [CommitStatus.CONFLICT]
 
     async def test_another_process_finds_a_lease(self, store: OpenStore) -> None:
         assert await store.a.claim("case", "me", ttl=600_000_000) is not None
-        assert await _in_another_process(store, "claim", "case", "other") == {"claimed": False}
-        assert await _in_another_process(store, "claim", "free", "other") == {"claimed": True}
+        assert await in_another_process(store, "claim", "case", "other") == {"claimed": False}
+        assert await in_another_process(store, "claim", "free", "other") == {"claimed": True}
         assert await store.a.claim("free", "me", ttl=600_000_000) is None
 
-    async def test_processes_lose_no_update(self, store: OpenStore) -> None:
+    async def test_four_processes_lose_no_update(self, store: OpenStore) -> None:
         case = Case()
         await case.apply(store.a)
         mine = 0
         async with (
-            _another_process(store, "append", case.id, "25") as one,
-            _another_process(store, "append", case.id, "25") as two,
+            another_process(store, "append", case.id, "15") as one,
+            another_process(store, "append", case.id, "15") as two,
+            another_process(store, "append", case.id, "15") as three,
             asyncio.TaskGroup() as tasks,
         ):
-            answers = [tasks.create_task(_answer(process)) for process in (one, two)]
-            while not all(answer.done() for answer in answers):
+            others = [tasks.create_task(answer(process)) for process in (one, two, three)]
+            while not all(other.done() for other in others):
                 await append_with_retries(store.a, case.id, 1, "here")
                 mine += 1
-        assert await store.version(case) == 1 + 50 + mine
-
-
-async def _patient(backend: Backend, batch: list[Any]) -> Any:
-    while True:
-        try:
-            return await backend.commit(batch)
-        except CommitNotApplied:
-            await asyncio.sleep(0.01)
-
-
-@contextlib.asynccontextmanager
-async def _another_process(store: OpenStore, *arguments: str) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """A process that has opened the store, and does what the arguments say when it is asked."""
-    if store.url is None:
-        pytest.skip("this store has no URL that another process could open")
-    command = [sys.executable, "-m", "investigation_sdk.testing._contract.other_process", store.url, *arguments]
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
-    try:
-        assert process.stdout is not None
-        await process.stdout.readline()
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-
-
-async def _answer(process: asyncio.subprocess.Process) -> Any:
-    """Ask it, and wait for what it tells."""
-    out, err = await process.communicate(b"go\n")
-    assert process.returncode == 0, err.decode()
-    return json.loads(out)
-
-
-async def _in_another_process(store: OpenStore, *arguments: str) -> Any:
-    async with _another_process(store, *arguments) as process:
-        return await _answer(process)
+        assert await store.version(case) == 1 + 45 + mine
