@@ -15,7 +15,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test test-servers test-packaging test-lowest test-frameworks test-chaos test-long bench docs clean
+.PHONY: help demo check test test-servers test-packaging test-lowest test-frameworks test-chaos test-long bench bench-scale docs clean
 
 help:  ## this list
 	@echo "make <target>, one of:"
@@ -65,6 +65,9 @@ test-frameworks: $(STAMP)  ## @tool under LangChain, OpenAI Agents, pydantic-ai 
 
 bench: $(BENCH_STAMP)  ## measure, interleaved with a floor and with public tools
 	$(BIN)/python -m tests.benchmarks.run
+
+bench-scale: $(BENCH_STAMP)  ## measure 1,000 investigations at once, and stores of 1,000,000 events; some minutes
+	$(BIN)/python -m tests.benchmarks.scale
 
 docs: $(DOCS_STAMP)  ## build the documentation site, strictly, and say where it is
 	@$(BIN)/python .ci/build_docs.py

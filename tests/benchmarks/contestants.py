@@ -108,8 +108,8 @@ async def ours_batched(url: str) -> AsyncIterator[Runner]:
 
 
 @asynccontextmanager
-async def ours_many(url: str) -> AsyncIterator[Runner]:
-    """100 open investigations, their calls at the same time; n is rounded to 100 times the calls of each."""
+async def ours_many(url: str, investigations: int = INVESTIGATIONS) -> AsyncIterator[Runner]:
+    """Many open investigations, their calls at the same time; n is rounded to a multiple of how many there are."""
     async with InvestigationSDK(url, telemetry=False) as sdk:
         start, done = asyncio.Event(), asyncio.Event()
         order: dict[str, Any] = {"n": 0, "left": 0}
@@ -129,11 +129,11 @@ async def ours_many(url: str) -> AsyncIterator[Runner]:
                     await rest.wait()
 
         ready, rest = asyncio.Semaphore(0), asyncio.Event()
-        tasks = [asyncio.create_task(drive()) for _ in range(INVESTIGATIONS)]
+        tasks = [asyncio.create_task(drive()) for _ in range(investigations)]
 
         async def run(n: int) -> None:
             nonlocal start, done, rest
-            order.update(n=n // INVESTIGATIONS, left=INVESTIGATIONS)
+            order.update(n=n // investigations, left=investigations)
             start.set()
             await done.wait()
             start, done = asyncio.Event(), asyncio.Event()
