@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from investigation_sdk.errors import InvestigationInterrupt as InvestigationInterrupt
     from investigation_sdk.errors import InvestigationNotFound as InvestigationNotFound
     from investigation_sdk.errors import InvestigationPaused as InvestigationPaused
+    from investigation_sdk.errors import InvestigationTimeout as InvestigationTimeout
     from investigation_sdk.errors import InvestigationUnfinished as InvestigationUnfinished
     from investigation_sdk.errors import LeaseLost as LeaseLost
     from investigation_sdk.errors import NotRecorded as NotRecorded
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from investigation_sdk.errors import SchemaMismatch as SchemaMismatch
     from investigation_sdk.errors import UnknownOutcome as UnknownOutcome
     from investigation_sdk.errors import VersionConflict as VersionConflict
+    from investigation_sdk.errors import WorkerStopped as WorkerStopped
     from investigation_sdk.ids import Id as Id
     from investigation_sdk.realtime.brokers import Hearing as Hearing
     from investigation_sdk.realtime.sockets import InvestigationWebSocketManager as InvestigationWebSocketManager
@@ -82,6 +84,11 @@ if TYPE_CHECKING:
     from investigation_sdk.storage.backend import Backend as Backend
     from investigation_sdk.storage.tags import LargePayload as LargePayload
     from investigation_sdk.sync import SyncInvestigationSDK as SyncInvestigationSDK
+    from investigation_sdk.work.dispatch import Dispatcher as Dispatcher
+    from investigation_sdk.work.dispatch import Executed as Executed
+    from investigation_sdk.work.dispatch import ExecutingDispatcher as ExecutingDispatcher
+    from investigation_sdk.work.worker import Readiness as Readiness
+    from investigation_sdk.work.worker import Worker as Worker
 
 _MODULES = {
     "domain.events": "EventType",
@@ -98,9 +105,9 @@ _MODULES = {
     "errors": (
         "AccessDenied AmbiguousReference BackendUnavailable ConfigurationError InvalidArgument InvalidStateTransition "
         "InvestigationBusy InvestigationCancelled InvestigationError InvestigationFinished "
-        "InvestigationInterrupt InvestigationNotFound InvestigationPaused InvestigationUnfinished LeaseLost "
-        "NotRecorded PayloadTooLarge PhaseError RecordUnreadable ResumeDivergence SchemaMismatch UnknownOutcome "
-        "VersionConflict"
+        "InvestigationInterrupt InvestigationNotFound InvestigationPaused InvestigationTimeout "
+        "InvestigationUnfinished LeaseLost NotRecorded PayloadTooLarge PhaseError RecordUnreadable ResumeDivergence "
+        "SchemaMismatch UnknownOutcome VersionConflict WorkerStopped"
     ),
     "ids": "Id",
     "realtime.brokers": "Hearing",
@@ -115,6 +122,8 @@ _MODULES = {
     "storage.backend": "Backend",
     "storage.tags": "LargePayload",
     "sync": "SyncInvestigationSDK",
+    "work.dispatch": "Dispatcher Executed ExecutingDispatcher",
+    "work.worker": "Readiness Worker",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
@@ -129,10 +138,13 @@ __all__ = [
     "Backend",
     "BackendUnavailable",
     "ConfigurationError",
+    "Dispatcher",
     "Durability",
     "Effect",
     "Estimate",
     "EventType",
+    "Executed",
+    "ExecutingDispatcher",
     "Hearing",
     "Id",
     "InvalidArgument",
@@ -155,6 +167,7 @@ __all__ = [
     "InvestigationSnapshot",
     "InvestigationState",
     "InvestigationStateService",
+    "InvestigationTimeout",
     "InvestigationUnfinished",
     "InvestigationWebSocketManager",
     "LargePayload",
@@ -170,6 +183,7 @@ __all__ = [
     "PhaseState",
     "Problem",
     "ProgressTracker",
+    "Readiness",
     "RecordUnreadable",
     "Resolution",
     "ResumeDivergence",
@@ -186,6 +200,8 @@ __all__ = [
     "Usage",
     "VerificationReport",
     "VersionConflict",
+    "Worker",
+    "WorkerStopped",
     "agent",
     "current_investigation",
     "current_tool",

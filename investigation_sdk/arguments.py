@@ -48,6 +48,12 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _counts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and _whole(count) and count > 0 for name, count in cast("Any", value).items()
+    )
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -112,6 +118,7 @@ MAPPING: Final = Kind(_mapping, "a mapping, such as {'region': 'eu'}")
 MAPPING_OR_NONE: Final = _optional(MAPPING)
 NAMES_OR_NONE: Final = _optional(Kind(_names, "a text or a list of texts"))
 FLAG: Final = Kind(_flag, "True or False")
+COUNTS_OR_NONE: Final = _optional(Kind(_counts, "whole numbers from 1 by name, such as {'phishing': 5}"))
 COUNT: Final = Kind(_whole, "a whole number")
 NUMBER: Final = Kind(_number, "a finite number")
 NUMBER_OR_NONE: Final = _optional(NUMBER)

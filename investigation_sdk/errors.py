@@ -124,6 +124,20 @@ class InvestigationUnfinished(InvestigationError):
     """
 
 
+class InvestigationTimeout(InvestigationError, TimeoutError):
+    """A handler ran longer than its ``timeout=``: its investigation failed, of the kind ``timeout``.
+
+    Give it longer, or let it do less in one investigation. ``sdk.service.retry(id)`` has it tried once more.
+    """
+
+
+class WorkerStopped(InvestigationError):
+    """The worker that runs a handler is stopping, and its patience with what runs is over.
+
+    The investigation stays as it is, nobody drives it, and the next worker takes it up where it was.
+    """
+
+
 class VersionConflict(InvestigationError):
     """Somebody else kept changing the investigation while this was decided; nothing was recorded.
 

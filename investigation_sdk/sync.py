@@ -428,6 +428,62 @@ class SyncInvestigationSDK:
         """
         return iterate(self._target.tail(investigation_id, after=after), self._recorder.io)
 
+    def submit(
+        self,
+        investigation_type: str,
+        subject: str,
+        *,
+        user_id: str | None = None,
+        key: str | None = None,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        actor: str | None = None,
+    ) -> Investigation:
+        """Have an investigation run by a worker: it is queued when this returns.
+
+        Args:
+            investigation_type: Says which handler; this process need not have it.
+            subject: As of :meth:`investigation`, and so are the others.
+            user_id: See there.
+            key: With one that names an investigation already, that one is returned as it is.
+            configuration: See there.
+            metadata: See there.
+            priority: Those with a higher one are taken up first.
+            not_before: Not before this time, by the store's clock.
+            actor: Who submits it.
+
+        Raises:
+            PayloadTooLarge: configuration or metadata.
+        """
+        return self._recorder.io.call(
+            self._target.submit(
+                investigation_type,
+                subject,
+                user_id=user_id,
+                key=key,
+                configuration=configuration,
+                metadata=metadata,
+                priority=priority,
+                not_before=not_before,
+                actor=actor,
+            )
+        )
+
+    def wait(self, investigation_id: Id, *, timeout: float | None = None) -> Investigation:
+        """Wait until it is completed, failed or cancelled, whoever runs it.
+
+        Args:
+            investigation_id: Which one.
+            timeout: Seconds; None: as long as it takes.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+            TimeoutError: it has not ended by then; it goes on.
+        """
+        return self._recorder.io.call(self._target.wait(investigation_id, timeout=timeout))
+
     def flush(self, timeout: float | None = None) -> int:
         """Commit what is queued; how many events are still not durable after `timeout` seconds."""
         return self._recorder.io.call(self._target.flush(timeout))

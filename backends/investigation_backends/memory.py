@@ -23,6 +23,7 @@ from investigation_sdk.storage.commit import (
     Lease,
     Query,
     StoredEvent,
+    Wanted,
     chunks,
 )
 
@@ -236,6 +237,14 @@ class MemoryBackend:
             if held is not None and held.owner != owner and held.expires_at > now:
                 return None
             return _take(store, resource, owner, now + ttl)
+
+    async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
+        store = self.store
+        with store.lock:
+            now = _now()
+            queue = memory_queries.queue((file.row for file in store.files.values()), store.leases, wanted, now)
+            return [_take(store, row.id, owner, now + ttl) for row, owner in zip(queue, owners, strict=False)]
 
     async def holder(self, resource: str) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.holder`."""

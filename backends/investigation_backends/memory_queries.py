@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
-from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
-from investigation_sdk.storage.commit import Aggregate, Measure, Query, Where
+from investigation_sdk.domain.rows import ROW_TYPES, InvestigationRow, Row, SnapshotRow
+from investigation_sdk.storage.commit import Aggregate, Lease, Measure, Query, Wanted, Where
 
 from .checks import EXACT, MONEY, nulls_first
 
@@ -120,3 +120,20 @@ def _money(function: str, values: list[Decimal]) -> Any:
     for value in values:
         total = EXACT.add(total, value)
     return format(total, "f") if function == "sum" else float(total / len(values))
+
+
+def queue(
+    rows: Iterable[InvestigationRow], leases: Mapping[str, Lease], wanted: Wanted, now: int
+) -> list[InvestigationRow]:
+    """The investigations that are wanted and free at the time `now` (µs), in the order in which they are taken up."""
+    found = [row for row in rows if _is_wanted(row, wanted, now)]
+    free = [row for row in found if (held := leases.get(row.id)) is None or held.expires_at <= now]
+    return sorted(free, key=lambda row: (-row.priority, row.id))
+
+
+def _is_wanted(row: InvestigationRow, wanted: Wanted, now: int) -> bool:
+    if row.investigation_type not in wanted.types or wanted.tenant_id not in (None, row.tenant_id):
+        return False
+    if wanted.left_in:
+        return row.token is not None and row.status in wanted.left_in
+    return row.claimable_at is not None and row.claimable_at <= now

@@ -10,7 +10,17 @@ from typing import Any, TypeVar
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
 from investigation_sdk.storage.backend import StoreFailure
-from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.commit import (
+    Advance,
+    Aggregate,
+    Commit,
+    CommitResult,
+    Kind,
+    Lease,
+    Query,
+    StoredEvent,
+    Wanted,
+)
 from investigation_sdk.storage.registry import redact
 
 from .checks import check_aggregate, check_batch, check_query
@@ -267,6 +277,13 @@ class MongoBackend:
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
         return await self._answered(leases.claim(self._writing()[0], resource, owner, ttl))
+
+    async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
+        if not owners or not wanted.types or not storable(*wanted.types, wanted.tenant_id or ""):
+            return []
+        link, behind = self._writing()
+        return await self._answered(self._settled(behind, lambda: leases.claim_next(link, wanted, owners, ttl)))
 
     async def renew(self, leases_: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""

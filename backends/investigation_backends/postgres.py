@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import ConfigurationError
-from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.commit import (
+    Advance,
+    Aggregate,
+    Commit,
+    CommitResult,
+    Kind,
+    Lease,
+    Query,
+    StoredEvent,
+    Wanted,
+)
 from investigation_sdk.storage.registry import redact
 
 from .checks import check_aggregate, check_batch, check_query
@@ -244,6 +254,16 @@ class PostgresBackend:
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
         return await self._link.run(lambda c: write.claim(c, self._link.statements, resource, owner, ttl))
+
+    async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
+        if not owners or not wanted.types:
+            return []
+        types = [one for one in wanted.types if storable(one)]
+        if wanted.tenant_id is not None and not storable(wanted.tenant_id):
+            return []
+        asked = wanted._replace(types=types)
+        return await self._link.run(lambda c: write.claim_next(c, self._link.statements, asked, owners, ttl))
 
     async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""

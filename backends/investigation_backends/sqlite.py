@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
 from investigation_sdk.storage.backend import StoreFailure
-from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.commit import (
+    Advance,
+    Aggregate,
+    Commit,
+    CommitResult,
+    Kind,
+    Lease,
+    Query,
+    StoredEvent,
+    Wanted,
+)
 
 from .checks import check_batch
 from .sql import sqlite_reads as reads
@@ -221,6 +231,12 @@ class SQLiteBackend:
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
         return await self._at_once(lambda c: immediately(c, lambda c: write.claim(c, resource, owner, ttl)))
+
+    async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
+        if not owners or not wanted.types:
+            return []
+        return await self._at_once(lambda c: immediately(c, lambda c: write.claim_next(c, wanted, owners, ttl)))
 
     async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""

@@ -15,6 +15,7 @@ from investigation_sdk.cli.measuring import metrics
 from investigation_sdk.cli.schema import db
 from investigation_sdk.cli.steering import cancel, pause, resolve, resume, retry
 from investigation_sdk.cli.verifying import verify
+from investigation_sdk.cli.working import worker
 from investigation_sdk.engine.shell import visible
 from investigation_sdk.errors import InvestigationError
 
@@ -31,7 +32,7 @@ def investigate() -> None:
     """Look at investigations and steer them, check their logs, and look after the store."""
 
 
-for _command in (ls, show, tools, events, metrics, verify, pause, resume, cancel, retry, resolve, db):
+for _command in (ls, show, tools, events, metrics, verify, pause, resume, cancel, retry, resolve, db, worker):
     investigate.add_command(_command)
 
 

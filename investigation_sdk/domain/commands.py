@@ -48,6 +48,8 @@ class Create(Command):
     data: dict[str, Any]
     blobs: tuple[Blob, ...] = ()
     queue: bool = True
+    not_before: int | None = None
+    """With `queue`: from when on a worker may take it up, µs."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -56,6 +58,8 @@ class Claim(Command):
 
     id: str
     owner: str
+    queued: bool = False
+    """By a worker: refused where it waits for none, as one that failed or is paused."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -108,6 +112,21 @@ class Fail(Command):
     error: dict[str, Any]
     attempt: int | None = None
     """Of the block that ends: where it is cancelled, only calls of that attempt are its to close."""
+    again_at: int | None = None
+    """Where it is to be tried again: from when on a worker may take it up, µs."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class GiveUp(Command):
+    """Fail one that its owner left without a word, instead of driving it once more.
+
+    Refused where anybody else than `seen` drives it by now.
+    """
+
+    seen: str | None
+    """The token that it was found under."""
+    kind: str
+    message: str
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -18,6 +18,7 @@ from investigation_sdk.domain.commands import (
     Fact,
     Fail,
     Finish,
+    GiveUp,
     Release,
     StartPhase,
     Submission,
@@ -27,7 +28,7 @@ from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.owners import describe
 from investigation_sdk.domain.phase import Phase
-from investigation_sdk.domain.project import error_message, interrupted_state
+from investigation_sdk.domain.project import error_message, interrupted_state, waits
 from investigation_sdk.domain.states import (
     ALLOWED_TRANSITIONS,
     TERMINAL,
@@ -97,7 +98,12 @@ def _create(fold: Fold, command: Create) -> list[Event]:
     created.metadata = command.metadata
     if not command.queue:
         return [created]
-    return [created, *_walk(fold, command, (_S.QUEUED,), current=_S.CREATED)]
+    extra = {_S.QUEUED: _not_before(command.not_before)}
+    return [created, *_walk(fold, command, (_S.QUEUED,), current=_S.CREATED, extra=extra)]
+
+
+def _not_before(time: int | None) -> dict[str, Any]:
+    return {} if time is None else {"not_before": time}
 
 
 def _claim(fold: Fold, command: Claim) -> list[Event]:
@@ -110,6 +116,8 @@ def _claim(fold: Fold, command: Claim) -> list[Event]:
         raise InvestigationCancelled(
             f"Investigation {fold.id} was cancelled and cannot be driven any more.", investigation_id=fold.id
         )
+    if command.queued and not waits(status, resume_requested=fold.resume_requested):
+        raise _refusal(fold, "be taken up by a worker", _S.INITIALIZING)
     data: dict[str, Any] = {"owner": command.owner, "attempt": fold.attempt + 1}
     if fold.owner is not None:
         data["from"] = fold.owner
@@ -246,11 +254,24 @@ def _fail(fold: Fold, command: Fail) -> list[Event]:
         closing = _close_own(fold, command) if status is _S.CANCELLED else []
         return _late([*closing, occurred])
     failed = {"kind": command.kind, "message": error_message(command.error), "error": command.error}
+    extra = {_S.FAILED: failed}
+    if command.again_at is not None:
+        way, extra[_S.RETRYING] = (*way, _S.RETRYING), _not_before(command.again_at)
     return [
         *_close(fold, command, "outlived"),
-        *_walk(fold, command, way, extra={_S.FAILED: failed}),
+        *_walk(fold, command, way, extra=extra),
         _released(command),
     ]
+
+
+def _give_up(fold: Fold, command: GiveUp) -> list[Event]:
+    status = _exists(fold)
+    if fold.token != command.seen:
+        raise LeaseLost(f"Investigation {fold.id} has another owner by now.", investigation_id=fold.id)
+    if WAYS[status][Verb.OPEN] is None or (WAYS[status][Verb.OPEN] or ())[:1] != (_S.FAILED,):
+        raise _refusal(fold, "give up", _S.FAILED)
+    failed = {"kind": command.kind, "message": command.message}
+    return [*_close(fold, command, "crashed"), *_walk(fold, command, (_S.FAILED,), extra={_S.FAILED: failed})]
 
 
 def _left_open(command: Finish, phase: Phase) -> Event:
@@ -403,5 +424,6 @@ _DECIDERS: Final[dict[type, Callable[[Fold, Any], list[Event]]]] = {
     Append: _append,
     Finish: _finish,
     Fail: _fail,
+    GiveUp: _give_up,
     Release: _release,
 }

@@ -29,6 +29,7 @@ class Fold:
         reported: Percent that calls which are open said they are at, by the call's id.
         planned: Phases were declared before they were entered.
         fixed: What the rows' author keeps here of what never changes after the creation.
+        not_before: While it is queued: from when on a worker may take it up, µs; None for at once.
         touched: Where set, what has changed since it was last emptied: phases by id, and calls by id as
             ``(started, closing event or None)``. For whoever writes rows.
         history: Where set, the started event of every call ever seen, for rebuilding rows from a whole log.
@@ -37,9 +38,9 @@ class Fold:
     __slots__ = (
         "active", "api_calls_made", "at", "attempt", "calls", "completed_at", "configuration", "cost_estimate",
         "created_at", "current_phase", "error_message", "failed_at", "failure_kind", "fixed", "generation", "history",
-        "id", "investigation_type", "key", "last_checkpoint", "metadata", "owner", "parent", "phases", "planned",
-        "progress", "reported", "result", "resume_requested", "retry_count", "since", "started_at", "status",
-        "subject", "tenant", "token", "tokens_used", "touched", "user_id", "version",
+        "id", "investigation_type", "key", "last_checkpoint", "metadata", "not_before", "owner", "parent", "phases",
+        "planned", "priority", "progress", "reported", "result", "resume_requested", "retry_count", "since",
+        "started_at", "status", "subject", "tenant", "token", "tokens_used", "touched", "user_id", "version",
     )  # fmt: skip
 
     def __init__(self, id: str, tenant: str = "") -> None:
@@ -65,6 +66,8 @@ class Fold:
         self.attempt: int = 0
         self.retry_count: int = 0
         self.resume_requested: bool = False
+        self.priority: int = 0
+        self.not_before: int | None = None
         self.error_message: str | None = None
         self.failure_kind: str | None = None
         self.result: Any = None
@@ -116,6 +119,8 @@ class Fold:
         self.status = state
         self.since = self.at if state is _S.RUNNING else None
         self.resume_requested = False
+        if state not in (_S.QUEUED, _S.RETRYING):
+            self.not_before = None
         if state in (_S.COMPLETED, _S.CANCELLED, _S.FAILED):
             self.token = self.owner = None
         if state is _S.RETRYING:
@@ -194,6 +199,7 @@ def _created(fold: Fold, event: Event) -> None:
     fold.key = data.get("key")
     fold.generation = data.get("generation", 1)
     fold.parent = data.get("parent")
+    fold.priority = data.get("priority", 0)
     fold.metadata = data.get("metadata")
     fold.configuration = data.get("configuration")
     fold.created_at = event.at
@@ -256,6 +262,7 @@ def _failed(fold: Fold, event: Event) -> None:
 def _transition(fold: Fold, event: Event) -> None:
     if event.data.get("voids") is not None:
         fold.token = fold.owner = None
+    fold.not_before = event.data.get("not_before")
 
 
 def _resume_requested(fold: Fold, event: Event) -> None:

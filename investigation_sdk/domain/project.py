@@ -10,7 +10,7 @@ from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, ToolRow
-from investigation_sdk.domain.states import Effect, ToolState
+from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
 
 INLINE_LIMIT: Final = 512
 """Payloads up to so many characters of JSON stand in the rows; longer ones only in their event."""
@@ -81,9 +81,29 @@ def investigation_row(fold: Fold, version: int, head: bytes, encode: Encode) -> 
         fold.api_calls_made,
         str(fold.cost_estimate),
         investigation_activity(fold, encode),
+        fold.priority,
+        claimable_at(fold),
     )
     row: InvestigationRow = _new(InvestigationRow, values)
     return row
+
+
+_WAITING: Final = frozenset({InvestigationState.QUEUED, InvestigationState.RETRYING})
+LEFT_IN: Final = (InvestigationState.INITIALIZING, InvestigationState.RUNNING, InvestigationState.COMPLETING)
+"""States in which whoever drives it may leave it, for somebody else to go on."""
+
+
+def waits(status: InvestigationState | None, *, resume_requested: bool) -> bool:
+    """Whether there is something to do for a worker, if nobody drives it."""
+    return status in _WAITING or status in LEFT_IN or resume_requested
+
+
+def claimable_at(fold: Fold) -> int | None:
+    """From when on a worker may take it up: see :class:`~investigation_sdk.domain.rows.InvestigationRow`."""
+    status = fold.status
+    if fold.token is not None or not waits(status, resume_requested=fold.resume_requested):
+        return None
+    return fold.not_before or 0
 
 
 def _inline(payload: Any, encode: Encode) -> str | None:

@@ -52,6 +52,11 @@ class InvestigationRow(NamedTuple):
     cost_estimate: str
     activity: str = "{}"
     """JSON: since when it is running, and which calls are open; see :mod:`investigation_sdk.domain.activity`."""
+    priority: int = 0
+    """Among those that are queued, the higher goes first."""
+    claimable_at: int | None = None
+    """From when on a worker may take it up, by the store's clock, 0 for at once; None where none may: it is driven,
+    paused, finished, or was never queued."""
 
 
 class PhaseRow(NamedTuple):

@@ -41,6 +41,9 @@ def fold_from_rows(row: InvestigationRow, phases: Iterable[PhaseRow], calls: Ite
     fold.attempt = row.attempt
     fold.retry_count = row.retry_count
     fold.resume_requested = bool(row.resume_requested)
+    fold.priority = row.priority
+    if fold.status in (InvestigationState.QUEUED, InvestigationState.RETRYING):
+        fold.not_before = row.claimable_at or None
     fold.error_message = row.error_message
     fold.failure_kind = row.failure_kind
     fold.result = None if row.result is None else raw(row.result)

@@ -67,6 +67,7 @@ async def create(
     tenant: str,
     actor: str | None,
     queue: bool = True,
+    not_before: int | None = None,
     drive: bool = False,
     trace: Trace | None = None,
 ) -> Session:
@@ -83,7 +84,7 @@ async def create(
     time_us = now_us()
     token = uuid7()
     lease = session.lease = Lease(session.id, new_owner(), recorder.ttl_us) if drive else None
-    made = Create(time=time_us, actor=actor, data=data, blobs=creation.blobs, queue=queue)
+    made = Create(time=time_us, actor=actor, data=data, blobs=creation.blobs, queue=queue, not_before=not_before)
     made.metadata = None if trace is None else _noted(trace.carrier())
     try:
         with session.lock:
@@ -122,23 +123,35 @@ async def _begin(recorder: Recorder, trace: Trace, session: Session) -> dict[str
 
 
 async def take(
-    recorder: Recorder, investigation_id: str, *, wait: float | None, actor: str | None, trace: Trace | None = None
+    recorder: Recorder,
+    investigation_id: str,
+    *,
+    wait: float | None,
+    actor: str | None,
+    trace: Trace | None = None,
+    lease: Lease | None = None,
 ) -> Session:
     """Drive one that exists: get its lease, then append the claim.
 
     An owner that is provably dead on this machine is succeeded at once; else `wait` seconds are spent (None:
-    one lease's life) on its lease running out.
+    one lease's life) on its lease running out. With `lease` a worker has it already, and takes up what waits for one.
 
     Raises:
         InvestigationBusy: somebody else drives it and is not known to be dead.
         InvestigationError: it cannot be driven in its state.
     """
-    session = await recorder.session(investigation_id)
-    lease = await _lease(recorder, investigation_id, recorder.ttl_us / 1e6 if wait is None else wait)
+    queued = lease is not None
+    if lease is None:
+        session = await recorder.session(investigation_id)
+        lease = await leased(recorder, investigation_id, recorder.ttl_us / 1e6 if wait is None else wait)
     token = uuid7()
     try:
         session = await recorder.session(investigation_id)
-        claim = Claim(time=now_us(), actor=actor, id=token, owner=lease.owner)
+    except BaseException:
+        await recorder.give_up(lease)
+        raise
+    try:
+        claim = Claim(time=now_us(), actor=actor, id=token, owner=lease.owner, queued=queued)
         if trace is not None:
             claim.metadata = await _begin(recorder, trace, session)
         await durable(session, recorder.submit(session, claim))
@@ -153,18 +166,24 @@ async def take(
 
 
 async def take_up(
-    recorder: Recorder, investigation_id: str, *, wait: float | None, actor: str | None, trace: Trace | None = None
+    recorder: Recorder,
+    investigation_id: str,
+    *,
+    wait: float | None,
+    actor: str | None,
+    trace: Trace | None = None,
+    lease: Lease | None = None,
 ) -> tuple[Session, Recorded | None]:
     """As :func:`take`, with what earlier attempts recorded; None for a first attempt."""
-    session = await take(recorder, investigation_id, wait=wait, actor=actor, trace=trace)
+    session = await take(recorder, investigation_id, wait=wait, actor=actor, trace=trace, lease=lease)
     if session.decided.attempt == 1:
         return session, None
-    token, lease = session.token, session.lease
+    token, held = session.token, session.lease
     try:
         return session, await recorded.load(recorder.backend, investigation_id)
     except BaseException:
-        if token is not None and lease is not None:
-            _back_out(recorder, session, token, lease)
+        if token is not None and held is not None:
+            _back_out(recorder, session, token, held)
         raise
 
 
@@ -193,7 +212,12 @@ async def _backed_out(recorder: Recorder, session: Session, token: str, lease: L
         await recorder.give_up(lease)
 
 
-async def _lease(recorder: Recorder, resource: str, wait: float) -> Lease:
+async def leased(recorder: Recorder, resource: str, wait: float) -> Lease:
+    """The lease on an investigation, waited for so many seconds.
+
+    Raises:
+        InvestigationBusy: somebody else has it and is not known to be dead.
+    """
     owner = new_owner()
     deadline = time.monotonic() + wait
     said = False

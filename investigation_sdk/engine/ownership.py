@@ -37,7 +37,7 @@ def new_owner() -> str:
     nonce = uuid7()
     _living.add(nonce)
     pid = os.getpid()
-    return str(Owner(_machine(), _boot(), _pid_namespace(), pid, _started(pid) or "", nonce))
+    return str(Owner(machine(), _boot(), _pid_namespace(), pid, _started(pid) or "", nonce))
 
 
 def retire(owner: str) -> None:
@@ -53,14 +53,14 @@ def forget_all() -> None:
 def provably_dead(owner: str) -> bool:
     """Whether the process behind a claim certainly runs no more."""
     try:
-        machine, boot, namespace, pid, started, nonce = owner.split("/")
+        host, boot, namespace, pid, started, nonce = owner.split("/")
         number = int(pid)
     except ValueError:
         return False
-    if not boot or machine != _machine():
+    if not boot or host != machine():
         return False
     if boot != _boot():  # without a machine-id, the name alone may be that of another host
-        return bool(machine.partition(".")[2])
+        return bool(host.partition(".")[2])
     if not namespace or namespace != _pid_namespace() or not started:
         return False
     if number == os.getpid() and started == _started(number):
@@ -76,7 +76,8 @@ def _read(path: str) -> str:
 
 
 @cache
-def _machine() -> str:
+def machine() -> str:
+    """What all owners on this machine begin with."""
     name = socket.gethostname().replace("/", "_").replace(".", "-") or "unknown"
     return f"{name}.{_read('/etc/machine-id')[:12]}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from investigation_sdk.domain.records import (
     Resolution,
     ToolExecution,
 )
-from investigation_sdk.domain.rows import ToolRow
+from investigation_sdk.domain.rows import InvestigationRow, ToolRow
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState, Verb
 from investigation_sdk.domain.usage import check_cost, check_count, cost_text
 from investigation_sdk.engine import opening, queries, reading
@@ -51,6 +51,7 @@ class InvestigationStateService:
         self._tenant = tenant
         self._limit = max_inline_bytes
         self._hooks = StateHooks(recorder)
+        self._when_claimable: Callable[[InvestigationRow], Awaitable[None]] | None = None
 
     def _use(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -88,7 +89,7 @@ class InvestigationStateService:
             inline=self._limit,
         )
         id = await self._recorder.acall(self._create(creation, actor, self._recorder.trace(), queue=queue))
-        return await self._get(id)
+        return await self._get(id, told=True)
 
     async def _create(self, creation: Creation, actor: str | None, trace: Trace | None, *, queue: bool) -> str:
         try:
@@ -298,14 +299,18 @@ class InvestigationStateService:
 
     async def _ask(self, id: Id, verb: Verb, reason: str | None, actor: str | None) -> Investigation:
         await self._give(id, Ask(time=now_us(), verb=verb, reason=_reason(reason), actor=_by(actor)))
-        return await self._get(canonical(id))
+        return await self._get(canonical(id), told=verb in (Verb.RESUME, Verb.RETRY))
 
     async def _give(self, id: Id, command: Command) -> None:
         await self._recorder.acall(opening.command(self._recorder, canonical(id), command))
 
-    async def _get(self, id: str) -> Investigation:
+    async def _get(self, id: str, *, told: bool) -> Investigation:
+        """The record; whoever runs queued ones is `told`, if it is to be taken up."""
         recorder = self._recorder
-        return queries.investigation(await recorder.acall(reading.get_row(recorder.backend, id, recorder.tenant)))
+        row = await recorder.acall(reading.get_row(recorder.backend, id, recorder.tenant))
+        if told and self._when_claimable is not None:
+            await self._when_claimable(row)
+        return queries.investigation(row)
 
 
 def _check_open_to_doubt(row: ToolRow) -> None:

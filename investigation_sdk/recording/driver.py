@@ -31,7 +31,14 @@ from investigation_sdk.recording import caching, giving_back
 from investigation_sdk.recording.call import Call, not_recorded, not_started, refused_while_down
 from investigation_sdk.recording.capture import MASKED, ToolSpec
 from investigation_sdk.recording.context import Frame, current_agent, current_frame
-from investigation_sdk.recording.failures import describe_error, is_interrupt, keep_confidential, was_cancelled
+from investigation_sdk.recording.failures import (
+    Judge,
+    describe_error,
+    is_interrupt,
+    keep_confidential,
+    usual_judgement,
+    was_cancelled,
+)
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.resume import Resume
 from investigation_sdk.recording.steps import Step
@@ -68,6 +75,7 @@ class Driver:
         closed: The block was left; calls that still run are recorded as late facts.
         finished: The investigation was finished before; nothing new may run.
         resume: What earlier attempts recorded; None where there was none.
+        judge: What the error of a block means, where a worker runs it.
         stopped: Why nothing more may begin in this block, whatever becomes of the investigation; or None.
         trace: What traces the block; None where nothing does.
     """
@@ -78,6 +86,7 @@ class Driver:
         "context",
         "finished",
         "held",
+        "judge",
         "options",
         "owner_token",
         "recorder",
@@ -112,6 +121,7 @@ class Driver:
         self.trace: Trace | None = trace
         self.resume: Resume | None = None
         self.stopped: InvestigationError | None = None
+        self.judge: Judge = usual_judgement
         self.held: int = 0
         self.waits: bool = False
         self.context: InvestigationContext
@@ -128,6 +138,7 @@ class Driver:
         session = self.session
         return (
             session.stop is not None
+            or self.stopped is not None
             or session.down is not None
             or self.finished
             or self.resume is not None

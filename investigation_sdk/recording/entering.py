@@ -16,6 +16,7 @@ from investigation_sdk.recording.context import current_frame
 from investigation_sdk.recording.driver import Driver, Options
 from investigation_sdk.recording.resume import Resume
 from investigation_sdk.recording.steps import Step
+from investigation_sdk.storage.commit import Lease
 
 
 def create(
@@ -76,10 +77,17 @@ def _compare(driver: Driver, row: InvestigationRow, data: dict[str, Any]) -> Non
 
 
 def attach(
-    recorder: Recorder, options: Options, investigation_id: str, wait: float | None, trace: Trace | None
+    recorder: Recorder,
+    options: Options,
+    investigation_id: str,
+    wait: float | None,
+    trace: Trace | None,
+    lease: Lease | None = None,
 ) -> Step[Driver]:
-    """Take over one that exists, with what earlier attempts recorded."""
-    session, found = yield opening.take_up(recorder, investigation_id, wait=wait, actor=options.actor, trace=trace)
+    """Take over one that exists, with what earlier attempts recorded; a worker has its `lease` already."""
+    session, found = yield opening.take_up(
+        recorder, investigation_id, wait=wait, actor=options.actor, trace=trace, lease=lease
+    )
     driver = Driver(recorder, session, options, trace=trace)
     if found is not None and len(found):
         driver.resume = Resume(driver, found)

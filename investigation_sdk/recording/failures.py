@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.recording.confidential import EVERYTHING, Confidential
@@ -14,6 +14,23 @@ _MASKED: Final = "(masked)"
 _MARK: Final = "__investigation_confidential__"
 _LONGEST_CHAIN: Final = 200
 _SHOWN: Final = 5
+
+
+class Judgement(NamedTuple):
+    """What an error that ended a block means."""
+
+    kind: str
+    """Of the failure."""
+    again_at: int | None = None
+    """From when on it is to be tried again, µs by the store's clock; None where it is not."""
+
+
+Judge: TypeAlias = Callable[[BaseException], Judgement]
+
+
+def usual_judgement(error: BaseException) -> Judgement:
+    """That of a block that no worker runs."""
+    return Judgement("error" if isinstance(error, Exception) else "interrupted")
 
 
 def keep_confidential(error: BaseException, what: Confidential) -> None:

@@ -22,7 +22,7 @@ from investigation_sdk.errors import (
 from investigation_sdk.recording import signals
 from investigation_sdk.recording.context import BlockFrame
 from investigation_sdk.recording.driver import Driver
-from investigation_sdk.recording.failures import describe_error
+from investigation_sdk.recording.failures import describe_error, was_cancelled
 from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationContext, InvestigationRun
 from investigation_sdk.recording.steps import Step, block, go
 
@@ -85,7 +85,8 @@ class InvestigationScope:
         if self._frame is not None:
             self._frame.leave()
         stopped = find_interrupt(error)
-        if error is None and driver.stopped is not None:  # swallowed, as by gather(return_exceptions=True)
+        if driver.stopped is not None and (error is None or (stopped is None and was_cancelled(error))):
+            # swallowed, as by gather(return_exceptions=True); or cancelled as it did not come to a boundary
             stopped = InvestigationInterrupt(driver.stopped)
         failure = None
         try:
@@ -142,8 +143,8 @@ class InvestigationScope:
             result = driver.context._packed_result()  # pyright: ignore[reportPrivateUsage]
             text, blobs = (None, ()) if result is None else (result.text, result.blobs)
             return Finish(time=time, token=token, attempt=attempt, result=text, blobs=blobs)
-        kind = "error" if isinstance(error, Exception) else "interrupted"
-        return Fail(time=time, token=token, attempt=attempt, kind=kind, error=describe_error(error))
+        kind, again_at = driver.judge(error)
+        return Fail(time=time, token=token, attempt=attempt, kind=kind, error=describe_error(error), again_at=again_at)
 
 
 def _ended_as(
@@ -170,20 +171,25 @@ async def run_in(scope: InvestigationScope, handler: Callable[[Any], Any]) -> An
     def run() -> Any:
         with scope as running:
             if not running.finished:
-                running.result = _returned(handler, running)
+                running.result = returned(handler, running)
             return running.result
 
     return await in_thread(run)
 
 
-def _returned(handler: Callable[[Any], Any], running: InvestigationRun) -> Any:
+def returned(handler: Callable[[Any], Any], running: InvestigationRun) -> Any:
+    """What a handler that is ``def`` returns.
+
+    Raises:
+        TypeError: something to be awaited.
+    """
     value = handler(running)
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
         raise TypeError(
-            "The handler of sdk.run() is no `async def`, and what it returned is to be awaited. Give the `async def` "
-            "itself; functools.partial() binds arguments to it."
+            "The handler is no `async def`, and what it returned is to be awaited. Give the `async def` itself; "
+            " functools.partial() binds arguments to it."
         )
     return value
 

@@ -12,7 +12,17 @@ from typing import Any, Protocol, runtime_checkable
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import InvestigationError
-from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.commit import (
+    Advance,
+    Aggregate,
+    Commit,
+    CommitResult,
+    Kind,
+    Lease,
+    Query,
+    StoredEvent,
+    Wanted,
+)
 
 
 class CommitNotApplied(InvestigationError):
@@ -138,6 +148,16 @@ class Backend(Protocol):
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """Take the lease on a resource for `ttl` µs: if nobody holds one, or it is expired by the store's
         clock, or `owner` holds it already. None where somebody else does. Of many that try at once, one gets it."""
+        ...
+
+    async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
+        """Take leases for `ttl` µs on investigations that are wanted and on which there is no lease, or an expired
+        one: at most one for each of `owners`, in order. By `priority`, the highest first, then by id.
+
+        Of many that try at once, each investigation goes to one. Fewer than there are may be answered, none too,
+        where others take some at the same moment; and where rows lag behind the log, also such as are wanted no
+        longer: whoever has the lease looks again.
+        """
         ...
 
     async def holder(self, resource: str) -> Lease | None:

@@ -28,6 +28,7 @@ __all__ = [
     "Operator",
     "Query",
     "StoredEvent",
+    "Wanted",
     "Where",
     "chunks",
 ]
@@ -70,6 +71,20 @@ class Lease(NamedTuple):
     """µs since the epoch, by the store's clock."""
     version: int | None = None
     """The current version of the investigation that `resource` names; None where it names none."""
+
+
+class Wanted(NamedTuple):
+    """Which investigations a worker would take up.
+
+    Without `left_in`, those that are queued: whose row's `claimable_at` is not after the store's clock. With it,
+    those that somebody drives, and has left perhaps: whose row has a `token`, and a `status` out of these.
+    """
+
+    types: Sequence[str]
+    """Their types, one of these."""
+    tenant_id: str | None = None
+    """None: anybody's."""
+    left_in: Sequence[str] = ()
 
 
 class CommitStatus(StrEnum):

@@ -25,6 +25,7 @@ from ._contract.events import EventTests  # noqa: E402
 from ._contract.leases import LeaseTests  # noqa: E402
 from ._contract.opening import OpenStore, StoreUnderTest, opened  # noqa: E402
 from ._contract.queries import AggregateTests, FindTests  # noqa: E402
+from ._contract.queueing import QueueTests  # noqa: E402
 from ._contract.races import ProcessRaceTests, RaceTests  # noqa: E402
 from ._contract.sharing import ProcessTests, SharingTests  # noqa: E402
 from ._contract.upkeep import AdvanceTests, DeleteTests, PutRowsTests  # noqa: E402
@@ -42,6 +43,7 @@ class BackendContract(
     AdvanceTests,
     DeleteTests,
     LeaseTests,
+    QueueTests,
     SharingTests,
     ProcessTests,
     RaceTests,

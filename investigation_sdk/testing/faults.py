@@ -19,7 +19,17 @@ from typing import Any, Literal, TypeAlias
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.storage.backend import AdvancingBackend, Backend, CommitNotApplied, CommitUnknown, StoreFailure
-from investigation_sdk.storage.commit import Advance, Aggregate, Commit, CommitResult, Kind, Lease, Query, StoredEvent
+from investigation_sdk.storage.commit import (
+    Advance,
+    Aggregate,
+    Commit,
+    CommitResult,
+    Kind,
+    Lease,
+    Query,
+    StoredEvent,
+    Wanted,
+)
 
 FaultKind: TypeAlias = Literal["not_applied", "failure", "lost_before", "lost_after", "twice", "delay", "hang"]
 
@@ -178,6 +188,10 @@ class FaultyBackend:
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
         return await self._backend.claim(resource, owner, ttl=ttl)
+
+    async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
+        """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
+        return await self._backend.claim_next(wanted, owners, ttl=ttl)
 
     async def holder(self, resource: str) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.holder`."""

@@ -115,9 +115,9 @@ async def test_another_schema_is_refused_by_name(postgres: Postgres, database: s
 
 async def test_an_older_schema_is_upgraded_where_one_may(postgres: Postgres, database: str, empty: str) -> None:
     await PostgresBackend(empty).upgrade()
-    later = "ALTER TABLE {} DROP COLUMN activity;".format
     postgres.sql(
-        f"DROP TABLE {names.BLOBS}; {later('investigations')} {later('investigation_phases')} "
+        f"DROP TABLE {names.BLOBS}; ALTER TABLE investigation_phases DROP COLUMN activity; "
+        "ALTER TABLE investigations DROP COLUMN activity, DROP COLUMN priority, DROP COLUMN claimable_at; "
         f"UPDATE {names.VERSION_TABLE} SET version_num = '0001'",
         database=database,
     )

@@ -342,7 +342,7 @@ def test_who_is_provably_dead(owner, dead):
 
 
 def test_a_name_without_a_machine_id_may_be_that_of_another_host(monkeypatch):
-    monkeypatch.setattr(ownership, "_machine", lambda: "app.")
+    monkeypatch.setattr(ownership, "machine", lambda: "app.")
     assert not provably_dead(mine(boot="another boot"))
     assert provably_dead(mine(nonce="unknown"))
     assert provably_dead(mine(pid=2**22 + 1))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pymongo import UpdateOne
 
-from investigation_sdk.storage.commit import Lease
+from investigation_sdk.storage.commit import Lease, Wanted
 
 from .documents import storable
 from .link import Link
@@ -34,6 +34,47 @@ async def claim(link: Link, resource: str, owner: str, ttl: int) -> Lease | None
     if found is None or found["owner"] != owner:
         return None
     return Lease(resource, owner, found["expires_at"], (await versions(link, [resource])).get(resource))
+
+
+_PAGE: Final = 100
+
+
+async def claim_next(link: Link, wanted: Wanted, owners: Sequence[str], ttl: int) -> list[Lease]:
+    """Take leases on what is queued or left, page by page, until each owner has one."""
+    free = list(owners)
+    leases: list[Lease] = []
+    last: Document | None = None
+    while free:
+        found = await link.rows("investigation").find(
+            _of(wanted, last), fields={"priority": 1}, sort=[("priority", -1), ("_id", 1)], limit=_PAGE
+        )
+        ids = [one["_id"] for one in found]
+        held = {one["_id"] for one in await link.leases.find({"_id": {"$in": ids}, "$expr": _LIVES}) if ids}
+        for id in ids:
+            if free and id not in held and (lease := await claim(link, id, free[0], ttl)) is not None:
+                leases.append(lease)
+                free.pop(0)
+        if len(found) < _PAGE:
+            break
+        last = found[-1]
+    return leases
+
+
+_LIVES: Final[Document] = {"$gt": ["$expires_at", _NOW]}
+
+
+def _of(wanted: Wanted, last: Document | None) -> Document:
+    where: Document = {"investigation_type": {"$in": list(wanted.types)}}
+    if wanted.tenant_id is not None:
+        where["tenant_id"] = wanted.tenant_id
+    if wanted.left_in:
+        where |= {"token": {"$ne": None}, "status": {"$in": list(wanted.left_in)}}
+    else:
+        where |= {"claimable_at": {"$gte": 0}, "$expr": {"$lte": ["$claimable_at", _NOW]}}
+    if last is not None:
+        place = [{"priority": {"$lt": last["priority"]}}, {"priority": last["priority"], "_id": {"$gt": last["_id"]}}]
+        where["$or"] = place
+    return where
 
 
 async def take(link: Link, wanted: Sequence[tuple[int, Lease]]) -> dict[int, Lease]:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from pymongo.errors import CollectionInvalid, OperationFailure
 
 from .driver import Client, Sort
-from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS
+from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS, Document
 
 _EXISTS: Final = 48
 
@@ -34,6 +34,10 @@ def _partial(field: str, *others: str) -> Index:
     return Index(field, _by(field, *others), {"partialFilterExpression": {field: {"$gt": 0}}})
 
 
+QUEUE: Final = Index(
+    "queue", [("priority", -1), ("_id", 1)], {"partialFilterExpression": {"claimable_at": {"$gte": 0}}}
+)
+
 INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     COMMITS: (
         Index("log", _by("investigation_id", "version", "expected_version")),
@@ -44,6 +48,7 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     ),
     BLOBS: (Index("blob", _by("blob")), Index("investigation", _by("investigation_id")), _partial("pending")),
     COLLECTION_OF["investigation"]: (
+        QUEUE,
         Index("status", _by("status", "_id")),
         Index("type", _by("investigation_type", "_id")),
         Index("user", _by("user_id", "_id")),
@@ -76,7 +81,19 @@ async def _first_collections(client: Client) -> None:
             await client[name].make_index(index.keys, index.name, **index.options)
 
 
-MIGRATIONS: Final[Mapping[str, Callable[[Client], Awaitable[None]]]] = {"0001": _first_collections}
+async def _queue(client: Client) -> None:
+    """What a worker may take up, in its order; of what is there already too."""
+    investigations = client[COLLECTION_OF["investigation"]]
+    older: Document = {"priority": None}
+    free: Document = {"$or": [{"resume_requested": 1}, {"status": {"$in": list(_FREE)}}]}
+    await investigations.update({**older, "token": None, **free}, {"$set": {"claimable_at": 0}})
+    await investigations.update(older, {"$set": {"priority": 0}})
+    await investigations.make_index(QUEUE.keys, QUEUE.name, **QUEUE.options)
+
+
+_FREE: Final = ("queued", "retrying", "initializing", "running", "completing")
+
+MIGRATIONS: Final[Mapping[str, Callable[[Client], Awaitable[None]]]] = {"0001": _first_collections, "0002": _queue}
 """Every revision that was ever released, oldest first, and what makes it of the one before."""
 
 REVISIONS: Final = tuple(MIGRATIONS)

@@ -20,7 +20,7 @@ TABLE_OF: Final = {
 ALL_TABLES: Final = (*TABLE_OF.values(), EVENTS, BLOBS, LEASES, TOMBSTONES)
 
 VERSION_TABLE: Final = "investigation_alembic_version"
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every revision that was ever released, oldest first. A test compares it with the migrations."""
 
 _FIRST_MUTABLE: Final = {"investigation": "status", "phase": "status", "tool": "completed_at"}

@@ -19,6 +19,7 @@ _JSON: Final = (
 )
 _INTEGER: Final = frozenset(
     {"generation", "attempt", "progress_percentage", "retry_count", "resume_requested", "phase_order", "schema_version"}
+    | {"priority"}
 )
 _BIGINT: Final = frozenset(
     {"version", "sequence", "input_sequence", "output_sequence", "duration_ms", "tokens_used", "api_calls_made"}

@@ -157,6 +157,26 @@ class Statements:
             f"FROM {rows} ON CONFLICT (id) DO UPDATE SET {_assign(changes, 'excluded')}{where}"
         )
 
+    def _claim_next(self, which: str) -> str:
+        """Leases on the first that are free, one for each of the owners. Whoever is at the row of one takes it, or
+        changes it: that one is passed over. Who was quicker by a whole statement has left a lease, which stands."""
+        names = self._names
+        return (
+            f"WITH picked AS MATERIALIZED (SELECT i.id, i.version, i.priority FROM {names.investigations} AS i "
+            f"WHERE {which} AND i.investigation_type = ANY($1::text[]) AND ($2::text IS NULL OR i.tenant_id = $2) "
+            f"AND NOT EXISTS (SELECT 1 FROM {names.leases} AS l "
+            "WHERE l.resource = i.id::text AND l.expires_at > clock_timestamp()) "
+            "ORDER BY i.priority DESC, i.id LIMIT cardinality($3::text[]) FOR NO KEY UPDATE OF i SKIP LOCKED), "
+            "placed AS (SELECT *, row_number() OVER (ORDER BY priority DESC, id) AS n FROM picked), "
+            f"taken AS (INSERT INTO {names.leases} AS l (resource, owner, expires_at) "
+            "SELECT id::text, ($3::text[])[n], clock_timestamp() + $4::int8 * interval '1 microsecond' "
+            "FROM placed ORDER BY n "
+            "ON CONFLICT (resource) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at "
+            "WHERE l.expires_at <= clock_timestamp() RETURNING l.resource, l.owner, l.expires_at) "
+            "SELECT taken.resource, taken.owner, taken.expires_at, placed.version FROM taken "
+            "JOIN placed ON placed.id::text = taken.resource ORDER BY placed.n"
+        )
+
     def _upkeep(self) -> None:
         names = self._names
         parameters = _Parameters()
@@ -208,6 +228,8 @@ class Statements:
             "WHERE l.owner = excluded.owner OR l.expires_at <= clock_timestamp() RETURNING expires_at) "
             f"SELECT expires_at, {version}$4::uuid) FROM taken"
         )
+        self.claim_queued: str = self._claim_next("i.claimable_at IS NOT NULL AND i.claimable_at <= clock_timestamp()")
+        self.claim_left: str = self._claim_next("i.token IS NOT NULL AND i.status = ANY($5::text[])")
         self.holder: str = f"SELECT owner, expires_at, {version}$2::uuid) FROM {names.leases} WHERE resource = $1"
         held = {"resource": "text", "owner": "text", "id": "uuid"}
         self.renew: str = (

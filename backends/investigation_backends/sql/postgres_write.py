@@ -16,6 +16,7 @@ from investigation_sdk.storage.commit import (
     CommitResult,
     CommitStatus,
     Lease,
+    Wanted,
     chunks,
 )
 
@@ -266,6 +267,17 @@ async def claim(connection: Connection, statements: Statements, resource: str, o
     """Take a lease."""
     found = await connection.fetchrow(statements.claim, resource, owner, ttl, uuid_or_none(resource))
     return None if found is None else Lease(resource, owner, found[0], found[1])
+
+
+async def claim_next(
+    connection: Connection, statements: Statements, wanted: Wanted, owners: Sequence[str], ttl: int
+) -> list[Lease]:
+    """Take leases on what is queued or left."""
+    statement = statements.claim_left if wanted.left_in else statements.claim_queued
+    values = [list(wanted.types), wanted.tenant_id, list(owners), ttl]
+    if wanted.left_in:
+        values.append(list(wanted.left_in))
+    return [Lease(*row) for row in await connection.fetch(statement, *values)]
 
 
 async def holder(connection: Connection, statements: Statements, resource: str) -> Lease | None:

@@ -19,6 +19,7 @@ from investigation_sdk.storage.commit import (
     CommitStatus,
     Lease,
     StoredEvent,
+    Wanted,
     chunks,
 )
 
@@ -43,8 +44,10 @@ def _upsert(kind: str) -> str:
 _MUTABLE: Final = mutable("investigation")
 _FIRST: Final = len(fields("investigation")) - len(_MUTABLE)
 _GUARD: Final = "WHERE id=? AND version=? AND head=?"
-# most commits leave the status as it is: a statement that does not set it leaves its index alone
-_ADVANCE: Final = f"UPDATE investigations SET {_set(_MUTABLE[1:])} {_GUARD} AND status=?"
+# most commits leave the status and the queue as they are: a statement that does not set them leaves their indexes alone
+_QUEUE: Final = 2
+"""How many columns at the end of a row belong to the queue; `priority` is one, and never changes."""
+_ADVANCE: Final = f"UPDATE investigations SET {_set(_MUTABLE[1:-_QUEUE])} {_GUARD} AND status=? AND claimable_at IS ?"
 _ADVANCE_STATUS: Final = f"UPDATE investigations SET {_set(_MUTABLE)} {_GUARD}"
 _CREATE: Final = f"INSERT INTO investigations VALUES({_marks(fields('investigation'))}) ON CONFLICT DO NOTHING"
 _EVENT: Final = f"INSERT INTO {EVENTS} VALUES({_marks(StoredEvent._fields)})"
@@ -80,7 +83,7 @@ def apply(connection: sqlite3.Connection, commits: Sequence[Commit]) -> list[Com
         row = commit.rows[0]
         guard = (commit.investigation_id, version, commit.expected_head)
         if (
-            execute(_ADVANCE, (*row[_FIRST + 1 :], *guard, row[_FIRST])).rowcount == 1
+            execute(_ADVANCE, (*row[_FIRST + 1 : -_QUEUE], *guard, row[_FIRST], row[-1])).rowcount == 1
             or execute(_ADVANCE_STATUS, (*row[_FIRST:], *guard)).rowcount == 1
         ):
             results.append(APPLIED)
@@ -179,6 +182,31 @@ def claim(connection: sqlite3.Connection, resource: str, owner: str, ttl: int) -
     if connection.execute(_CLAIM, (resource, owner, now + ttl, now)).rowcount != 1:
         return None
     return Lease(resource, owner, now + ttl, _version(connection, resource))
+
+
+def claim_next(connection: sqlite3.Connection, wanted: Wanted, owners: Sequence[str], ttl: int) -> list[Lease]:
+    """Take leases on what is queued or left, inside a transaction."""
+    now = now_us()
+    free = f"NOT EXISTS (SELECT 1 FROM {LEASES} AS l WHERE l.resource=i.id AND l.expires_at>?)"
+    types = f"i.investigation_type IN ({_marks(wanted.types)})"
+    values: list[object] = [now, *wanted.types]
+    if wanted.left_in:
+        which = f"i.token IS NOT NULL AND i.status IN ({_marks(wanted.left_in)})"
+        values += wanted.left_in
+    else:
+        which = "i.claimable_at IS NOT NULL AND i.claimable_at<=?"
+        values.append(now)
+    if wanted.tenant_id is not None:
+        which += " AND i.tenant_id=?"
+        values.append(wanted.tenant_id)
+    statement = (
+        f"SELECT i.id, i.version FROM investigations AS i WHERE {free} AND {types} AND {which} "
+        "ORDER BY i.priority DESC, i.id LIMIT ?"
+    )
+    found = connection.execute(statement, (*values, len(owners))).fetchall()
+    leases = [Lease(id, owner, now + ttl, version) for (id, version), owner in zip(found, owners, strict=False)]
+    connection.executemany(_LEASE, [lease[:3] for lease in leases])
+    return leases
 
 
 def holder(connection: sqlite3.Connection, resource: str) -> Lease | None:

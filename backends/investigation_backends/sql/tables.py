@@ -38,6 +38,9 @@ Dialect = Literal["sqlite", "postgresql"]
 NOT_COMPLETED: Final = "status <> 'completed'"
 """What the partial index on calls says of itself; a query must repeat it to use that index."""
 
+CLAIMABLE: Final = "claimable_at IS NOT NULL"
+"""The same of the queue: few investigations stand in it, and those that are driven do not."""
+
 
 @dataclass(frozen=True)
 class Types:
@@ -149,6 +152,8 @@ def _investigations(metadata: MetaData, types: Types, prefix: str) -> Table:
         Column("api_calls_made", BigInteger, nullable=False),
         Column("cost_estimate", types.money, nullable=False),
         Column("activity", types.text, nullable=False, server_default="{}"),
+        Column("priority", Integer, nullable=False, server_default="0"),
+        Column("claimable_at", types.time),
     )
     c = table.c
     Index(
@@ -160,6 +165,14 @@ def _investigations(metadata: MetaData, types: Types, prefix: str) -> Table:
         unique=True,
         sqlite_where=c.key.is_not(None),
         postgresql_where=c.key.is_not(None),
+    )
+    claimable = text(CLAIMABLE)
+    Index(
+        f"{prefix}ix_investigations_queue",
+        c.priority.desc(),
+        c.id,
+        sqlite_where=claimable,
+        postgresql_where=claimable,
     )
     Index(None, c.status, c.id)
     Index(None, c.investigation_type, c.id)

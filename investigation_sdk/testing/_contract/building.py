@@ -57,6 +57,8 @@ class Case:
             tokens_used=0,
             api_calls_made=0,
             cost_estimate="0",
+            priority=0,
+            claimable_at=None,
         )._replace(**fields)
         self.events: list[StoredEvent] = []
 

@@ -85,7 +85,7 @@ class CommitTests(ContractBase):
             "token": uuid7(), "owner": "me", "attempt": 2, "current_phase": "p", "progress_percentage": 7,
             "started_at": 1, "completed_at": 2, "failed_at": 3, "retry_count": 4, "error_message": "e",
             "failure_kind": "error", "result": "{}", "last_checkpoint": "[]", "resume_requested": 1,
-            "tokens_used": 2**53 + 1, "api_calls_made": 9, "cost_estimate": "1.50",
+            "tokens_used": 2**53 + 1, "api_calls_made": 9, "cost_estimate": "1.50", "claimable_at": 5,
         }  # fmt: skip
         await case.apply(store.a, case.commit(**changes))
         assert same(await store.a.get("investigation", case.id), case.row)

@@ -10,6 +10,7 @@ from typing import Any
 
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.commit import Wanted
 from investigation_sdk.storage.registry import create_backend
 
 from .races import TTL, append_batches, contend
@@ -32,6 +33,19 @@ async def _batches(backend: Backend, times: str, note: str, *ids: str) -> dict[s
     return await append_batches(backend, ids, int(times), note)
 
 
+async def _claim_next(backend: Backend, investigation_type: str, name: str) -> dict[str, Any]:
+    """Takes one after another, until for a while there is none."""
+    taken: list[str] = []
+    empty = 0
+    while empty < 20:
+        owners = [f"{name}-{len(taken)}"]
+        found = await backend.claim_next(Wanted([investigation_type]), owners, ttl=TTL)
+        taken += (lease.resource for lease in found)
+        empty = 0 if found else empty + 1
+        await asyncio.sleep(0.005)
+    return {"claimed": taken}
+
+
 async def _main(url: str, what: str, *arguments: str) -> None:
     backend = create_backend(url)
     await backend.open()
@@ -49,6 +63,7 @@ _WORK: dict[str, Callable[..., Awaitable[Any]]] = {
     "append": _append,
     "batches": _batches,
     "claim": _claim,
+    "claim_next": _claim_next,
     "contend": contend,
 }
 

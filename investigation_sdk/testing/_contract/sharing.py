@@ -7,7 +7,7 @@ import random
 
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.storage.backend import Backend, CommitNotApplied
-from investigation_sdk.storage.commit import CommitStatus, Query, Where
+from investigation_sdk.storage.commit import CommitStatus, Query, Wanted, Where
 
 from .building import Case, same
 from .opening import ContractBase, OpenStore, statuses
@@ -116,6 +116,24 @@ class ProcessTests(ContractBase):
         assert await in_another_process(store, "claim", "case", "other") == {"claimed": False}
         assert await in_another_process(store, "claim", "free", "other") == {"claimed": True}
         assert await store.a.claim("free", "me", ttl=600_000_000) is None
+
+    async def test_processes_share_a_queue(self, store: OpenStore) -> None:
+        cases = [Case(status="queued", claimable_at=0, investigation_type="shared") for _ in range(20)]
+        for case in cases:
+            await case.apply(store.a)
+        mine: list[str] = []
+        async with (
+            another_process(store, "claim_next", "shared", "one") as one,
+            another_process(store, "claim_next", "shared", "two") as two,
+            asyncio.TaskGroup() as tasks,
+        ):
+            answers = [tasks.create_task(answer(process)) for process in (one, two)]
+            while not all(answer.done() for answer in answers):
+                found = await store.a.claim_next(Wanted(["shared"]), [f"here-{len(mine)}"], ttl=600_000_000)
+                mine += (lease.resource for lease in found)
+                await asyncio.sleep(0)
+        taken = [*mine, *answers[0].result()["claimed"], *answers[1].result()["claimed"]]
+        assert sorted(taken) == sorted(case.id for case in cases), "each goes to one, and none is passed over for good"
 
     async def test_four_processes_lose_no_update(self, store: OpenStore) -> None:
         case = Case()
