@@ -129,6 +129,19 @@ def looks_before_it_locks(patch: Patch, sql: Sql) -> None:
 
 
 BUGS = {
+    "the queue asks for no lease": Bug(
+        _rewritten((r"AND NOT EXISTS \(SELECT 1 FROM [^ ]+ AS l WHERE l\.resource = i\.id::text.*?\) ORDER", "ORDER")),
+        "test_a_long_queue_of_held_ones_hides_nothing",
+    ),
+    "the queue knows no time": Bug(
+        _rewritten((r" AND i\.claimable_at <= clock_timestamp\(\)", "")), "test_only_what_is_claimable_is_taken"
+    ),
+    "the queue knows no priority": Bug(
+        _rewritten(
+            (r"i\.priority DESC, i\.id", "i.id"), (r"OVER \(ORDER BY priority DESC, id\)", "OVER (ORDER BY id)")
+        ),
+        "test_the_queue_is_taken_in_order",
+    ),
     "no check of versions": Bug(
         _rewritten((r"h\.version = c\.expected_version AND ", ""), (r"AND version = \$2::int8", "AND $2::int8 > 0")),
         "test_another_version_conflicts_though_the_head_is_right",
