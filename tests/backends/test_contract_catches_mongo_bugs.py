@@ -156,16 +156,6 @@ def claims_ask_nobody(patch: Patch) -> None:
     patch.setattr(leases, "_taking", taking)
 
 
-def the_queue_sees_one_page(patch: Patch) -> None:
-    patch.setattr(leases, "_PAGE", 10**6)  # so that the first page is the last
-    claim_next = leases.claim_next
-
-    async def short(link: Link, wanted: Any, owners: Any, ttl: int) -> Any:
-        return [lease for lease in await claim_next(link, wanted, owners, ttl) if lease is not None][:100]
-
-    patch.setattr(leases, "claim_next", short)
-
-
 def the_queue_is_by_the_machine_s_clock(patch: Patch) -> None:
     of = leases._of
 
@@ -203,7 +193,6 @@ def leases_outlive_refusals(patch: Patch) -> None:
 
 
 BUGS = [
-    (the_queue_sees_one_page, "test_a_long_queue_of_held_ones_hides_nothing"),
     (the_queue_is_by_the_machine_s_clock, "test_only_what_is_claimable_is_taken"),
     (heads_are_not_compared, "test_another_head_conflicts"),
     (only_versions_are_compared, "test_another_head_conflicts"),
