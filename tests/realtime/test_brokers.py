@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from investigation_sdk import ConfigurationError, InvestigationPaused, InvestigationSDK, tool
-from investigation_sdk.realtime import listening
+from investigation_sdk.realtime import listening, redis
 from investigation_sdk.realtime.hints import MAX_BYTES, Hint, read, written
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import RedisServer
@@ -144,6 +144,7 @@ async def test_a_listener_that_hears_nothing_knows_it(
 ) -> None:
     """The connection stays, and nothing comes: what it sends to itself tells."""
     monkeypatch.setattr(listening, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(redis, "TIMEOUT_SECONDS", 0.5)
     with FaultProxy("127.0.0.1", redis_server.port) as proxy:
         sdk = make_sdk(sqlite_url, redis=f"redis://127.0.0.1:{proxy.port}/5")
         await hears(sdk)
