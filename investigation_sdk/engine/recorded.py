@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from pydantic_core import from_json
@@ -17,7 +19,7 @@ from investigation_sdk.domain.states import Effect
 from investigation_sdk.domain.upcast import upcast
 from investigation_sdk.engine.sound import readable
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.codec import digest_of
+from investigation_sdk.storage.codec import digest_of, digest_of_tree
 from investigation_sdk.storage.commit import StoredEvent
 from investigation_sdk.storage.spelling import to_json
 
@@ -27,6 +29,7 @@ State = Literal["finished", "raised", "undone", "open"]
 _TYPES: Final = ("tool.started", "tool.completed", "tool.failed", "tool.interrupted", "tool.resolved")
 _PAGE: Final = 1000
 _SHOWN: Final = "{"
+_NONE: Final[Mapping[bytes, str]] = MappingProxyType({})
 
 
 class Key(NamedTuple):
@@ -100,8 +103,9 @@ class Record:
 class Recorded:
     """The records of one investigation that no call has taken yet. Safe to use from any thread."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Iterable[Record], digests: Mapping[bytes, str] = _NONE) -> None:
         self._lock = threading.Lock()
+        self._digests = digests
         self._queues: dict[Key, deque[Record]] = {}
         self._left = {record.root: record for record in records}
         self._inside: dict[str, list[Record]] = {}
@@ -116,6 +120,10 @@ class Recorded:
     def of(self, root: str) -> Record | None:
         """The record of that root, where no call has taken it."""
         return self._left.get(root)
+
+    def comparable(self, given: str, digest: str | None) -> str:
+        """As :func:`comparable`, which need not be worked out where a recorded call was given the very same text."""
+        return digest or self._digests.get(_hash(given.encode())) or comparable(given, None)
 
     def take(self, key: Key) -> Record | None:
         """The first record that is left of the same call: finished ones, then those in doubt, then the others.
@@ -184,6 +192,10 @@ class Recorded:
             return next((r for r in unsafe if r.state != "undone" and not (r.resolved or r.made_good)), None)
 
 
+def _hash(text: bytes) -> bytes:
+    return sha256(text).digest()
+
+
 def _rank(record: Record) -> int:
     """What is in doubt comes before what was not done, of which it may be a later try."""
     return {"finished": 0, "undone": 2}.get(record.state, 1)
@@ -222,11 +234,12 @@ async def load(backend: Backend, investigation_id: str) -> Recorded:
     after = 0
     while True:
         page = await backend.read_events(investigation_id, after=after, limit=_PAGE, event_type=_TYPES)
-        for stored in page:
-            with readable(investigation_id, stored.sequence):
+        with readable(investigation_id) as at:
+            for stored in page:
+                at.sequence = stored.sequence
                 reader.add(stored)
         if len(page) < _PAGE:
-            return Recorded(reader.records.values())
+            return Recorded(reader.records.values(), reader.digests)
         after = page[-1].sequence
 
 
@@ -241,22 +254,31 @@ class _Reader:
         self.records: dict[str, Record] = {}
         self._roots: dict[str, str] = {}
         self._raised: dict[Key, Record] = {}
+        self.digests: dict[bytes, str] = {}
 
     def add(self, stored: StoredEvent) -> None:
         header: dict[str, Any] = from_json(stored.header)
         data: dict[str, Any] = upcast(stored.event_type, header["schema"], from_json(stored.event_data))
+        tagged = '"$type"' in stored.event_data
         if stored.event_type == "tool.started":
             if data.get("source", "executed") in _GIVEN:
-                self._started(header, data)
+                self._started(header, data, tagged=tagged)
         else:
-            self._closed(stored.event_type, data, plain='"$type"' not in stored.event_data)
+            self._closed(stored.event_type, data, plain=not tagged)
 
-    def _started(self, header: dict[str, Any], data: dict[str, Any]) -> None:
+    def _comparable(self, given: Any, *, tagged: bool) -> str:
+        text = to_json(given)
+        if tagged:
+            return comparable(text.decode(), None)
+        digest = self.digests[_hash(text)] = digest_of_tree(given, tagged=False)
+        return digest
+
+    def _started(self, header: dict[str, Any], data: dict[str, Any], *, tagged: bool) -> None:
         id: str = header["id"]
         root: str = data.get("again", id)
         self._roots[id] = root
         parent: str | None = header.get("parent_call")
-        digest = comparable(to_json(data.get("input")).decode(), data.get("digest"))
+        digest = data.get("digest") or self._comparable(data.get("input"), tagged=tagged)
         around = None if parent is None else self._roots.get(parent, parent)
         key = Key(around, data.get("phase"), data["tool"], data.get("version"), digest)
         # A later record of the same call takes the place of the one before, which it made good.

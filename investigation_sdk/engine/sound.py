@@ -15,20 +15,34 @@ from investigation_sdk.storage.commit import StoredEvent
 RowT = TypeVar("RowT", InvestigationRow, PhaseRow, ToolRow, StoredEvent)
 
 
+class Reading:
+    """What is being read.
+
+    Attributes:
+        sequence: Of an event.
+    """
+
+    __slots__ = ("sequence",)
+
+    def __init__(self, sequence: int | None) -> None:
+        self.sequence = sequence
+
+
 @contextlib.contextmanager
-def readable(investigation_id: str, sequence: int | None = None) -> Generator[None]:
+def readable(investigation_id: str, sequence: int | None = None) -> Generator[Reading]:
     """Where what is stored is made into something else: what is odd about it becomes an error that names it.
 
     Raises:
         RecordUnreadable: it is not what the SDK writes there.
     """
+    at = Reading(sequence)
     try:
-        yield
+        yield at
     except InvestigationError:
         raise
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]  # of pydantic's, the further lines quote the values
-        raise unreadable(investigation_id, sequence, reason) from error
+        raise unreadable(investigation_id, at.sequence, reason) from error
 
 
 def unreadable(investigation_id: str, sequence: int | None, reason: str) -> RecordUnreadable:

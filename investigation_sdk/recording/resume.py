@@ -19,7 +19,7 @@ from investigation_sdk.domain.records import Resolution
 from investigation_sdk.domain.resumes import KINDS
 from investigation_sdk.domain.states import Effect, Verb
 from investigation_sdk.engine.reading import has_large, whole
-from investigation_sdk.engine.recorded import Key, Record, Recorded, comparable, refresh
+from investigation_sdk.engine.recorded import Key, Record, Recorded, refresh
 from investigation_sdk.engine.resolving import resolution_data, started_of
 from investigation_sdk.errors import (
     InvestigationError,
@@ -64,7 +64,7 @@ class Resume:
                 investigation is paused.
         """
         data = call.started.data
-        digest = comparable(data["input"], data.get("digest"))
+        digest = self._recorded.comparable(data["input"], data.get("digest"))
         parent = None if around is None else around.root
         key = Key(parent, data.get("phase"), call.spec.name, call.spec.version, digest)
         record = self._recorded.take(key)
@@ -193,7 +193,10 @@ class Resume:
     def _count(self, call: Call, kind: str) -> None:
         with self._lock:
             tools = self._counts.setdefault(call.phase_name, {})
-            tools.setdefault(call.spec.name, Counter())[kind] += 1
+            counts = tools.get(call.spec.name)
+            if counts is None:
+                counts = tools[call.spec.name] = Counter()
+            counts[kind] += 1
 
     def sum_up(self, phase: str | None, *, whole: bool = False) -> None:
         """Record ``resume.summary`` for the calls of one phase, or of none: of each tool, how many were given back,

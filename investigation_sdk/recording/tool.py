@@ -85,7 +85,7 @@ def tool(
             where the SDK has one (``redis=``), else in the process.
 
     Raises:
-        TypeError: it is a tool of a framework: put ``@tool`` under that framework's decorator.
+        TypeError: it is a tool already; or a tool of a framework: put ``@tool`` under that framework's decorator.
         InvalidArgument: a mistyped option; or `cache` for a tool whose results must not be used again.
     """
     check(
@@ -103,6 +103,7 @@ def tool(
             method = cast("Any", f)
             return type(method)(decorate(method.__func__))
         _refuse_tool_objects(f)
+        _refuse_twice(f)
         spec = ToolSpec(
             f,
             name=name or name_of(f),
@@ -136,6 +137,17 @@ def _effect(effect: EffectName | None) -> Effect | None:
         raise InvalidArgument(
             f"effect={effect!r} is not an effect; there are {', '.join(repr(e.value) for e in Effect)}.{hint}"
         ) from None
+
+
+def _refuse_twice(f: object) -> None:
+    """Of a tool that was made a tool once more, each call would be two. One with another decorator in between is meant
+    so: each try of a retry is a call, and so is the whole."""
+    spec = getattr(f, "__investigation_tool__", None)
+    if isinstance(spec, ToolSpec) and getattr(f, "__wrapped__", None) is spec.fn:
+        raise TypeError(
+            f"@tool cannot wrap {spec.name!r}: it is a tool already, and each call would be recorded twice. "
+            "Put @tool on it once, with all options."
+        )
 
 
 _FRAMEWORKS: Final = (

@@ -139,8 +139,20 @@ def digest_of(text: str) -> str:
     Raises:
         ValueError: the text is not JSON, or is not all of the value: a part of it is masked, left out, or in a blob.
     """
-    tree = from_json(text)
-    if '"$type"' in text and not NOT_ALL.isdisjoint(tags_in(tree)):
+    return digest_of_tree(from_json(text), tagged='"$type"' in text)
+
+
+def digest_of_tree(tree: Any, *, tagged: bool = True) -> str:
+    """As :func:`digest_of`, of the parsed text, which nobody else holds.
+
+    Args:
+        tree: Its objects are put in order.
+        tagged: False where it is known that no part of it is tagged.
+
+    Raises:
+        ValueError: it is not all of the value.
+    """
+    if tagged and not NOT_ALL.isdisjoint(tags_in(tree)):
         raise ValueError("no digest can be made from a part of a value; the event has it, where there is one")
     return hashlib.sha256(canonical(tree)).hexdigest()[:32]
 

@@ -28,7 +28,7 @@ from investigation_backends.mongo import MongoBackend
 from investigation_backends.postgres import PostgresBackend
 from investigation_sdk.testing.servers import MongoServer, PostgresServer, ServerMissing
 from tests.benchmarks import contestants as c
-from tests.benchmarks import fan_out, importing, mongo_floor, peers, postgres_floor, storage_cost
+from tests.benchmarks import fan_out, importing, mongo_floor, peers, postgres_floor, resuming, storage_cost
 
 Make = Callable[[], AbstractAsyncContextManager[c.Runner]]
 _GRAPH, _FLOW = "LangGraph, StateGraph", "DBOS, steps"
@@ -268,6 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.only and not any(part in work.name for part in options.only):
                 continue
             report(work, asyncio.run(measure(work, max(7, options.rounds))))
+        if not options.only or "resume" in options.only:
+            resuming.report(Path(folder), max(7, options.rounds))
         if not options.only or "storage" in options.only:
             storage_cost.report(Path(folder))
     if not options.only or "import" in options.only:

@@ -1,5 +1,6 @@
 """The options of @tool: what they record, and what is refused, with a message that helps."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -319,3 +320,38 @@ def test_a_sync_tool_keeps_its_name_in_plans(sdk: InvestigationSDK) -> None:
         locate()
     (started,) = sdk.sync.events(investigation.id, event_type="phase.started")
     assert started.event_data["tools"] == ["geo.lookup", "other"]
+
+
+def test_a_tool_is_made_a_tool_once(sdk: InvestigationSDK) -> None:
+    """Each call would be recorded twice, the one inside the other."""
+
+    class Bank:
+        @tool
+        def look(self) -> int:
+            return 1
+
+        @staticmethod
+        @tool
+        def ask() -> int:
+            return 2
+
+    @tool(name="reads", effect="read")
+    def look() -> int:
+        return 1
+
+    for twice, name in ((look, "reads"), (Bank().look, "look"), (Bank.ask, "ask"), (staticmethod(look), "reads")):
+        with pytest.raises(TypeError) as refused:
+            tool(name="again")(twice)
+        assert str(refused.value) == (
+            f"@tool cannot wrap {name!r}: it is a tool already, and each call would be recorded twice. "
+            "Put @tool on it once, with all options."
+        )
+
+    @functools.wraps(look)
+    def retried() -> int:
+        return look()
+
+    whole = tool(name="whole")(retried)  # each try is a call, and so is the whole
+    with sdk.investigation("s") as investigation:
+        assert whole() == 1
+    assert [call.tool_name for call in sdk.sync.tools(investigation.id)] == ["whole", "reads"]

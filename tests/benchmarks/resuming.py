@@ -1,0 +1,184 @@
+"""What a resume costs: 200 recorded calls beside LangGraph's StateGraph, and 10,000 by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TypedDict
+
+from investigation_sdk import Durability, InvestigationSDK
+from tests.benchmarks.contestants import argument, noop, recorded
+
+FEW, MANY = 200, 10_000
+GOAL_MS, GOAL_US = 300, 10
+
+Prepare = Callable[[str], Awaitable[None]]
+"""Records the calls of a run of that name, and breaks off before the next one."""
+Resume = Callable[[str], Awaitable[float]]
+"""Goes on with it; seconds from there to the first call that is new."""
+
+
+class _Broken(Exception):
+    """The run is broken off."""
+
+
+@asynccontextmanager
+async def ours(url: str, calls: int) -> AsyncIterator[tuple[Prepare, Resume]]:
+    """An investigation, its calls one after another."""
+    async with InvestigationSDK(url, telemetry=False) as sdk:
+
+        async def prepare(key: str) -> None:
+            with suppress(_Broken):
+                async with sdk.investigation("benchmark", key=key):
+                    for n in range(calls):
+                        await recorded(argument(n))
+                    raise _Broken
+
+        async def resume(key: str) -> float:
+            started = time.perf_counter()
+            async with sdk.investigation("benchmark", key=key):
+                for n in range(calls):
+                    await recorded(argument(n))
+                took = time.perf_counter() - started
+                await recorded(argument(calls))
+            return took
+
+        yield prepare, resume
+
+
+class _State(TypedDict):
+    n: int
+    last: dict[str, Any]
+
+
+@asynccontextmanager
+async def state_graph(path: str, calls: int) -> AsyncIterator[tuple[Prepare, Resume]]:
+    """LangGraph's StateGraph, a superstep for each call, its SQLite checkpointer, durability "sync"."""
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+    from langgraph.graph import END, START, StateGraph
+
+    reached = 0.0
+    breaks = True
+
+    async def node(state: _State) -> dict[str, Any]:
+        nonlocal reached
+        if state["n"] == calls:
+            if breaks:
+                raise _Broken
+            reached = time.perf_counter()
+        return {"last": await noop(argument(state["n"])), "n": state["n"] + 1}
+
+    graph: Any = StateGraph(_State)
+    graph.add_node("tool", node)
+    graph.add_edge(START, "tool")
+    graph.add_conditional_edges("tool", lambda state: "tool" if state["n"] <= calls else END)
+    async with AsyncSqliteSaver.from_conn_string(path) as saver:
+        compiled = graph.compile(checkpointer=saver)
+
+        async def run(given: _State | None, key: str) -> None:
+            place = {"configurable": {"thread_id": key}, "recursion_limit": 100_000}
+            await compiled.ainvoke(given, place, durability="sync")
+
+        async def prepare(key: str) -> None:
+            nonlocal breaks
+            breaks = True
+            with suppress(_Broken):
+                await run({"n": 0, "last": {}}, key)
+
+        async def resume(key: str) -> float:
+            nonlocal breaks
+            breaks = False
+            started = time.perf_counter()
+            await run(None, key)
+            return reached - started
+
+        yield prepare, resume
+
+
+async def few(folder: Path, rounds: int) -> dict[str, list[float]]:
+    """ms from the resume of 200 recorded calls to call 201, both connected, taking turns."""
+    times: dict[str, list[float]] = {"ours": []}
+    async with ours(f"sqlite:///{folder}/resume.db", FEW) as mine:
+        contestants = {"ours": mine}
+        graph = state_graph(f"{folder}/graph.db", FEW)
+        try:
+            contestants["LangGraph StateGraph"] = await graph.__aenter__()
+        except ImportError as missing:
+            print(f"  LangGraph StateGraph: left out, {missing.name} is not installed")
+        times = {name: [] for name in contestants}
+        for turn in range(-1, rounds):  # the first one warms up
+            order = list(contestants.items())
+            for name, (prepare, resume) in order if turn % 2 == 0 else reversed(order):
+                await prepare(f"run {turn}")
+                gc.collect()
+                took = await resume(f"run {turn}")
+                if turn >= 0:
+                    times[name].append(took * 1000)
+        if len(contestants) > 1:
+            await graph.__aexit__(None, None, None)
+    return times
+
+
+async def many(folder: Path, rounds: int) -> tuple[list[float], list[float]]:
+    """Of 10,000 recorded calls: ms from opening the block to the first new call, and µs of CPU for a replayed one."""
+    url = f"sqlite:///{folder}/many-resumed.db"
+    opened: list[float] = []
+    replayed: list[float] = []
+    async with InvestigationSDK(url, durability=Durability.BATCHED, telemetry=False) as sdk:
+        with suppress(_Broken):
+            async with sdk.investigation("benchmark", key="k"):
+                for n in range(MANY):
+                    await recorded(argument(n))
+                raise _Broken
+    async with InvestigationSDK(url, telemetry=False) as sdk:
+        await sdk.find(key="k")
+        for _ in range(rounds):
+            gc.collect()
+            started = time.perf_counter()
+            with suppress(_Broken):
+                async with sdk.investigation("benchmark", key="k"):
+                    used = time.process_time()
+                    for n in range(MANY):
+                        await recorded(argument(n))
+                    replayed.append((time.process_time() - used) / MANY * 1e6)
+                    opened.append((time.perf_counter() - started) * 1000)
+                    raise _Broken
+    return opened, replayed
+
+
+def report(folder: Path, rounds: int) -> bool:
+    """Measure and print; whether the goals are met."""
+    times = asyncio.run(few(folder, rounds))
+    print(
+        f"\nresume of {FEW} recorded calls on SQLite, connected: ms to the first new call, median (spread) of {rounds}"
+    )
+    met = True
+    for name, values in times.items():
+        line = f"  {name:42} {_spread(values)}"
+        if name != "ours":
+            ratios = [mine / theirs for mine, theirs in zip(times["ours"], values, strict=True)]
+            met = statistics.median(ratios) <= 1
+            line += f"   ours is {statistics.median(ratios):.2f}x, goal 1x: {'met' if met else 'MISSED'}"
+        print(line)
+    opened, replayed = asyncio.run(many(folder, rounds))
+    print(f"\nresume of {MANY:,} recorded calls on SQLite, median (spread) of {rounds}")
+    for name, values, goal, unit in (
+        ("from opening the block to the first new call", opened, GOAL_MS, "ms"),
+        ("CPU of a replayed call, after loading", replayed, GOAL_US, "µs"),
+    ):
+        good = statistics.median(values) < goal
+        met &= good
+        print(f"  {name:42} {_spread(values)} {unit}   goal under {goal} {unit}: {'met' if good else 'MISSED'}")
+    return met
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):9.2f}  ({min(values):.2f} to {max(values):.2f})"
+
+
+__all__ = ["report"]
