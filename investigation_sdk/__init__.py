@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from investigation_sdk.domain.records import PhasePlan as PhasePlan
     from investigation_sdk.domain.records import Problem as Problem
     from investigation_sdk.domain.records import Resolution as Resolution
+    from investigation_sdk.domain.records import RowProblem as RowProblem
+    from investigation_sdk.domain.records import RowsReport as RowsReport
     from investigation_sdk.domain.records import ToolExecution as ToolExecution
     from investigation_sdk.domain.records import ToolTotals as ToolTotals
     from investigation_sdk.domain.records import Usage as Usage
@@ -96,7 +98,7 @@ _MODULES = {
     "domain.progress_record": "Estimate InvestigationProgress",
     "domain.records": (
         "Investigation InvestigationEvent InvestigationPhase InvestigationSnapshot Page PhasePlan Problem "
-        "Resolution ToolExecution ToolTotals Usage VerificationReport"
+        "Resolution RowProblem RowsReport ToolExecution ToolTotals Usage VerificationReport"
     ),
     "domain.resumes": "ResumePreview ResumeReport ResumedTool",
     "domain.states": "ALLOWED_TRANSITIONS Effect InvestigationState PhaseState ToolState",
@@ -190,6 +192,8 @@ __all__ = [
     "ResumePreview",
     "ResumeReport",
     "ResumedTool",
+    "RowProblem",
+    "RowsReport",
     "SchemaMismatch",
     "SyncInvestigationSDK",
     "ToolCall",

@@ -16,6 +16,7 @@ from investigation_sdk.domain.records import (
     Page,
     PhasePlan,
     Resolution,
+    RowsReport,
     ToolExecution,
     ToolTotals,
     VerificationReport,
@@ -409,6 +410,49 @@ class SyncInvestigationSDK:
                 be quick, and not to use the SDK.
         """
         return self._recorder.io.call(self._target.verify(investigation_id, progress=progress))
+
+    def rebuild(self, investigation_id: Id) -> int:
+        """Make all rows of an investigation again, from its events alone; how many they are.
+
+        Rows that are newer than what they would be replaced with stay. What was reported of progress since the last
+        event is left out.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+            RecordUnreadable: the log is not what was written, or the row states another end of it; nothing was written.
+        """
+        return self._recorder.io.call(self._target.rebuild(investigation_id))
+
+    def check(
+        self, investigation_id: Id, *, repair: bool = False, progress: Callable[[int], object] | None = None
+    ) -> RowsReport:
+        """Compare the rows of an investigation with what its log adds up to.
+
+        Args:
+            investigation_id: Which one.
+            repair: Make them again, as :meth:`rebuild` does, where one is damaged or missing. A row that is ahead of
+                the log is evidence that events are gone: it is reported, and stays.
+            progress: Called now and then with the number of events that were folded, on the SDK's own thread: to be
+                quick, and not to use the SDK.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return self._recorder.io.call(self._target.check(investigation_id, repair=repair, progress=progress))
+
+    def check_all(
+        self,
+        *,
+        investigation_type: str | None = None,
+        repair: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[RowsReport]:
+        """As :meth:`check`, one investigation after another, as they are consumed. One that cannot be read has a
+        report that says so, and the next one follows."""
+        return iterate(
+            self._target.check_all(investigation_type=investigation_type, repair=repair, progress=progress),
+            self._recorder.io,
+        )
 
     def tail(self, investigation_id: Id, *, after: int = 0) -> Iterator[InvestigationEvent]:
         """All events behind the sequence `after`, in order and each once, and then those that come, as they come.

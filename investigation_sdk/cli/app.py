@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from investigation_sdk.cli.checking import check
 from investigation_sdk.cli.details import events, tools
 from investigation_sdk.cli.looking import ls, show
 from investigation_sdk.cli.measuring import metrics
@@ -32,7 +33,7 @@ def investigate() -> None:
     """Look at investigations and steer them, check their logs, and look after the store."""
 
 
-for _command in (ls, show, tools, events, metrics, verify, pause, resume, cancel, retry, resolve, db, worker):
+for _command in (ls, show, tools, events, metrics, verify, check, pause, resume, cancel, retry, resolve, db, worker):
     investigate.add_command(_command)
 
 
@@ -74,7 +75,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options() -> set[str]:
-    return {word for command in (ls, show, tools, events, verify) for p in command.params for word in p.opts}
+    return {word for command in (ls, show, tools, events, verify, check) for p in command.params for word in p.opts}
 
 
 def _failed(message: str) -> int:

@@ -48,7 +48,7 @@ def verify(
             named = [find(sdk, reference, investigation_type) for reference in references]
             total, chosen = sum(one.version for one in named), named
         found = _Found()
-        with _progress(out, total) as advance:
+        with progress(out, total) as advance:
             reports = found.seen(_verified(sdk, chosen, advance))
             if out.terminal and len(references) == 1:
                 _print_one(out, reports)
@@ -128,15 +128,16 @@ _LISTED = 20
 
 
 @contextmanager
-def _progress(out: Out, total: int) -> Generator[Callable[[int], object]]:
-    """A bar on a terminal, where it takes longer: to be told how many events of an investigation are checked."""
-    if not sys.stderr.isatty() or total < _LONG or (out.as_json and sys.stdout.isatty()):
+def progress(out: Out, total: int | None, doing: str = "verifying") -> Generator[Callable[[int], object]]:
+    """A bar on a terminal, where it takes longer or nobody knows how long: to be told how many events of an
+    investigation are checked, and 0 before those of the next."""
+    if not sys.stderr.isatty() or (total is not None and total < _LONG) or (out.as_json and sys.stdout.isatty()):
         yield lambda _checked: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = out.console if out.terminal else Console(stderr=True)  # one that prints nothing else, or all of it
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total)

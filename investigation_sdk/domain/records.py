@@ -265,6 +265,39 @@ class VerificationReport(_Record):
         raise TypeError("a VerificationReport is neither true nor false; write report.ok")
 
 
+class RowProblem(_Record):
+    """One row that is not what its investigation's log adds up to."""
+
+    kind: str
+    """damaged or missing, which can be made again; ahead, head, extra, unreadable, busy or more, which are reported."""
+    table: str
+    id: str
+    """Of the row."""
+    columns: list[str] = []
+    """Those that differ."""
+    message: str
+    """What does not add up."""
+
+
+class RowsReport(_Record):
+    """What :meth:`InvestigationSDK.check` found. Its truth value is refused: write ``report.ok``."""
+
+    investigation_id: str
+    ok: bool
+    """All rows are what the log adds up to."""
+    checked: int
+    """Events that were folded."""
+    rows: int
+    """Rows that were compared."""
+    problems: list[RowProblem]
+    """What is wrong, after the repair where one was asked for."""
+    repaired: int = 0
+    """So many problems were mended."""
+
+    def __bool__(self) -> bool:
+        raise TypeError("a RowsReport is neither true nor false; write report.ok")
+
+
 class Page(Sequence[T_co], Generic[T_co]):
     """A list that knows whether it is all: `next` is None on the last page, else what to pass as ``after=``."""
 

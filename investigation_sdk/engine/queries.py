@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from itertools import groupby
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from investigation_sdk.arguments import MOMENT_OR_NONE, check, one_of
 from investigation_sdk.clock import from_datetime, to_datetime
@@ -37,6 +37,8 @@ When: TypeAlias = datetime | timedelta
 """A moment, or how long ago."""
 
 _PAGE: Final = 1000
+
+T = TypeVar("T")
 
 
 def created_between(since: When | None, until: When | None) -> list[Where]:
@@ -358,6 +360,6 @@ def _value(text: str | None) -> Any:
     return None if text is None else decode(text)
 
 
-async def next_or_none(chunks: AsyncIterator[Sequence[InvestigationEvent]]) -> Sequence[InvestigationEvent] | None:
-    """The next chunk, None after the last."""
+async def next_or_none(chunks: AsyncIterator[T]) -> T | None:
+    """The next one, None after the last."""
     return await anext(chunks, None)

@@ -21,13 +21,14 @@ from investigation_sdk.domain.records import (
     InvestigationEvent,
     InvestigationPhase,
     Page,
+    RowsReport,
     ToolExecution,
     ToolTotals,
     VerificationReport,
 )
 from investigation_sdk.domain.resumes import ResumePreview, ResumeReport
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
-from investigation_sdk.engine import measuring, queries, reading, resumes, verifying
+from investigation_sdk.engine import measuring, queries, reading, rebuilding, resumes, verifying
 from investigation_sdk.engine.lookup import lookup
 from investigation_sdk.engine.queries import When, created_between, equals, in_states
 from investigation_sdk.engine.recorder import Recorder
@@ -301,6 +302,61 @@ class InvestigationReader:
                 be quick, and not to use the SDK.
         """
         return await self._recorder.acall(verifying.verify(*self._place(canonical(investigation_id)), progress))
+
+    async def rebuild(self, investigation_id: Id) -> int:
+        """Make all rows of an investigation again, from its events alone; how many they are.
+
+        Rows that are newer than what they would be replaced with stay. What was reported of progress since the last
+        event is left out.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+            RecordUnreadable: the log is not what was written, or the row states another end of it; nothing was written.
+        """
+        return await self._recorder.acall(rebuilding.rebuild(*self._place(canonical(investigation_id))))
+
+    async def check(
+        self,
+        investigation_id: Id,
+        *,
+        repair: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> RowsReport:
+        """Compare the rows of an investigation with what its log adds up to.
+
+        Args:
+            investigation_id: Which one.
+            repair: Make them again, as :meth:`rebuild` does, where one is damaged or missing. A row that is ahead of
+                the log is evidence that events are gone: it is reported, and stays.
+            progress: Called now and then with the number of events that were folded, on the SDK's own thread: to be
+                quick, and not to use the SDK.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        place = self._place(canonical(investigation_id))
+        return await self._recorder.acall(rebuilding.check(*place, repair=repair, progress=progress))
+
+    async def check_all(
+        self,
+        *,
+        investigation_type: str | None = None,
+        repair: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> AsyncIterator[RowsReport]:
+        """As :meth:`check`, one investigation after another, as they are consumed. One that cannot be read has a
+        report that says so, and the next one follows."""
+        check(investigation_type=(investigation_type, NAMES_OR_NONE))
+        wheres = [
+            *equals("investigation_type", investigation_type),
+            *equals("tenant_id", self._recorder.tenant or None),
+        ]
+        reports = rebuilding.check_all(self._recorder.backend, wheres, repair=repair, progress=progress)
+        while True:
+            report = await self._recorder.acall(queries.next_or_none(reports))
+            if report is None:
+                return
+            yield report
 
 
 def _types(event_type: str | Sequence[str] | None) -> Sequence[str] | None:

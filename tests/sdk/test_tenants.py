@@ -61,6 +61,8 @@ READS: dict[str, Callable[[InvestigationSDK, str], Any]] = {
     "events": lambda sdk, id: sdk.events(id),
     "iter_events": lambda sdk, id: anext(aiter(sdk.iter_events(id))),
     "verify": lambda sdk, id: sdk.verify(id),
+    "check": lambda sdk, id: sdk.check(id),
+    "rebuild": lambda sdk, id: sdk.rebuild(id),
 }
 COMMANDS: dict[str, Callable[[InvestigationSDK, str], Any]] = {
     "attach": lambda sdk, id: sdk.attach(id).__aenter__(),
