@@ -52,7 +52,7 @@ test-lowest: $(STAMP)  ## the tests of the packages, with the oldest versions of
 	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends cli domain engine golden hosts recording sdk storage telemetry vectors)
 
 test-chaos: $(STAMP)  ## kill -9 at every write of an investigation, on SQLite, PostgreSQL and a MongoDB-wire server
-	$(BIN)/python -m pytest -m 'chaos and not long' tests/chaos
+	$(BIN)/python -m pytest -m 'chaos and not long' tests/chaos tests/work
 
 test-long: $(STAMP)  ## what takes more than a minute: 200 kills in one run of real calls, and the like
 	$(BIN)/python -m pytest -m long

@@ -55,6 +55,7 @@ def test_what_a_killed_worker_left_is_gone_on_with(
     assert lite.sync.verify(made.id).ok
 
 
+@pytest.mark.chaos
 def test_what_kills_its_workers_is_given_up(lite: InvestigationSDK, worker: Start, effects: Path) -> None:
     made = lite.sync.submit("poison", "case")
     for _ in range(3):
@@ -81,6 +82,7 @@ def test_told_to_end_a_worker_waits_for_what_runs(lite: InvestigationSDK, worker
     assert lite.sync.get(later.id).status in (InvestigationState.QUEUED, InvestigationState.COMPLETED)
 
 
+@pytest.mark.chaos
 def test_out_of_patience_it_lets_go_at_a_boundary(lite: InvestigationSDK, worker: Start, effects: Path) -> None:
     made = [lite.sync.submit(kind, kind, configuration={"steps": 8, "seconds": 0.3}) for kind in ("async", "sync")]
     process = worker(patience=0)
@@ -99,7 +101,7 @@ def test_out_of_patience_it_lets_go_at_a_boundary(lite: InvestigationSDK, worker
         assert lite.sync.get(one.id).retry_count == 1
 
 
-@pytest.mark.parametrize("minutes", [10, -10])
+@pytest.mark.parametrize("minutes", [10, pytest.param(-10, marks=pytest.mark.chaos)])
 def test_a_wrong_clock_changes_nothing(lite: InvestigationSDK, worker: Start, effects: Path, minutes: int) -> None:
     """The store's clock is right: a machine that is ahead takes nothing too early, and one behind nothing too late."""
     soon = datetime.now(UTC) + timedelta(seconds=1)
