@@ -17,8 +17,10 @@ import pytest
 from investigation_backends.postgres import PostgresBackend
 from investigation_backends.sql import postgres_errors, postgres_partitions, postgres_write
 from investigation_backends.sql.postgres_errors import Means
+from investigation_backends.sql.postgres_names import Names
 from investigation_backends.sql.postgres_partitions import Month, coming
 from investigation_backends.sql.postgres_selects import Selects
+from investigation_backends.sql.postgres_statements import Statements
 from investigation_sdk import InvestigationSDK, tool
 from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.ids import lower_bound
@@ -239,6 +241,42 @@ async def test_queries_use_indexes(filled: str, query: Query, index: str) -> Non
     found = "\n".join(row[0] for row in rows)
     assert index in found, found
     assert "Seq Scan" not in found, found
+
+
+async def test_the_queue_is_read_in_its_order(filled: str) -> None:
+    """Beside thousands that are finished and hundreds that wait, the look reads as many rows as it takes."""
+    statements = Statements(Names())
+    connection = await asyncpg.connect(filled)
+    try:
+        async with RolledBack(connection):
+            await connection.execute(
+                "UPDATE investigations SET claimable_at = to_timestamp(0), token = NULL WHERE id IN "
+                "(SELECT id FROM investigations ORDER BY id LIMIT 300)"
+            )
+            await connection.execute("ANALYZE investigations")
+            given = [[f"t{n}" for n in range(100)], None, ["one", "two"], 1_000_000]
+            rows = await connection.fetch(f"EXPLAIN {statements.claim_queued}", *given)
+            found = "\n".join(row[0] for row in rows)
+            assert "Index Scan using ix_investigations_queue" in found, found
+            assert "Seq Scan on investigations" not in found, found
+            rows = await connection.fetch(f"EXPLAIN {statements.claim_left}", *given, ["initializing", "completing"])
+            found = "\n".join(row[0] for row in rows)
+            assert "ix_investigations_status_id" in found, found
+    finally:
+        await connection.close()
+
+
+class RolledBack:
+    """A transaction that leaves nothing."""
+
+    def __init__(self, connection: Any) -> None:
+        self._transaction = connection.transaction()
+
+    async def __aenter__(self) -> None:
+        await self._transaction.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transaction.rollback()
 
 
 async def test_the_log_and_the_latest_snapshot_use_indexes(filled: str) -> None:

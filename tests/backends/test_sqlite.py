@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from investigation_backends.sql.sqlite_errors import FAULTS
+from investigation_backends.sql.sqlite_write import next_in_queue
 from investigation_backends.sqlite import SQLiteBackend
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
 from investigation_sdk.storage.backend import CommitNotApplied, StoreFailure
-from investigation_sdk.storage.commit import APPLIED, Aggregate, CommitStatus, Measure, Query, Where
+from investigation_sdk.storage.commit import APPLIED, Aggregate, CommitStatus, Measure, Query, Wanted, Where
 from investigation_sdk.testing._contract.building import Case
 
 
@@ -352,6 +353,24 @@ async def test_reading_the_log_uses_its_index(backend: SQLiteBackend) -> None:
         ("x", 1, 1),
     )
     assert "USING INDEX sqlite_autoindex_investigation_events_1 (investigation_id=? AND sequence>?)" in found[3]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "plan"),
+    [
+        (Wanted(["a", "b"]), "USING INDEX ix_investigations_queue"),
+        (Wanted(["a"], tenant_id="t"), "USING INDEX ix_investigations_queue"),
+        (Wanted(["a"], left_in=["running", "completing"]), "USING INDEX ix_investigations_status_id (status=?)"),
+    ],
+)
+async def test_the_queue_is_read_in_its_order(backend: SQLiteBackend, wanted: Wanted, plan: str) -> None:
+    await backend.read_snapshot("x")
+    statement, values = next_in_queue(wanted, 1, 10)
+    found = " / ".join(row[3] for row in raw(backend).execute(f"EXPLAIN QUERY PLAN {statement}", values))
+    assert plan in found, found
+    assert "sqlite_autoindex_investigation_leases_1 (resource=?)" in found, found
+    if not wanted.left_in:
+        assert "TEMP B-TREE" not in found, found
 
 
 async def test_deleting_does_not_scan(backend: SQLiteBackend) -> None:

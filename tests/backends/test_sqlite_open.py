@@ -88,6 +88,37 @@ def test_down_and_up_again() -> None:
     engine.dispose()
 
 
+def test_what_was_there_before_the_queue_is_in_it() -> None:
+    """As the SDK itself would say of each: what waits or was left may be taken up, and nothing else."""
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        migrate.upgrade(connection, "0003")
+        for id, status, token, requested in (
+            ("queued", "queued", None, 0),
+            ("retrying", "retrying", None, 0),
+            ("left", "running", None, 0),
+            ("resumed", "paused", None, 1),
+            ("driven", "running", "t", 0),
+            ("paused", "paused", None, 0),
+            ("created", "created", None, 0),
+            ("failed", "failed", None, 0),
+            ("completed", "completed", None, 0),
+        ):
+            connection.execute(
+                text(
+                    "INSERT INTO investigations(id, tenant_id, subject, investigation_type, generation, metadata, "
+                    "configuration, created_at, status, version, head, token, attempt, progress_percentage, updated_at,"
+                    " retry_count, resume_requested, tokens_used, api_calls_made, cost_estimate) VALUES (:id, '', 's', "
+                    "'t', 1, '{}', '{}', 1, :status, 1, x'00', :token, 1, 0, 1, 0, :requested, 0, 0, '0')"
+                ),
+                {"id": id, "status": status, "token": token, "requested": requested},
+            )
+        migrate.upgrade(connection)
+        rows = connection.execute(text("SELECT id FROM investigations WHERE claimable_at = 0 AND priority = 0"))
+        assert set(rows.scalars()) == {"queued", "retrying", "left", "resumed"}
+    engine.dispose()
+
+
 def test_the_list_of_revisions_is_the_packages() -> None:
     assert migrate.revisions() == names.REVISIONS
 

@@ -184,26 +184,31 @@ def claim(connection: sqlite3.Connection, resource: str, owner: str, ttl: int) -
     return Lease(resource, owner, now + ttl, _version(connection, resource))
 
 
+def next_in_queue(wanted: Wanted, now: int, most: int) -> tuple[str, list[object]]:
+    """The statement that finds what is queued or left and free, and its values."""
+    # the plus keeps the planner from the index of types, whose rows it would have to sort
+    where = [
+        f"+i.investigation_type IN ({_marks(wanted.types)})",
+        f"NOT EXISTS (SELECT 1 FROM {LEASES} AS l WHERE l.resource=i.id AND l.expires_at>?)",
+    ]
+    values: list[object] = [*wanted.types, now]
+    if wanted.left_in:
+        where.append(f"i.token IS NOT NULL AND i.status IN ({_marks(wanted.left_in)})")
+        values += wanted.left_in
+    else:
+        where.append("i.claimable_at IS NOT NULL AND i.claimable_at<=?")
+        values.append(now)
+    if wanted.tenant_id is not None:
+        where.append("+i.tenant_id=?")
+        values.append(wanted.tenant_id)
+    order = "ORDER BY i.priority DESC, i.id LIMIT ?"
+    return f"SELECT i.id, i.version FROM investigations AS i WHERE {' AND '.join(where)} {order}", [*values, most]
+
+
 def claim_next(connection: sqlite3.Connection, wanted: Wanted, owners: Sequence[str], ttl: int) -> list[Lease]:
     """Take leases on what is queued or left, inside a transaction."""
     now = now_us()
-    free = f"NOT EXISTS (SELECT 1 FROM {LEASES} AS l WHERE l.resource=i.id AND l.expires_at>?)"
-    types = f"i.investigation_type IN ({_marks(wanted.types)})"
-    values: list[object] = [now, *wanted.types]
-    if wanted.left_in:
-        which = f"i.token IS NOT NULL AND i.status IN ({_marks(wanted.left_in)})"
-        values += wanted.left_in
-    else:
-        which = "i.claimable_at IS NOT NULL AND i.claimable_at<=?"
-        values.append(now)
-    if wanted.tenant_id is not None:
-        which += " AND i.tenant_id=?"
-        values.append(wanted.tenant_id)
-    statement = (
-        f"SELECT i.id, i.version FROM investigations AS i WHERE {free} AND {types} AND {which} "
-        "ORDER BY i.priority DESC, i.id LIMIT ?"
-    )
-    found = connection.execute(statement, (*values, len(owners))).fetchall()
+    found = connection.execute(*next_in_queue(wanted, now, len(owners))).fetchall()
     leases = [Lease(id, owner, now + ttl, version) for (id, version), owner in zip(found, owners, strict=False)]
     connection.executemany(_LEASE, [lease[:3] for lease in leases])
     return leases
