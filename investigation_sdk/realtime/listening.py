@@ -24,6 +24,9 @@ PING_SECONDS: Final = 5.0
 GATHER_SECONDS: Final = 0.01
 """Hints of so long are sent together, one for each investigation."""
 
+EACH_SECONDS: Final = 0.0005
+"""So much longer for each that was sent: many at once cost the broker, and nobody watches them all that closely."""
+
 LAST_SECONDS: Final = 1.0
 """What is still to be said when a process closes its store takes at most so long."""
 
@@ -137,10 +140,11 @@ class Listening:
         while True:
             await self._somebody.wait()
             self._somebody.clear()
+            many = len(self._waiting)
             if not await self._send_waiting():
                 self._somebody.set()
                 await asyncio.sleep(random.uniform(0.5, 1.0))  # noqa: S311
-            await asyncio.sleep(GATHER_SECONDS)
+            await asyncio.sleep(GATHER_SECONDS + many * EACH_SECONDS)
 
     async def send_rest(self) -> None:
         """Say what is still to be said, at the end; once, and not for long."""
