@@ -45,6 +45,7 @@ from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.realtime.live import LiveReader
 from investigation_sdk.realtime.redis import RedisBroker, redis_of
 from investigation_sdk.realtime.redis_results import RedisResults, store_name
+from investigation_sdk.realtime.states import States
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.context import current_frame
 from investigation_sdk.recording.driver import Options
@@ -88,7 +89,10 @@ class InvestigationSDK(LiveReader):
         lease_ttl: How long an owner that is not heard of keeps an investigation; 30 s by default.
         redis: URL of a Redis server by which processes hear at once of what others record; ``INVESTIGATION_REDIS_URL``
             where it is not given. None: by PostgreSQL's own way where that is the store, else each looks at the store
-            every 0.25 s. Redis holds nothing: without it everything is slower, and nothing else.
+            every 0.25 s. While it is away everything is slower, and nothing else.
+        cache_states: Keep the states of investigations that are under way in the process, and give them out while it
+            hears of every change, by Redis or PostgreSQL: :meth:`get` then looks at the store when something changed,
+            and every 5 s. What it gives may be as old as a hint takes; reported progress, 5 s.
         backend_options: Options for the backend that the URL names.
 
     Raises:
@@ -112,6 +116,7 @@ class InvestigationSDK(LiveReader):
         lease_ttl: timedelta = timedelta(seconds=30),
         telemetry: Telemetry | Literal[False] | None = None,
         redis: str | None = None,
+        cache_states: bool = False,
         backend_options: Mapping[str, Any] | None = None,
     ) -> None:
         chosen = durability or os.environ.get("INVESTIGATION_DURABILITY") or Durability.SYNC
@@ -123,6 +128,7 @@ class InvestigationSDK(LiveReader):
             max_inline_bytes=(max_inline_bytes, COUNT),
             tenant_id=(tenant_id, WORDS_OR_NONE),
             redis=(redis, TEXT_OR_NONE),
+            cache_states=(cache_states, FLAG),
             backend_options=(backend_options, MAPPING_OR_NONE),
             auto_migrate=(auto_migrate, FLAG),
         )
@@ -138,6 +144,7 @@ class InvestigationSDK(LiveReader):
         self._redis = redis_of(redis)
         self._store = store_name(self._url or default_url(), backend_options)
         self._recorder = self._recorder_of(backend)
+        self._cache_states = cache_states
         self._hub = self._hub_of(self._recorder)
         self.service = InvestigationStateService(
             self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes
@@ -155,7 +162,10 @@ class InvestigationSDK(LiveReader):
 
     def _hub_of(self, recorder: Recorder) -> Hub:
         broker = broker_of(recorder.backend) if self._redis is None else RedisBroker(self._redis)
-        return Hub(recorder, broker)
+        hub = Hub(recorder, broker)
+        if self._cache_states:
+            self._look = States(hub).get_row
+        return hub
 
     def _use(self, backend: Backend | Recorder) -> Recorder:
         """Work on another store from now on; the recorder of the one before, which stays as it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -212,9 +212,15 @@ def _event(stored: StoredEvent) -> InvestigationEvent:
     )
 
 
-async def whole_investigation(backend: Backend, investigation_id: str, tenant: str) -> Investigation:
+Look: TypeAlias = "Callable[[Backend, str, str], Awaitable[InvestigationRow]]"
+"""Finds the row of an investigation, as :func:`~investigation_sdk.engine.reading.get_row` does."""
+
+
+async def whole_investigation(
+    backend: Backend, investigation_id: str, tenant: str, *, look: Look = get_row
+) -> Investigation:
     """One investigation; what of it stands in blobs is read."""
-    row = await get_row(backend, investigation_id, tenant)
+    row = await look(backend, investigation_id, tenant)
     record = investigation(row)
     large = {name: value for name in _LARGE if has_large(value := getattr(record, name))}
     return record.model_copy(update={name: await whole(backend, row.id, value) for name, value in large.items()})

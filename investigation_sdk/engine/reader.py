@@ -44,6 +44,7 @@ class InvestigationReader:
     """What is read back from a store; the base of :class:`InvestigationSDK`."""
 
     _recorder: Recorder
+    _look: queries.Look = staticmethod(reading.get_row)
 
     tracker: ProgressTracker
     """How far investigations are."""
@@ -59,7 +60,7 @@ class InvestigationReader:
             InvestigationNotFound: there is none of that id.
         """
         id = canonical(investigation_id)
-        return await self._recorder.acall(queries.whole_investigation(*self._place(id)))
+        return await self._recorder.acall(queries.whole_investigation(*self._place(id), look=self._look))
 
     async def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
         """The newest investigation of a key, or None."""

@@ -98,6 +98,15 @@ class Hub:
             else:
                 loop.call_soon_threadsafe(self._own, hint)
 
+    def version_of(self, investigation_id: str) -> int:
+        """The sequence of its last event, as far as was heard; 0 where nothing was."""
+        return self._latest.get(investigation_id, 0)
+
+    @property
+    def hears(self) -> bool:
+        """Whether it is told of what others record, as far as it can tell."""
+        return self._listening is not None and self._hears and self._listening.deaf is None
+
     def hearing(self) -> Hearing:
         """What other processes are heard by, and what is wrong with that."""
         if self._broker is None:
@@ -244,8 +253,7 @@ class Hub:
     @property
     def look_seconds(self) -> float:
         """Between two looks at the store, as things are."""
-        heard = self._listening is not None and self._listening.deaf is None
-        return self.safety_seconds if heard else self.poll_seconds
+        return self.safety_seconds if self.hears else self.poll_seconds
 
     async def _look(self, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), _AT_ONCE):
