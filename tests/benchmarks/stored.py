@@ -156,10 +156,9 @@ async def statements_of(backend: Backend, case: Case) -> dict[str, list[str]]:
     """The statements of each read of one investigation, and of appending a call, by name."""
     found: dict[str, list[str]] = {}
     works = reads_of(backend, case)
-    commit = next_call(case)
-    works["append"] = lambda: case.apply(backend, commit)
-    for read in list(works.values())[:-1]:
-        await read()  # connections are made, and statements prepared
+    works["append"] = lambda: case.apply(backend, next_call(case))
+    for work in works.values():
+        await work()  # connections are made, and statements prepared
     for name, work in works.items():
         with watched() as seen:
             await work()

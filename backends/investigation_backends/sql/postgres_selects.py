@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -16,7 +16,7 @@ from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
 from investigation_sdk.storage.commit import Aggregate, Measure, Query
 
 from .postgres_driver import Connection
-from .queries import Money, figures, page
+from .queries import Money, figures, members_of, page, shape
 from .tables import build
 
 
@@ -35,6 +35,10 @@ _MONEY: Final[Money] = {
 }
 
 
+_MOST: Final = 500
+"""Texts of pages that are kept."""
+
+
 def _asyncpg() -> Dialect:
     return URL.create("postgresql+asyncpg").get_dialect()()
 
@@ -47,6 +51,7 @@ class Selects:
         for table in self._tables.metadata.tables.values():
             table.schema = schema
         self._dialect: Dialect = _asyncpg()
+        self._made: dict[Hashable, tuple[str, list[str]]] = {}
 
     def page(self, query: Query) -> Select[Any]:
         """The statement of one page.
@@ -60,8 +65,39 @@ class Selects:
 
     async def find(self, connection: Connection, query: Query) -> list[Row | SnapshotRow]:
         """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
+        text, values = self.page_text(query)
         make = ROW_TYPES[query.kind]._make
-        return [make(found) for found in await self._rows(connection, self.page(query))]
+        return [make(found) for found in await connection.fetch(text, *values)]
+
+    def page_text(self, query: Query) -> tuple[str, list[Any]]:
+        """The statement of one page as the driver takes it, and its values.
+
+        To make one takes longer than to run it, so the texts are kept, by the shape of the query.
+        """
+        key = shape(query)
+        made = self._made.get(key)
+        if made is None:
+            if len(self._made) >= _MOST:
+                self._made.clear()
+            compiled = self._compiled(self.page(query))
+            made = self._made[key] = (compiled.string, list(compiled.positiontup or ()))
+        text, names = made
+        values = self._values(query)
+        return text, [values[name] for name in names]
+
+    def _values(self, query: Query) -> dict[str, Any]:
+        """What the parameters of a page are, by their names in :mod:`.queries`."""
+        columns = self._tables.by_kind[query.kind].c
+        values: dict[str, Any] = {"most": query.limit}
+        if query.after is not None:
+            values["after"], values["after_id"] = query.after
+        for n, (name, op, value) in enumerate(query.where):
+            if op == "in":
+                members = enumerate(members_of(columns[name], value), 1)
+                values.update((f"w{n}_{place}", member) for place, member in members)
+            else:
+                values[f"w{n}"] = value
+        return values
 
     async def aggregate(self, connection: Connection, aggregate: Aggregate) -> list[tuple[Any, ...]]:
         """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
@@ -77,9 +113,12 @@ class Selects:
 
     def text(self, statement: Select[Any]) -> tuple[str, list[Any]]:
         """A statement as the driver takes it, and its values."""
-        compiled = statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
+        compiled = self._compiled(statement)
         parameters = compiled.params
         return compiled.string, [parameters[name] for name in compiled.positiontup or ()]
+
+    def _compiled(self, statement: Select[Any]) -> Any:
+        return statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
 
     async def _rows(self, connection: Connection, statement: Select[Any]) -> Sequence[Any]:
         text, values = self.text(statement)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Select, Text, Uuid, bindparam, false, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, Integer, Select, Text, Uuid, bindparam, false, func, or_, select, text
 from sqlalchemy import cast as cast_
 
 from investigation_backends.checks import MONEY, check_aggregate, check_query
@@ -36,18 +36,34 @@ def page(query: Query, tables: Tables) -> Select[Any]:
     check_query(query)
     table = tables.by_kind[query.kind]
     sort, id = table.c[query.sort], table.c.id
-    statement = select(table).where(*conditions(query.kind, query.where, tables)).limit(query.limit)
+    statement = select(table).where(*conditions(query.kind, query.where, tables))
+    statement = statement.limit(bindparam("most", query.limit, Integer()))
     if query.after is not None:
         value, last = query.after
         beyond = "<" if query.descending else ">"
         if sort is id:
-            statement = statement.where(compare(id, beyond, last))
+            statement = statement.where(compare(id, beyond, last, "after_id"))
         else:
             # the first condition is implied; with it an index on the sort column gives a range
-            further = or_(compare(sort, beyond, value), compare(id, beyond, last))
-            statement = statement.where(compare(sort, f"{beyond}=", value), further)
+            further = or_(compare(sort, beyond, value, "after"), compare(id, beyond, last, "after_id"))
+            statement = statement.where(compare(sort, f"{beyond}=", value, "after"), further)
     order = [sort] if sort is id else [sort, id]
     return statement.order_by(*(column.desc() if query.descending else column.asc() for column in order))
+
+
+def shape(query: Query) -> Hashable:
+    """What of a checked query its statement depends on: two of the same shape differ in their values alone."""
+    forms = [(name, op, _form(op, value)) for name, op, value in query.where]
+    after = None if query.after is None else tuple(_form("=", value) for value in query.after)
+    return query.kind, query.sort, query.descending, after, *forms
+
+
+def _form(op: str, value: Any) -> Hashable:
+    if op == "in":
+        members = [member for member in value if member is not None]
+        ids = sum(uuid_or_none(member) is not None for member in members if isinstance(member, str))
+        return len(members), ids, "completed" in members
+    return value is None, value == "completed", isinstance(value, str) and uuid_or_none(value) is not None
 
 
 def figures(aggregate: Aggregate, tables: Tables, money: Money) -> Select[Any]:
@@ -80,14 +96,16 @@ def _measure(column: ColumnElement[Any], measure: Measure, money: Money) -> Colu
 def conditions(kind: str, where: Sequence[Where], tables: Tables) -> list[ColumnElement[bool]]:
     """Conditions of SQL for checked ones, with those that follow from them and let an index be used."""
     table = tables.by_kind[kind]
-    found: list[ColumnElement[bool]] = [_condition(table.c[name], op, value) for name, op, value in where]
+    found: list[ColumnElement[bool]] = [
+        _condition(table.c[name], op, value, f"w{n}") for n, (name, op, value) in enumerate(where)
+    ]
     if kind == "tool":
-        for name, op, value in where:
+        for n, (name, op, value) in enumerate(where):
             if name == "status" and _excludes_completed(op, value):
                 found.append(cast("ColumnElement[bool]", text(NOT_COMPLETED)))
             elif name == "phase_id" and op == "=" and value is not None:
                 phases = tables.by_kind["phase"]
-                is_it = compare(phases.c.id, "=", value)
+                is_it = compare(phases.c.id, "=", value, f"w{n}")
                 of = select(phases.c.investigation_id).where(is_it).scalar_subquery()
                 found.append(table.c.investigation_id == of)
     return found
@@ -99,18 +117,26 @@ def _excludes_completed(op: str, value: Any) -> bool:
     return op == "=" and value is not None and value != "completed"
 
 
-def _condition(column: ColumnElement[Any], op: str, value: Any) -> ColumnElement[bool]:
+def _condition(column: ColumnElement[Any], op: str, value: Any, bind: str) -> ColumnElement[bool]:
     if op == "in":
-        members = [member for member in value if member is not None]
-        if isinstance(column.type, Uuid):
-            members = [member for member in members if uuid_or_none(member)]
-        return column.in_(bindparam(None, members, column.type, expanding=True, unique=True))
-    return false() if value is None else compare(column, op, value)
+        return column.in_(bindparam(bind, members_of(column, value), column.type, expanding=True))
+    return false() if value is None else compare(column, op, value, bind)
 
 
-def compare(column: ColumnElement[Any], op: str, value: Any) -> ColumnElement[bool]:
-    """A comparison. Where a store has a type for ids, what is no id is compared with their text."""
+def members_of(column: ColumnElement[Any], values: Iterable[Any]) -> list[Any]:
+    """Those of an ``in`` that can be in the column."""
+    members = [member for member in values if member is not None]
+    if isinstance(column.type, Uuid):
+        members = [member for member in members if uuid_or_none(member)]
+    return members
+
+
+def compare(column: ColumnElement[Any], op: str, value: Any, bind: str) -> ColumnElement[bool]:
+    """A comparison with the value of a parameter. Where a store has a type for ids, what is no id is compared with
+    their text."""
     if isinstance(column.type, Uuid) and uuid_or_none(value) is None:
-        return false() if op == "=" else _COMPARE[op](cast_(column, Text).collate("C"), value)
+        if op == "=":
+            return false()
+        return _COMPARE[op](cast_(column, Text).collate("C"), bindparam(bind, value, Text()))
     # of the column's type, not of what Python says of the value: a time is a number here
-    return _COMPARE[op](column, literal(value, column.type))
+    return _COMPARE[op](column, bindparam(bind, value, column.type))
