@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from investigation_sdk.cli.advancing import progress
 from investigation_sdk.cli.checking import check
 from investigation_sdk.cli.details import events, tools
 from investigation_sdk.cli.looking import ls, show
@@ -33,7 +34,8 @@ def investigate() -> None:
     """Look at investigations and steer them, check their logs, and look after the store."""
 
 
-for _command in (ls, show, tools, events, metrics, verify, check, pause, resume, cancel, retry, resolve, db, worker):
+_STEERING = (pause, resume, cancel, retry, resolve)
+for _command in (ls, show, progress, tools, events, metrics, verify, check, *_STEERING, db, worker):
     investigate.add_command(_command)
 
 
@@ -75,7 +77,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options() -> set[str]:
-    return {word for command in (ls, show, tools, events, verify, check) for p in command.params for word in p.opts}
+    commands = (ls, show, progress, tools, events, verify, check)
+    return {word for command in commands for p in command.params for word in p.opts}
 
 
 def _failed(message: str) -> int:

@@ -70,6 +70,8 @@ def phase_activity(phase: Phase, encode: Callable[[Any], str]) -> str:
     said: dict[str, Any] = {"begun": phase.begun}
     if phase.reported is not None:
         said["reported"] = phase.reported
+    if phase.marks:
+        said["marks"] = [list(mark) for mark in phase.marks]
     if phase.called:
         said["called"] = phase.called
     return encode(said)
@@ -96,4 +98,10 @@ def restore_phase(phase: Phase, said: Any) -> None:
     """Put back what :func:`phase_activity` kept, parsed."""
     phase.begun = said.get("begun", 0)
     phase.reported = said.get("reported")
+    phase.marks = marks_of(said)
     phase.called = said.get("called", {})
+
+
+def marks_of(said: Any) -> tuple[tuple[int, int], ...]:
+    """When a phase was how far, by the parsed JSON of its row."""
+    return tuple((int(percent), int(time)) for percent, time in said.get("marks", ()))

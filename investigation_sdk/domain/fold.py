@@ -133,8 +133,8 @@ class Fold:
             self.active += max(0, time - self.since)
             self.since = None
 
-    def report(self, id: str, percent: int) -> bool:
-        """A phase that runs, or a call that is open, says how far it is; whether that is news."""
+    def report(self, id: str, percent: int, time: int) -> bool:
+        """A phase that runs, or a call that is open, says at a time (µs) how far it is; whether that is news."""
         call = self.calls.get(id)
         phase = self._phase_of(call) if call is not None else self.phase_by_id(id)
         if call is not None:
@@ -144,9 +144,11 @@ class Fold:
         elif phase is None or phase.status is not PhaseState.RUNNING or percent <= (phase.reported or -1):
             return False
         else:
+            if phase.reported is None:
+                phase.marks = ()
             phase.reported = percent
         if phase is not None:
-            self._advance(phase)
+            self._advance(phase, time)
             if self.touched is not None:
                 self.touched[phase.id] = phase
         return True
@@ -155,7 +157,7 @@ class Fold:
         """What was reported before this event. Nothing else in the log says it, and nothing depends on it."""
         for id, percent in cast("dict[str, Any]", said).items() if isinstance(said, dict) else ():
             if type(percent) is int and 0 <= percent <= 100:
-                self.report(id, percent)
+                self.report(id, percent, event.at)
             call = self.calls.get(id)
             phase = self._phase_of(call) if call is not None else self.phase_by_id(id)
             if phase is not None:
@@ -168,14 +170,17 @@ class Fold:
         current = None if self.current_phase is None else self.phases.get(self.current_phase)
         return current if current is not None and current.id == id else self.phase_by_id(id)
 
-    def _advance(self, phase: Phase) -> None:
+    def _active_at(self, time: int) -> int:
+        return self.active + (0 if self.since is None else max(0, time - self.since))
+
+    def _advance(self, phase: Phase, time: int) -> None:
         running: dict[str, int] = {}
         for id, percent in self.reported.items():
             call = self.calls[id].data
             name = str(call.get("tool"))
             if call.get("phase") == phase.id:
                 running[name] = max(percent, running.get(name, 0))
-        if phase.advance(running):
+        if phase.advance(running, self._active_at(time)):
             self._count_progress()
 
     def _count_progress(self, least: int | None = None) -> None:
@@ -278,7 +283,8 @@ def _phase_started(fold: Fold, event: Event) -> None:
         phase.progress = 0
         phase.reported = None
         phase.called = {}
-        phase.begun = fold.active + (0 if fold.since is None else event.at - fold.since)
+        phase.marks = ()
+        phase.begun = fold._active_at(event.at)  # pyright: ignore[reportPrivateUsage]
     phase.attempt = event.attempt
     phase.started_at = event.data["started_at"]
     phase.completed_at = phase.duration_ms = phase.error = None
@@ -341,7 +347,7 @@ def _tool_started(fold: Fold, event: Event) -> None:
 
 def _called(fold: Fold, phase: Phase, started: Event, event: Event, state: str) -> None:
     if phase.call(str(started.data.get("tool")), state):
-        fold._advance(phase)  # pyright: ignore[reportPrivateUsage]
+        fold._advance(phase, event.at)  # pyright: ignore[reportPrivateUsage]
         fold._touch(phase, event)  # pyright: ignore[reportPrivateUsage]
 
 

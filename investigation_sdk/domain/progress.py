@@ -13,6 +13,9 @@ MAX_WEIGHT: Final = 1e9
 MAX_TOOLS: Final = 256
 """So many names of tools count in one phase: names that are made up while it runs must not fill the memory."""
 
+STEP: Final = 5
+"""Percent between two marks of when a phase was how far: what estimates go by."""
+
 _DONE: Final = (PhaseState.COMPLETED, PhaseState.SKIPPED)
 
 

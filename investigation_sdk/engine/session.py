@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Fact, Submission
 from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
@@ -130,7 +131,7 @@ class Session:
         """A phase that runs, or a call that is open, is so far: advisory until the next event says it. Whether that is
         news."""
         with self.lock:
-            if self in busy or not self.decided.report(id, percent):
+            if self in busy or not self.decided.report(id, percent, now_us()):
                 return False
             self.unrecorded[id] = self.news[id] = percent
             return True
@@ -374,7 +375,7 @@ class Session:
 
     def _report_again(self) -> None:
         for id, percent in self.unrecorded.items():
-            self.decided.report(id, percent)
+            self.decided.report(id, percent, now_us())
 
     def on_unknown(self) -> None:
         """Nobody can tell whether the commit in flight was written: it stays as it is until that is known."""

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from investigation_sdk.arguments import FLAG, check
 from investigation_sdk.clock import now_us, to_datetime
-from investigation_sdk.domain.activity import Activity, Running, activity_of
+from investigation_sdk.domain.activity import Activity, Running, activity_of, marks_of
+from investigation_sdk.domain.estimate import History, Place
 from investigation_sdk.domain.progress import COMPLETED
-from investigation_sdk.domain.progress_record import Described, InvestigationProgress
+from investigation_sdk.domain.progress_record import Described, Estimate, InvestigationProgress
 from investigation_sdk.domain.records import Usage
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import InvestigationState, PhaseState, ToolState
+from investigation_sdk.engine.history import Histories, newest
 from investigation_sdk.engine.reading import get_row
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.sound import readable
@@ -40,9 +42,11 @@ class ProgressTracker:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._histories = Histories()
 
     def _use(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._histories = Histories()
 
     async def calculate_progress(self, investigation_id: Id, *, include_tools: bool = True) -> InvestigationProgress:
         """How far an investigation is, what runs now, and when it may be done.
@@ -70,7 +74,12 @@ class ProgressTracker:
                 _newest_calls(backend, id), _count_calls(backend, id), _changes(backend, id)
             )
         with readable(id):
-            return progress_of(row, phases, calls, changes, count, now_us())
+            progress = progress_of(row, phases, calls, changes, count, now_us())
+        if row.status != InvestigationState.RUNNING:
+            return progress
+        history = await self._histories.of(backend, row.tenant_id, row.investigation_type)
+        with readable(id):
+            return with_estimate(progress, row, phases, history, now_us())
 
 
 def progress_of(
@@ -113,6 +122,43 @@ def progress_of(
         attempt=row.attempt,
         version=row.version,
     )
+
+
+def with_estimate(
+    progress: InvestigationProgress,
+    row: InvestigationRow,
+    phases: Sequence[PhaseRow],
+    history: History,
+    now: int,
+) -> InvestigationProgress:
+    """The same, with when it is likely to be done at the time `now` (µs), as far as past runs tell."""
+    remaining = history.remaining(_place(row, phases, now))
+    if remaining is None:
+        return progress
+    what = f"{remaining.runs} past runs of {row.investigation_type}"
+    estimate = Estimate(
+        earliest=to_datetime(now + int(remaining.low)),
+        likely=to_datetime(now + int(remaining.likely)),
+        latest=to_datetime(now + int(remaining.high)),
+        runs=remaining.runs,
+        basis=what,
+    )
+    return progress.model_copy(update={"estimate": estimate, "estimated_completion": estimate.likely})
+
+
+def _place(row: InvestigationRow, phases: Sequence[PhaseRow], now: int) -> Place:
+    elapsed = activity_of(json.loads(row.activity)).active_at(now)
+    inside = next((p for p in phases if p.phase_name == row.current_phase and p.status == PhaseState.RUNNING), None)
+    if inside is not None:
+        said: dict[str, Any] = json.loads(inside.activity)
+        since = float(said.get("begun", elapsed))
+        reported = said.get("reported")
+        percent = inside.progress_percentage if reported is None else int(reported)
+        return Place(elapsed, inside.phase_name, since, percent=percent, marks=marks_of(said))
+    left = newest([phase for phase in phases if phase.attempt == row.attempt])
+    if left is None or left.completed_at is None:
+        return Place(elapsed)
+    return Place(elapsed, left.phase_name, max(0.0, elapsed - (now - left.completed_at)), inside=False)
 
 
 _CURRENT: Final = ("name", "progress", "status", "elapsed_ms")

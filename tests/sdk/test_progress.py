@@ -1,6 +1,8 @@
 """How far an investigation is: the JSON of progress, on every store."""
 
 import json
+import re
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -220,6 +222,7 @@ async def test_the_summary_takes_two_reads_however_many_calls_there_are(
     sdk = make_sdk(backend)
     reads: list[int] = []
     async with sdk.investigation("x") as investigation, investigation.phase("a"):
+        await sdk.progress(investigation.id)  # reads past runs, once in a minute
         for calls in (10, 990):
             for _ in range(calls):
                 vpn_detection()
@@ -261,3 +264,34 @@ def test_calls_in_flight(sdk: InvestigationSDK) -> None:
         assert outer() == 2
     assert sdk.sync.progress(investigation.id).running_calls == 0
     assert timedelta(0) <= timedelta(milliseconds=sdk.sync.progress(investigation.id).elapsed_ms)
+
+
+def test_the_summary_is_read_by_keys_and_indexes(sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]) -> None:
+    """Whatever the length of the investigation: no table is scanned, and that of calls is not touched."""
+    sdk = make_sdk(sqlite_url)
+    with sdk.investigation("x", phases=PLAN) as investigation:
+        statements: list[str] = []
+        connect = sqlite3.connect
+
+        class Traced(sqlite3.Connection):
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **options)
+                self.set_trace_callback(statements.append)
+
+        sdk.sync.progress(investigation.id)  # reads past runs, once in a minute
+        sdk.sync.close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sqlite3, "connect", lambda *a, **o: connect(*a, **{**o, "factory": Traced}))
+            sdk.sync.progress(investigation.id, include_tools=False)
+        reads = [
+            one for one in statements if one.startswith("SELECT") and " FROM investigation" in one.replace("\n", "")
+        ]
+        reads = [one for one in reads if "version_num" not in one and "leases" not in one]
+        assert len(reads) == 2
+        with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+            plans = [connection.execute(f"EXPLAIN QUERY PLAN {one}").fetchall() for one in reads]
+    for plan in plans:
+        (first, *others) = [line[-1] for line in plan]
+        assert re.fullmatch(r"SEARCH investigation\w* USING INDEX \w+ \((id|investigation_id)=\?\)", first)
+        assert all("TEMP B-TREE FOR ORDER BY" in other for other in others)  # of the phases of one investigation
+    assert "tool_executions" not in " ".join(reads)
