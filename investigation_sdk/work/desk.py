@@ -7,6 +7,7 @@ import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from investigation_sdk.clock import now_us, to_datetime
 from investigation_sdk.domain.rows import InvestigationRow
@@ -18,11 +19,19 @@ from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.recording.driver import Options
 from investigation_sdk.storage.commit import Lease
 from investigation_sdk.work.attempt import Attempt
-from investigation_sdk.work.dispatch import Dispatcher, Executed, ExecutingDispatcher
+from investigation_sdk.work.dispatch import Dispatcher, Executed, ExecutingDispatcher, Outcome
 from investigation_sdk.work.handlers import Investigators
 from investigation_sdk.work.worker import Worker
 
 _log = logging.getLogger("investigation_sdk.work")
+
+_RESTS: Final[Mapping[str, Outcome]] = {
+    "completed": "completed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "paused": "paused",
+}
+"""States in which nothing is to be done, unless it can be taken up."""
 
 
 class Desk:
@@ -122,6 +131,9 @@ class Desk:
         id, recorder = canonical(investigation_id), self._recorder
         row = await recorder.acall(reading.get_row(recorder.backend, id, recorder.tenant))
         self.investigators.of(row.investigation_type)
+        nothing_to_do = _RESTS.get(row.status)
+        if nothing_to_do is not None and row.claimable_at is None:  # delivered once more, or late
+            return Executed(id, nothing_to_do)
         asked_at = now_us()
         try:
             lease = await recorder.acall(opening.leased(recorder, id, 0))

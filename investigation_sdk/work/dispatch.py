@@ -11,7 +11,7 @@ Outcome = Literal["completed", "failed", "cancelled", "paused", "queued", "relea
 
 - ``queued``: it failed, and is to be tried again, from `again_at` on;
 - ``released``: it was left as it is, for whoever takes it up next;
-- ``busy``: somebody else drives it, or nothing is to be done for it.
+- ``busy``: somebody else drives it, and may yet die: try again later.
 """
 
 
@@ -38,7 +38,8 @@ class Dispatcher(Protocol):
 
     The investigation is durable before that. What :meth:`dispatch` raises is logged, with what to do, and not raised:
     the investigation is queued, and stays so. The same id may be dispatched any number of times, and a task may be
-    delivered any number of times, to any number of processes: whoever is second finds it ``busy`` or finished.
+    delivered any number of times, to any number of processes: whoever is second finds it ``busy``, or in a state in
+    which nothing is to be done.
     """
 
     async def dispatch(self, investigation_id: str, investigation_type: str, *, not_before: datetime | None) -> None:

@@ -1,0 +1,1 @@
+"""Engines that run investigations: dispatchers, each with an extra of its own."""
