@@ -83,7 +83,10 @@ class CeleryDispatcher:
                 "application serves one"
             )
 
-        @self._app.task(
+        def run(task: Any, investigation_id: str) -> str:
+            return _run(task, execute, investigation_id)
+
+        self._app.task(
             name=TASK,
             bind=True,
             shared=False,  # with no other application
@@ -91,9 +94,7 @@ class CeleryDispatcher:
             reject_on_worker_lost=True,
             ignore_result=True,
             max_retries=None,
-        )
-        def run(task: Any, investigation_id: str) -> str:
-            return _run(task, execute, investigation_id)
+        )(run)
 
 
 def _run(task: Any, execute: Callable[[str], Executed], investigation_id: str) -> str:

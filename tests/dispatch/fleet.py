@@ -15,7 +15,11 @@ dispatch.AGAIN_SECONDS = 1  # type: ignore[misc]  # not ten: somebody waits
 FOLDER = Path(os.environ["FLEET_FOLDER"])
 
 app = Celery("fleet", broker=os.environ["FLEET_BROKER"])
-app.conf.broker_transport_options = {"visibility_timeout": 3, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+app.conf.broker_transport_options = {
+    "visibility_timeout": 3,
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+}
 app.conf.worker_prefetch_multiplier = 1
 app.conf.broker_connection_retry_on_startup = True
 sdk = InvestigationSDK(os.environ["FLEET_STORE"], dispatcher=CeleryDispatcher(app), on_pause="raise")
