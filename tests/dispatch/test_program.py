@@ -36,9 +36,8 @@ def test_the_program_of_a_fleet(tmp_path: Path, redis_server: RedisServer, postg
         text = text.replace(there, here)
     (tmp_path / "p7_celery.py").write_text(text, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    asked = subprocess.run(
-        [sys.executable, "-c", ASK], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False
-    )  # fmt: skip
+    ask = [sys.executable, "-c", ASK]
+    asked = subprocess.run(ask, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert asked.returncode == 0, asked.stderr[-3000:]
     id = asked.stdout.strip()
     command = [sys.executable, "-m", "celery", "-A", "p7_celery", "worker", "-Q", "investigations", "-c", "1"]
