@@ -1,7 +1,8 @@
 """For tests: of applications that use the SDK, and of backends. See the modules.
 
 ``assert_tools_called``, ``assert_state_path``, ``use_backend`` and ``crash_at`` are for applications;
-:mod:`.contract` is the suite that every backend passes, :mod:`.faults` makes one fail on purpose, and
+:mod:`.contract` is the suite that every backend passes (``python -m investigation_sdk.testing URL`` runs it without
+pytest), :mod:`.faults` makes one fail on purpose, and
 :mod:`.servers` starts real PostgreSQL, Redis and MongoDB servers from wheels, and :mod:`.proxy` stands in front of one
 and fails as told.
 """

@@ -14,42 +14,28 @@ It needs pytest and pytest-asyncio, and nothing of the engine: the events are ma
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
+import pytest_asyncio
 
 pytest.register_assert_rewrite("investigation_sdk.testing._contract")
 
-from ._contract.blobs import BlobTests  # noqa: E402
 from ._contract.building import Case  # noqa: E402
-from ._contract.commits import BatchTests, CommitTests  # noqa: E402
-from ._contract.events import EventTests  # noqa: E402
-from ._contract.leases import LeaseTests  # noqa: E402
 from ._contract.opening import OpenStore, StoreUnderTest, opened  # noqa: E402
-from ._contract.queries import AggregateTests, FindTests  # noqa: E402
-from ._contract.queueing import QueueTests  # noqa: E402
-from ._contract.races import ProcessRaceTests, RaceTests  # noqa: E402
-from ._contract.sharing import ProcessTests, SharingTests  # noqa: E402
-from ._contract.upkeep import AdvanceTests, DeleteTests, PutRowsTests  # noqa: E402
+from ._contract.suite import Suite  # noqa: E402
 
 
 @pytest.mark.asyncio
-class BackendContract(
-    CommitTests,
-    BatchTests,
-    EventTests,
-    BlobTests,
-    FindTests,
-    AggregateTests,
-    PutRowsTests,
-    AdvanceTests,
-    DeleteTests,
-    LeaseTests,
-    QueueTests,
-    SharingTests,
-    ProcessTests,
-    RaceTests,
-    ProcessRaceTests,
-):
+class BackendContract(Suite):
     """All tests. Subclass it with a name that pytest collects, and define :meth:`new_store`."""
+
+    @pytest_asyncio.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[OpenStore]:
+        """An open store for one test."""
+        async with opened(self.new_store(tmp_path)) as store:
+            yield store
 
 
 __all__ = ["BackendContract", "Case", "OpenStore", "StoreUnderTest", "opened"]

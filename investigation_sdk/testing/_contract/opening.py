@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest_asyncio
 
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.storage.backend import Backend
@@ -93,12 +91,6 @@ class ContractBase:
     def new_store(self, folder: Path) -> StoreUnderTest:
         """A new, empty store; `folder` is empty and may be used for its files."""
         raise NotImplementedError(f"{type(self).__name__} must say how to make a store: define new_store()")
-
-    @pytest_asyncio.fixture
-    async def store(self, tmp_path: Path) -> AsyncIterator[OpenStore]:
-        """An open store for one test."""
-        async with opened(self.new_store(tmp_path)) as store:
-            yield store
 
 
 async def refused(call: Awaitable[object], what: str) -> None:

@@ -8,8 +8,7 @@ import json
 import sys
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
-
-import pytest
+from unittest import SkipTest
 
 from .opening import OpenStore
 
@@ -21,7 +20,7 @@ _TIME = 120
 async def another_process(store: OpenStore, *arguments: str) -> AsyncGenerator[asyncio.subprocess.Process]:
     """A process that has opened the store, and does what the arguments say when it is asked."""
     if store.url is None:
-        pytest.skip("this store has no URL that another process could open")
+        raise SkipTest("this store has no URL that another process could open")
     command = [sys.executable, "-m", "investigation_sdk.testing._contract.other_process", store.url, *arguments]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
