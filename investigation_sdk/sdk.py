@@ -76,7 +76,9 @@ class InvestigationSDK(LiveReader):
         url_or_backend: ``"sqlite:///fraud.db"``, ``"memory://"``, or a backend object. None: the environment's
             ``INVESTIGATION_URL``, else ``sqlite:///investigations.db``.
         durability: What is on disk when a call returns; ``INVESTIGATION_DURABILITY`` where it is not given.
-        on_store_failure: ``"raise"``: NotRecorded when a record cannot be made durable.
+        on_store_failure: ``"raise"``: NotRecorded when a record cannot be made durable. ``"continue"``: the agent goes
+            on, its record is kept in memory, up to 2,000 events or 64 MB of one investigation, and written when the
+            store answers; what is left out is counted in the record. An unsafe tool does not begin meanwhile.
         on_pause: At a boundary of a paused investigation, wait until it is resumed, or raise InvestigationPaused.
         auto_migrate: Upgrade an older schema on opening.
         dispatcher: Tells an engine, such as Celery, of what is submitted. None: workers look into the store.
@@ -107,7 +109,7 @@ class InvestigationSDK(LiveReader):
         url_or_backend: str | Backend | None = None,
         *,
         durability: Durability | None = None,
-        on_store_failure: Literal["raise"] = "raise",
+        on_store_failure: Literal["raise", "continue"] = "raise",
         on_pause: Literal["wait", "raise"] = "wait",
         auto_migrate: bool = False,
         dispatcher: Dispatcher | None = None,
@@ -121,7 +123,7 @@ class InvestigationSDK(LiveReader):
     ) -> None:
         chosen = durability or os.environ.get("INVESTIGATION_DURABILITY") or Durability.SYNC
         check_options(
-            on_store_failure=(on_store_failure, one_of(("raise",))),
+            on_store_failure=(on_store_failure, one_of(("raise", "continue"))),
             on_pause=(on_pause, one_of(("wait", "raise"))),
             durability=(chosen, one_of(Durability)),
             lease_ttl=(lease_ttl, DURATION),
@@ -136,7 +138,9 @@ class InvestigationSDK(LiveReader):
             raise ConfigurationError(f"lease_ttl={lease_ttl} is too short to be renewed in time; at least 0.1 s")
         if max_inline_bytes < 1024:
             raise ConfigurationError(f"max_inline_bytes={max_inline_bytes} is too small; at least 1024")
-        self._options = Options(Durability(chosen), on_pause, max_inline_bytes, tenant_id or "")
+        self._options = Options(
+            Durability(chosen), on_pause, max_inline_bytes, tenant_id or "", goes_on=on_store_failure == "continue"
+        )
         self._find_tracer = finder(telemetry)
         self._ttl_us = lease_ttl // timedelta(microseconds=1)
         backend = backend_of(url_or_backend, backend_options, auto_migrate=auto_migrate)

@@ -47,6 +47,7 @@ class Session:
         stop: Why no new body may start (paused, cancelled, lease lost), or None.
         down: Why the store takes nothing at present, or None.
         queued_events, queued_bytes: How many events wait to be durable, and how large their blobs are.
+        spools: Whether commands that nobody waits for are taken also while it is down.
         news: Percent that phases and calls reported and nobody was told of, by their ids.
         unrecorded: Percent that they reported and no event says, by their ids.
         broken: Set when the store lost what it had acknowledged; every submission is refused then.
@@ -67,6 +68,7 @@ class Session:
         self.down: BackendUnavailable | None = None
         self.broken: InvestigationError | None = None
         self.abandoned = False
+        self.spools = False
         self.scheduled = False
         self.lingering = False
         self.repairing = False
@@ -92,7 +94,7 @@ class Session:
         with self.lock:
             if self.broken is not None:
                 raise self.broken.with_traceback(None)
-            if self.down is not None and not isinstance(submission, HAPPENED):
+            if self.down is not None and not isinstance(submission, HAPPENED) and not (lazy and self.spools):
                 raise self.down.with_traceback(None)
             entry = Entry(submission, lazy=lazy)
             if self in busy:

@@ -27,7 +27,7 @@ from investigation_sdk.errors import (
     LeaseLost,
 )
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording import caching, giving_back
+from investigation_sdk.recording import caching, giving_back, spooling
 from investigation_sdk.recording.call import Call, not_recorded, not_started, refused_while_down
 from investigation_sdk.recording.capture import MASKED, ToolSpec
 from investigation_sdk.recording.context import Frame, current_agent, current_frame
@@ -64,6 +64,7 @@ class Options:
     max_inline_bytes: int
     tenant: str
     actor: str | None = None
+    goes_on: bool = False
 
 
 class Driver:
@@ -78,6 +79,8 @@ class Driver:
         judge: What the error of a block means, where a worker runs it.
         stopped: Why nothing more may begin in this block, whatever becomes of the investigation; or None.
         trace: What traces the block; None where nothing does.
+        left_out: Calls that ran, are not recorded, and of which the record does not say so yet.
+        went_on: It was said that the agent goes on without the store.
     """
 
     __slots__ = (
@@ -87,6 +90,7 @@ class Driver:
         "finished",
         "held",
         "judge",
+        "left_out",
         "options",
         "owner_token",
         "recorder",
@@ -98,6 +102,7 @@ class Driver:
         "token",
         "trace",
         "waits",
+        "went_on",
     )  # fmt: skip
 
     def __init__(
@@ -124,6 +129,9 @@ class Driver:
         self.judge: Judge = usual_judgement
         self.held: int = 0
         self.waits: bool = False
+        self.left_out: int = 0
+        self.went_on: bool = False
+        session.spools = options.goes_on
         self.context: InvestigationContext
 
     # ---- waiting
@@ -140,6 +148,7 @@ class Driver:
             session.stop is not None
             or self.stopped is not None
             or session.down is not None
+            or self.left_out > 0
             or self.finished
             or self.resume is not None
             or session.queued_events > MAX_QUEUED
@@ -153,9 +162,14 @@ class Driver:
             InvestigationInterrupt: it must not.
         """
         yield from self.boundary()
+        if self.left_out and self.session.down is None:
+            spooling.say_what_was_left_out(self)
         crowd = self.recorder.crowded(self.session)
         if crowd is not None:
-            yield from self.wait_for(crowd)
+            try:
+                yield from self.wait_for(crowd)
+            except BackendUnavailable as down:
+                raise InvestigationInterrupt(refused_while_down(self.session.id, down)) from down
 
     def boundary(self) -> Step[None]:
         """Where no body has started yet: wait while paused, or stop.
@@ -171,7 +185,7 @@ class Driver:
             stop = session.stop
             if stop is None:
                 down = session.down
-                if down is not None:
+                if down is not None and not self.options.goes_on:
                     raise InvestigationInterrupt(refused_while_down(self.session.id, down))
                 self.waits = False
                 return
@@ -209,20 +223,29 @@ class Driver:
         )
         raise InvestigationInterrupt(finished)
 
-    def command(self, command: Any, given_up: Callable[[], Event] | None = None) -> Step[Entry]:
+    def command(
+        self, command: Any, given_up: Callable[[], Event] | None = None, *, unsafe: bool = False
+    ) -> Step[Entry]:
         """Submit a command of the owner's and wait until it is durable; where it is refused because of a pause,
         wait for the end of that and try again.
 
         Args:
             command: What to submit.
             given_up: The fact to append where the wait is broken off (the task is cancelled, Ctrl-C).
+            unsafe: It has to be durable, also for an agent that goes on without the store.
         """
         while True:
             yield from self.boundary()
+            down = self.session.down
+            if unsafe and down is not None:
+                raise InvestigationInterrupt(refused_while_down(self.session.id, down))
+            kept = self.options.goes_on and not unsafe and not spooling.full(self.session)
             try:
-                entry = self.recorder.submit(self.session, command)
+                entry = self.recorder.submit(self.session, command, lazy=kept)
+                if kept:
+                    self.recorder.commit(self.session)
                 try:
-                    yield from self.wait_for(entry)
+                    yield from spooling.durable_or_kept(self, entry) if kept else self.wait_for(entry)
                 except BaseException:
                     if given_up is not None and entry.error is None:  # it may yet be written
                         self.fact(given_up(), lazy=True)
@@ -301,7 +324,8 @@ class Driver:
         """Submit the start of a call as a command, and wait until it is durable."""
         self._about_to_start(call)
         append = Append(time=call.started.time, token=self.token, event=call.started, needs_running=True)
-        yield from self.command(append, lambda: not_started(call.started))
+        unsafe = call.spec.effect is Effect.UNSAFE
+        yield from self.command(append, lambda: not_started(call.started), unsafe=unsafe)
         call.begin(self.trace)
 
     def complete(self, call: Call, value: Any) -> Entry | None:
@@ -337,7 +361,7 @@ class Driver:
             data["summary"] = clean(summary)
         entry = self._close(call, "tool.completed", data, time)
         if entry is not None:
-            yield from self.wait_for(entry)
+            yield from spooling.durable_or_kept(self, entry)
 
     def complete_items(self, call: Call, items: Items) -> Entry | None:
         """The body was a generator that gave `items`; what to wait for."""
@@ -434,8 +458,11 @@ class Driver:
 
     def not_recorded(
         self, call: Call, error: InvestigationError, value: Any, raised: BaseException | None
-    ) -> BaseException:
-        """The body returned `value`, or raised, and the record of that is not durable."""
+    ) -> BaseException | None:
+        """The body returned `value`, or raised, and the record of that is not durable: what to raise, or None."""
+        if self.options.goes_on and isinstance(error, BackendUnavailable):
+            spooling.goes_on(self, error)
+            return None
         return self.interrupt(not_recorded(call, self.session.id, error, value, raised))
 
     # ---- state

@@ -20,6 +20,7 @@ from investigation_sdk.recording.context import Frame, current_frame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.resume import Reused
+from investigation_sdk.recording.spooling import recording_frame
 from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.recording.wrapping import Kind
 
@@ -70,7 +71,9 @@ def _close(driver: Driver, call: Call, close: Close, end: Any, value: Any = None
             _wait(driver, entry)
     except InvestigationError as error:
         raised = end if isinstance(end, BaseException) and end is not value else None
-        raise driver.not_recorded(call, error, value, raised) from (raised or error)
+        failure = driver.not_recorded(call, error, value, raised)
+        if failure is not None:
+            raise failure from (raised or error)
 
 
 def _wait(driver: Driver, entry: Entry) -> None:
@@ -88,7 +91,9 @@ async def _aclose(driver: Driver, call: Call, close: Close, end: Any, value: Any
             await _await(driver, entry)
     except InvestigationError as error:
         raised = end if isinstance(end, BaseException) and end is not value else None
-        raise driver.not_recorded(call, error, value, raised) from (raised or error)
+        failure = driver.not_recorded(call, error, value, raised)
+        if failure is not None:
+            raise failure from (raised or error)
 
 
 async def _await(driver: Driver, entry: Entry) -> None:
@@ -99,7 +104,7 @@ async def _await(driver: Driver, entry: Entry) -> None:
 
 def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        frame = current_frame.get()
+        frame = recording_frame(spec)
         if frame is None:
             return fn(*args, **kwargs)
         driver = frame.driver
@@ -123,7 +128,9 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
             if entry is not None:
                 _wait(driver, entry)
         except InvestigationError as error:
-            raise driver.not_recorded(recorded, error, value, None) from error
+            failure = driver.not_recorded(recorded, error, value, None)
+            if failure is not None:
+                raise failure from error
         return value
 
     return call
@@ -131,7 +138,7 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
 
 def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        frame = current_frame.get()
+        frame = recording_frame(spec)
         if frame is None:
             return await fn(*args, **kwargs)
         driver = frame.driver
@@ -155,7 +162,9 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
             if entry is not None:
                 await _await(driver, entry)
         except InvestigationError as error:
-            raise driver.not_recorded(recorded, error, value, None) from error
+            failure = driver.not_recorded(recorded, error, value, None)
+            if failure is not None:
+                raise failure from error
         return value
 
     return call
@@ -163,7 +172,7 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
 
 def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        frame = current_frame.get()
+        frame = recording_frame(spec)
         if frame is None:
             return (yield from fn(*args, **kwargs))
         driver = frame.driver
@@ -227,7 +236,7 @@ def _given_up(call: Call, items: Items) -> None:
 
 def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        frame = current_frame.get()
+        frame = recording_frame(spec)
         recorded = None
         if frame is not None:
             recorded = await go(_open(frame, spec, args, kwargs), frame.driver.recorder.io)

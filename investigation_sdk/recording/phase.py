@@ -22,6 +22,7 @@ from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.tracing import Span
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.ids import uuid7
+from investigation_sdk.recording import spooling
 from investigation_sdk.recording.context import BlockFrame, current_frame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.failures import describe_error, was_cancelled
@@ -175,7 +176,7 @@ class _Phase:
             entry = driver.fact(left)
             if was_cancelled(error) or isinstance(error, KeyboardInterrupt | SystemExit):
                 return  # the end of the investigation waits for it
-            yield from driver.wait_for(entry)
+            yield from spooling.durable_or_kept(driver, entry)
         except InvestigationError as failure:
             if error is None:
                 raise driver.interrupt(_unavailable(driver, self.name, failure)) from failure

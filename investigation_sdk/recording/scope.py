@@ -19,7 +19,7 @@ from investigation_sdk.errors import (
     InvestigationError,
     InvestigationInterrupt,
 )
-from investigation_sdk.recording import signals
+from investigation_sdk.recording import signals, spooling
 from investigation_sdk.recording.context import BlockFrame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.failures import describe_error, was_cancelled
@@ -121,10 +121,11 @@ class InvestigationScope:
     ) -> Step[InvestigationError | None]:
         """Record how the block ended; what kept that from being recorded."""
         try:
+            spooling.say_what_was_left_out(driver)
             if driver.resume is not None:
                 driver.resume.sum_up(None, whole=error is None)
             entry = driver.recorder.submit(driver.session, self._command(driver, error, stopped))
-            yield from driver.wait_for(entry)
+            yield from spooling.durable_or_kept(driver, entry)
         except BackendUnavailable as down:
             return BackendUnavailable(
                 f"The end of investigation {driver.session.id} is queued, but not durable yet: {down}",

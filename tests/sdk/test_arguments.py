@@ -38,7 +38,7 @@ ID = "01900000-0000-7000-8000-000000000000"
         ({"durability": 3}, "durability=3 is not one of 'sync', 'strict', 'batched'"),
         ({"durability": ["sync"]}, r"durability=\['sync'\] is not one of"),
         ({"on_pause": None}, "on_pause=None is not one of 'wait', 'raise'"),
-        ({"on_store_failure": 1}, "on_store_failure=1 is not one of 'raise'"),
+        ({"on_store_failure": 1}, "on_store_failure=1 is not one of 'raise', 'continue'"),
     ],
 )
 def test_what_an_sdk_is_not_made_with(options: dict[str, Any], message: str) -> None:

@@ -117,7 +117,7 @@ def test_decorating_needs_no_driver() -> None:
     ("options", "message"),
     [
         ({"on_pause": "wiat"}, "on_pause='wiat' is not one of 'wait', 'raise'"),
-        ({"on_store_failure": "ignore"}, "on_store_failure='ignore' is not one of 'raise'"),
+        ({"on_store_failure": "ignore"}, "on_store_failure='ignore' is not one of 'raise', 'continue'"),
         ({"durability": "fast"}, "durability='fast' is not one of 'sync', 'strict', 'batched'"),
         ({"lease_ttl": timedelta(milliseconds=1)}, "too short"),
         ({"max_inline_bytes": 10}, "at least 1024"),
