@@ -148,16 +148,23 @@ def nested(node: Any) -> list[tuple[Any, Any]]:
 
 def canonical(tree: Any) -> bytes:
     """The one JSON text, in UTF-8, of an encoded tree that nobody else holds: keys sorted by code point."""
-    holder = [tree]
+    holder: list[Any] = [tree]
     places: list[tuple[Any, Any]] = [(holder, 0)]
-    for container, key in places:
-        places.extend(nested(container[key]))
-    for container, key in reversed(places):
+    pairs: list[list[Any]] = []
+    for container, key in places:  # grows while it is read
         node = container[key]
         if type(node) is dict:
+            node = container[key] = dict(sorted(node.items()))
             if node.get(TAG) == "dict":
-                node["items"].sort(key=_key_text)
-            container[key] = dict(sorted(node.items()))
+                pairs.append(node["items"])
+            inside: Any = node.items()
+        else:
+            inside = enumerate(node) if type(node) is list else ()
+        for place, child in inside:
+            if type(child) is dict or type(child) is list:
+                places.append((node, place))
+    for items in reversed(pairs):  # the inner ones first: a key may have such pairs in it
+        items.sort(key=_key_text)
     return to_json(holder[0])
 
 
