@@ -7,7 +7,7 @@ import sys
 
 from investigation_sdk import InvestigationSDK, tool
 
-CALLS = 250
+CALLS = 150
 
 
 @tool(effect="idempotent")
