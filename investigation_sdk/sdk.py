@@ -36,6 +36,7 @@ from investigation_sdk.engine.hosts import shielded
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
 from investigation_sdk.engine.shell import show_command
+from investigation_sdk.engine.snapshots import EVERY
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.errors import ConfigurationError
@@ -88,6 +89,8 @@ class InvestigationSDK(LiveReader):
             ones, up to 64 MiB, are kept beside the log, and :meth:`payload` reads them.
         telemetry: How spans, metrics and log events go to OpenTelemetry. None: in the usual way, where the process
             has loaded OpenTelemetry. False: not at all.
+        snapshot_every: Events between two snapshots of an investigation, which opening it starts from; 0 for none. Each
+            ``checkpoint()`` makes one, too, unless it is 0.
         lease_ttl: How long an owner that is not heard of keeps an investigation; 30 s by default.
         redis: URL of a Redis server by which processes hear at once of what others record; ``INVESTIGATION_REDIS_URL``
             where it is not given. None: by PostgreSQL's own way where that is the store, else each looks at the store
@@ -115,6 +118,7 @@ class InvestigationSDK(LiveReader):
         dispatcher: Dispatcher | None = None,
         tenant_id: str | None = None,
         max_inline_bytes: int = 32768,
+        snapshot_every: int = EVERY,
         lease_ttl: timedelta = timedelta(seconds=30),
         telemetry: Telemetry | Literal[False] | None = None,
         redis: str | None = None,
@@ -128,6 +132,7 @@ class InvestigationSDK(LiveReader):
             durability=(chosen, one_of(Durability)),
             lease_ttl=(lease_ttl, DURATION),
             max_inline_bytes=(max_inline_bytes, COUNT),
+            snapshot_every=(snapshot_every, COUNT),
             tenant_id=(tenant_id, WORDS_OR_NONE),
             redis=(redis, TEXT_OR_NONE),
             cache_states=(cache_states, FLAG),
@@ -136,6 +141,8 @@ class InvestigationSDK(LiveReader):
         )
         if lease_ttl < timedelta(milliseconds=100):
             raise ConfigurationError(f"lease_ttl={lease_ttl} is too short to be renewed in time; at least 0.1 s")
+        if snapshot_every < 0:
+            raise ConfigurationError(f"snapshot_every={snapshot_every} is less than nothing; 0 is for no snapshots")
         if max_inline_bytes < 1024:
             raise ConfigurationError(f"max_inline_bytes={max_inline_bytes} is too small; at least 1024")
         self._options = Options(
@@ -143,6 +150,7 @@ class InvestigationSDK(LiveReader):
         )
         self._find_tracer = finder(telemetry)
         self._ttl_us = lease_ttl // timedelta(microseconds=1)
+        self._snapshot_every = snapshot_every
         backend = backend_of(url_or_backend, backend_options, auto_migrate=auto_migrate)
         self._url = "" if url_or_backend is None else getattr(url_or_backend, "url", url_or_backend)
         self._redis = redis_of(redis)
@@ -160,6 +168,7 @@ class InvestigationSDK(LiveReader):
     def _recorder_of(self, backend: Backend) -> Recorder:
         recorder = Recorder(backend, ttl_us=self._ttl_us, tenant=self._options.tenant)
         recorder.find_tracer = self._find_tracer
+        recorder.snapshot_every = self._snapshot_every
         if self._redis is not None:
             recorder.results = RedisResults(self._redis, lambda: recorder.io, self._store)
         return recorder

@@ -13,6 +13,7 @@ from investigation_sdk.domain.records import (
     Investigation,
     InvestigationEvent,
     InvestigationPhase,
+    InvestigationSnapshot,
     Page,
     PhasePlan,
     Resolution,
@@ -410,6 +411,17 @@ class SyncInvestigationSDK:
                 be quick, and not to use the SDK.
         """
         return self._recorder.io.call(self._target.verify(investigation_id, progress=progress))
+
+    def snapshots(
+        self, investigation_id: Id, *, after: str | None = None, limit: int = 100
+    ) -> Page[InvestigationSnapshot]:
+        """Snapshots of an investigation, the newest first: its row, those of its phases, its open calls, and how often
+        each tool was called, as of one event.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return self._recorder.io.call(self._target.snapshots(investigation_id, after=after, limit=limit))
 
     def rebuild(self, investigation_id: Id) -> int:
         """Make all rows of an investigation again, from its events alone; how many they are.

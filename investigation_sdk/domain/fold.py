@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from investigation_sdk.domain.events import Event, EventType
 from investigation_sdk.domain.phase import Phase
-from investigation_sdk.domain.progress import COMPLETED, FAILED, OPEN, overall, valid_weight
+from investigation_sdk.domain.progress import COMPLETED, FAILED, MAX_TOOLS, OPEN, overall, valid_weight
 from investigation_sdk.domain.states import InvestigationState, PhaseState
 from investigation_sdk.domain.usage import add_counts, add_exactly
 
@@ -23,6 +23,7 @@ class Fold:
         status: None before the first event.
         token: Id of the claim of whoever drives it; None when nobody does.
         phases: By name, in order.
+        counts: How often each tool was called, by its name; of more than a bound of names, the others are left out.
         calls: The ``tool.started`` event of each call that is open, by the call's id.
         active: For how many µs it was running before `since`. Pauses, and when nobody drove it, do not count.
         since: Time (µs) from which on it is running; None where it is not.
@@ -37,8 +38,8 @@ class Fold:
 
     __slots__ = (
         "active", "api_calls_made", "at", "attempt", "calls", "completed_at", "configuration", "cost_estimate",
-        "created_at", "current_phase", "error_message", "failed_at", "failure_kind", "fixed", "generation", "history",
-        "id", "investigation_type", "key", "last_checkpoint", "metadata", "not_before", "owner", "parent", "phases",
+        "counts", "created_at", "current_phase", "error_message", "failed_at", "failure_kind", "fixed", "generation",
+        "history", "id", "investigation_type", "key", "last_checkpoint", "metadata", "not_before", "owner", "parent", "phases",
         "planned", "priority", "progress", "reported", "result", "resume_requested", "retry_count", "since",
         "started_at", "status", "subject", "tenant", "token", "tokens_used", "touched", "user_id", "version",
     )  # fmt: skip
@@ -79,6 +80,7 @@ class Fold:
         self.cost_estimate: Decimal = Decimal(0)
         self.phases: dict[str, Phase] = {}
         self.calls: dict[str, Event] = {}
+        self.counts: dict[str, int] = {}
         self.reported: dict[str, int] = {}
         self.planned: bool = False
         self.active: int = 0
@@ -92,6 +94,7 @@ class Fold:
         other = copy(self)
         other.phases = {name: copy(phase) for name, phase in self.phases.items()}
         other.calls = dict(self.calls)
+        other.counts = dict(self.counts)
         other.reported = dict(self.reported)
         other.touched = None if self.touched is None else {}
         other.history = None if self.history is None else dict(self.history)
@@ -110,6 +113,12 @@ class Fold:
             # of an owner that died, the last word is the last that is known of it
             self._stop_clock(before if self.failure_kind == "crashed" else event.at)
             self._enter(event.new_state)
+
+    def count(self, tool: str) -> None:
+        """A tool was called once more."""
+        counts = self.counts
+        if tool in counts or len(counts) < MAX_TOOLS:
+            counts[tool] = counts.get(tool, 0) + 1
 
     def phase_by_id(self, id: str) -> Phase | None:
         """The phase of that id, if there is one."""
@@ -336,6 +345,7 @@ _skipped: Final = _phase_left(PhaseState.SKIPPED, (PhaseState.PENDING, PhaseStat
 
 def _tool_started(fold: Fold, event: Event) -> None:
     fold.calls[event.id] = event
+    fold.count(str(event.data.get("tool")))
     if fold.touched is not None:
         fold.touched[event.id] = (event, None)
     if fold.history is not None:

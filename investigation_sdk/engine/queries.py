@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,13 +18,14 @@ from investigation_sdk.domain.records import (
     Investigation,
     InvestigationEvent,
     InvestigationPhase,
+    InvestigationSnapshot,
     Page,
     Source,
     ToolExecution,
     ToolTotals,
     Usage,
 )
-from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, SnapshotRow, ToolRow
 from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
 from investigation_sdk.engine.reading import get_row, has_large, known_data, payload, whole
 from investigation_sdk.engine.sound import readable, sound
@@ -261,6 +263,29 @@ async def list_tools(
     rows, following = await _page(backend, Query("tool", tuple(wheres), "id", newest_first, _after(after), limit))
     records = await asyncio.gather(*(tool(backend, row) for row in rows if isinstance(row, ToolRow)))
     return Page(list(records), following)
+
+
+async def list_snapshots(
+    backend: Backend, investigation_id: str, tenant: str, after: str | None, limit: int
+) -> Page[InvestigationSnapshot]:
+    """Snapshots, the newest first."""
+    await get_row(backend, investigation_id, tenant)
+    where = (Where("investigation_id", "=", investigation_id),)
+    rows, following = await _page(backend, Query("snapshot", where, descending=True, after=_after(after), limit=limit))
+    with readable(investigation_id):
+        return Page([_snapshot(row) for row in rows], following)
+
+
+def _snapshot(row: SnapshotRow) -> InvestigationSnapshot:
+    return InvestigationSnapshot(
+        id=row.id,
+        investigation_id=row.investigation_id,
+        snapshot_timestamp=to_datetime(row.snapshot_timestamp),
+        snapshot_type=row.snapshot_type,
+        state_data=json.loads(row.state_data),
+        phase_states=json.loads(row.phase_states),
+        tool_states=json.loads(row.tool_states),
+    )
 
 
 async def tool_totals(backend: Backend, investigation_id: str, tenant: str) -> list[ToolTotals]:

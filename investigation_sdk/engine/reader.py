@@ -20,6 +20,7 @@ from investigation_sdk.domain.records import (
     Investigation,
     InvestigationEvent,
     InvestigationPhase,
+    InvestigationSnapshot,
     Page,
     RowsReport,
     ToolExecution,
@@ -303,6 +304,19 @@ class InvestigationReader:
                 be quick, and not to use the SDK.
         """
         return await self._recorder.acall(verifying.verify(*self._place(canonical(investigation_id)), progress))
+
+    async def snapshots(
+        self, investigation_id: Id, *, after: str | None = None, limit: int = 100
+    ) -> Page[InvestigationSnapshot]:
+        """Snapshots of an investigation, the newest first: its row, those of its phases, its open calls, and how often
+        each tool was called, as of one event.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        check(after=(after, PAGE_OR_NONE), limit=(limit, LIMIT))
+        place = self._place(canonical(investigation_id))
+        return await self._recorder.acall(queries.list_snapshots(*place, after, limit))
 
     async def rebuild(self, investigation_id: Id) -> int:
         """Make all rows of an investigation again, from its events alone; how many they are.

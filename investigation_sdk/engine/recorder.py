@@ -29,6 +29,7 @@ from investigation_sdk.engine.progressing import Progressing, Told
 from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.results import Results, ResultsHere
 from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.snapshots import EVERY
 from investigation_sdk.engine.tracing import StoreMeter, Trace, Tracer
 from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.engine.writer import Writer
@@ -66,6 +67,7 @@ class Recorder:
         self.ttl_us = ttl_us
         self.io: IOThread = IOThread()
         self.observers: list[Observer] = []
+        self.snapshot_every: int = EVERY
         self.results: Results = ResultsHere()
         self.before_closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.tracer: Tracer | None = None
@@ -231,6 +233,7 @@ class Recorder:
 
     def adopt(self, session: Session) -> Session:
         """Make a session known: to commands from this process, and to those who watch."""
+        session.snapshot_every = self.snapshot_every
         if self.observers:
             session.on_commit = functools.partial(self._committed, weakref.ref(session))
         self._sessions[session.id] = session
@@ -275,7 +278,10 @@ class Recorder:
             await self.refresh(session)
         if self._usable(investigation_id) is None:
             loaded = await load(self.backend, investigation_id, self.tenant)
-            return self._usable(investigation_id) or self.adopt(loaded)
+            known = self._usable(investigation_id)
+            if known is None and self.adopt(loaded).queue:
+                self.commit(loaded)
+            return known or loaded
         return self._sessions[investigation_id]
 
     def _usable(self, investigation_id: str) -> Session | None:

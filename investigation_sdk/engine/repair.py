@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TypeVar
 
+from investigation_sdk.clock import now_us
+from investigation_sdk.domain.commands import Fact
+from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
+from investigation_sdk.domain.states import TERMINAL
 from investigation_sdk.domain.unproject import fold_from_rows
 from investigation_sdk.engine.reading import get_row, to_event
 from investigation_sdk.engine.session import Session, Woken
+from investigation_sdk.engine.snapshots import EVERY, Base, count_calls, read_base
 from investigation_sdk.engine.sound import readable, sound
+from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import VersionConflict
+from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.chain import link
 from investigation_sdk.storage.codec import Json
 from investigation_sdk.storage.commit import Kind, Query, StoredEvent, Where
+
+_log = logging.getLogger("investigation_sdk.engine")
 
 RowT = TypeVar("RowT", PhaseRow, ToolRow)
 
@@ -77,11 +87,30 @@ async def load(backend: Backend, investigation_id: str, tenant: str) -> Session:
                 fold = fold_from_rows(row, phases, calls, Json)
                 if row.version < 1:
                     raise ValueError(f"version is {row.version}")
-            return Session(fold, row.head)
+            base = await read_base(backend, investigation_id, row.version)
+            await count_calls(backend, investigation_id, fold, base.fold)
+            return _with_base(Session(fold, row.head), base)
     raise VersionConflict(
         f"Investigation {investigation_id} changed every time that it was read, {_TRIES} times.",
         investigation_id=investigation_id,
     )
+
+
+def _with_base(session: Session, base: Base) -> Session:
+    """A session that knows of the latest snapshot. Of one that is not used, a warning event says so, and the commit of
+    that event has a new one in its place."""
+    version = session.acked.version
+    if base.fold is not None:
+        session.snapshot_at = base.fold.version
+    elif base.unusable is not None:
+        session.snapshot_at = version - EVERY
+        session.replaces = base.unusable.id
+        message = f"The snapshot {base.unusable.id} was not used, but the events were: {base.reason}"
+        _log.warning(message, extra={"investigation_id": session.id})
+        if session.acked.status not in TERMINAL:
+            data = {"kind": "snapshot", "snapshot": base.unusable.id, "message": clean(message)}
+            session.submit(Fact(Event(uuid7(), "recorder.warning", data, now_us()), None), lazy=True)
+    return session
 
 
 async def _all(backend: Backend, kind: Kind, investigation_id: str, of: type[RowT], *where: Where) -> list[RowT]:

@@ -20,6 +20,7 @@ from investigation_sdk.domain.fold import Fold
 from investigation_sdk.engine.entries import FEW, HAPPENED, Entry, InFlight, Woken, apply_all, fitting
 from investigation_sdk.engine.exclusive import busy, exclusive, may_block, take_in_deferred
 from investigation_sdk.engine.sealing import make_commit
+from investigation_sdk.engine.snapshots import EVERY, snapshot_of
 from investigation_sdk.engine.stops import why_stop
 from investigation_sdk.engine.texts import json_text, not_stored, without_payload
 from investigation_sdk.engine.waiting import Waiter, wake
@@ -50,6 +51,9 @@ class Session:
         spools: Whether commands that nobody waits for are taken also while it is down.
         news: Percent that phases and calls reported and nobody was told of, by their ids.
         unrecorded: Percent that they reported and no event says, by their ids.
+        snapshot_every: So many events lie between two snapshots; 0 for none.
+        snapshot_at: The event of the last snapshot.
+        replaces: Id of the last snapshot, if it could not be read: the next one takes its place.
         broken: Set when the store lost what it had acknowledged; every submission is refused then.
     """
 
@@ -81,6 +85,9 @@ class Session:
         self.unrecorded: dict[str, int] = {}
         self.queued_events: int = 0
         self.queued_bytes: int = 0
+        self.snapshot_every: int = EVERY
+        self.snapshot_at: int = 0
+        self.replaces: str | None = None
         self.on_commit: Callable[[Sequence[StoredEvent]], None] | None = None
 
     # ---- submitting
@@ -224,7 +231,10 @@ class Session:
             del self.queue[:count]
             first = self.acked.version
             try:
-                commit = make_commit(entries, self._fold_of(entries), first, self.head, None if first else self.lease)
+                fold = self._fold_of(entries)
+                commit = make_commit(entries, fold, first, self.head, None if first else self.lease)
+                if self.snapshot_every and not self.suspects:
+                    commit.snapshot = snapshot_of(commit, fold, self.snapshot_at, self.snapshot_every, self.replaces)
             except Exception as error:  # e.g. text that is not Unicode
                 refusal = InvestigationError(f"cannot be stored: {error}", investigation_id=self.id)
                 refusal.__cause__ = error
@@ -267,6 +277,8 @@ class Session:
         if flight.commit.blobs:
             self._forget_blobs(flight.entries)
         self.head = events[-1].hash
+        if flight.commit.snapshot is not None:
+            self.snapshot_at, self.replaces = flight.commit.snapshot.sequence, None
         if self.suspects:
             self.suspects = max(0, self.suspects - len(flight.entries))
             self.take = self.suspects

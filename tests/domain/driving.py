@@ -20,6 +20,7 @@ from investigation_sdk.domain.commands import (
 )
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.project import investigation_row
 from investigation_sdk.domain.states import (
     ALLOWED_TRANSITIONS,
     TERMINAL,
@@ -29,6 +30,9 @@ from investigation_sdk.domain.states import (
     Verb,
     Way,
 )
+from investigation_sdk.engine.reading import to_event
+from investigation_sdk.engine.snapshots import snapshot_of, unpack
+from investigation_sdk.engine.texts import json_text
 from investigation_sdk.errors import (
     InvalidStateTransition,
     InvestigationCancelled,
@@ -41,6 +45,7 @@ from investigation_sdk.errors import (
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.chain import Checker
 from investigation_sdk.storage.codec import encode
+from investigation_sdk.storage.commit import Commit
 from tests.domain.harness import ERROR, World, plain, states_passed, way_to
 
 S = InvestigationState
@@ -387,6 +392,7 @@ class Checked:
         self._every_change_of_state_is_one_legal_event()
         self._attempts_count_claims()
         self._what_is_stored_says_the_same()
+        self._a_snapshot_at_every_cut_and_the_events_behind_it_say_the_same()
         checker = Checker(self.fold.id)
         checker.add(self.world.stored)
         assert checker.finish(self.fold.version, self.world.head) == []
@@ -422,3 +428,20 @@ class Checked:
         assert plain(reread, from_rows=self.reloaded) == plain(self.fold, from_rows=self.reloaded)
         assert rows == self.world.rows
         assert plain(self.world.from_rows(), from_rows=True) == plain(self.fold, from_rows=True)
+
+    def _a_snapshot_at_every_cut_and_the_events_behind_it_say_the_same(self) -> None:
+        whole, _ = self.world.reread()
+        events = [to_event(stored) for stored in self.world.stored]
+        before = Fold(self.fold.id, self.fold.tenant)
+        for stored, event in zip(self.world.stored, events, strict=True):
+            before.apply(event)
+            row = investigation_row(before, before.version, stored.hash, json_text)
+            commit = Commit(stored.id, before.id, before.version - 1, b"", [stored], [row])
+            snapshot = snapshot_of(commit, before, 0, 1, None)
+            assert snapshot is not None
+            fold, head = unpack(snapshot)
+            assert head == stored.hash
+            for later in events[before.version :]:
+                fold.apply(later)
+            assert plain(fold, from_rows=True) == plain(whole, from_rows=True)
+            assert fold.counts == whole.counts

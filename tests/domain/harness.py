@@ -190,7 +190,7 @@ def plain(fold: Fold, *, from_rows: bool = False) -> dict[str, Any]:
     return values
 
 
-_NOT_COMPARED = ("fixed", "history", "touched", "phases", "calls")
+_NOT_COMPARED = ("counts", "fixed", "history", "touched", "phases", "calls")
 
 
 def _value(name: str, value: Any) -> Any:
