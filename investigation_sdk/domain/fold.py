@@ -39,8 +39,8 @@ class Fold:
     __slots__ = (
         "active", "api_calls_made", "at", "attempt", "calls", "completed_at", "configuration", "cost_estimate",
         "counts", "created_at", "current_phase", "error_message", "failed_at", "failure_kind", "fixed", "generation",
-        "history", "id", "investigation_type", "key", "last_checkpoint", "metadata", "not_before", "owner", "parent", "phases",
-        "planned", "priority", "progress", "reported", "result", "resume_requested", "retry_count", "since",
+        "history", "id", "investigation_type", "key", "last_checkpoint", "metadata", "not_before", "owner", "parent",
+        "phases", "planned", "priority", "progress", "reported", "result", "resume_requested", "retry_count", "since",
         "started_at", "status", "subject", "tenant", "token", "tokens_used", "touched", "user_id", "version",
     )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -282,9 +281,9 @@ def _snapshot(row: SnapshotRow) -> InvestigationSnapshot:
         investigation_id=row.investigation_id,
         snapshot_timestamp=to_datetime(row.snapshot_timestamp),
         snapshot_type=row.snapshot_type,
-        state_data=json.loads(row.state_data),
-        phase_states=json.loads(row.phase_states),
-        tool_states=json.loads(row.tool_states),
+        state_data=decode(row.state_data),
+        phase_states=decode(row.phase_states),
+        tool_states=decode(row.tool_states),
     )
 
 

@@ -277,7 +277,7 @@ class Recorder:
         if session is not None:
             await self.refresh(session)
         if self._usable(investigation_id) is None:
-            loaded = await load(self.backend, investigation_id, self.tenant)
+            loaded = await load(self.backend, investigation_id, self.tenant, snapshots=self.snapshot_every > 0)
             known = self._usable(investigation_id)
             if known is None and self.adopt(loaded).queue:
                 self.commit(loaded)

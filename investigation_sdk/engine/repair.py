@@ -69,8 +69,9 @@ async def repair(session: Session, backend: Backend) -> Woken:
     )
 
 
-async def load(backend: Backend, investigation_id: str, tenant: str) -> Session:
-    """A session for an investigation that is in the store, made from its rows of one version.
+async def load(backend: Backend, investigation_id: str, tenant: str, *, snapshots: bool = True) -> Session:
+    """A session for an investigation that is in the store, made from its rows of one version; with `snapshots`, also
+    from its latest one, so that it can make the next.
 
     Raises:
         InvestigationNotFound: there is none of that id, or it is another tenant's.
@@ -87,6 +88,8 @@ async def load(backend: Backend, investigation_id: str, tenant: str) -> Session:
                 fold = fold_from_rows(row, phases, calls, Json)
                 if row.version < 1:
                     raise ValueError(f"version is {row.version}")
+            if not snapshots:
+                return Session(fold, row.head)
             base = await read_base(backend, investigation_id, row.version)
             await count_calls(backend, investigation_id, fold, base.fold)
             return _with_base(Session(fold, row.head), base)

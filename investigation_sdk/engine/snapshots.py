@@ -18,7 +18,7 @@ from investigation_sdk.engine.sound import oddity
 from investigation_sdk.engine.texts import json_text
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.codec import Json
+from investigation_sdk.storage.codec import Json, decode
 from investigation_sdk.storage.commit import Commit, StoredEvent
 
 RowT = TypeVar("RowT", InvestigationRow, PhaseRow, ToolRow)
@@ -116,9 +116,9 @@ def unpack(snapshot: SnapshotRow) -> tuple[Fold, bytes]:
     """
     if snapshot.schema_version != SCHEMA:
         raise ValueError(f"it has schema {snapshot.schema_version}; this version reads {SCHEMA}")
-    tools: dict[str, Any] = json.loads(snapshot.tool_states)
-    row = _row(InvestigationRow, json.loads(snapshot.state_data))
-    phases = [_row(PhaseRow, said) for said in json.loads(snapshot.phase_states).values()]
+    tools: dict[str, Any] = decode(snapshot.tool_states)
+    row = _row(InvestigationRow, decode(snapshot.state_data))
+    phases = [_row(PhaseRow, said) for said in decode(snapshot.phase_states).values()]
     calls = [_row(ToolRow, said) for said in tools["running"]]
     if (row.id, row.version) != (snapshot.investigation_id, snapshot.sequence) or row.version < 1:
         raise ValueError("it is of another investigation, or of another event than it says")

@@ -6,12 +6,15 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
 from investigation_sdk import Durability, InvestigationSDK
+from investigation_sdk.engine.projecting import project_log
+from investigation_sdk.engine.repair import load
+from investigation_sdk.storage.registry import create_backend
 from tests.benchmarks.contestants import argument, noop, recorded
 
 FEW, MANY = 200, 10_000
@@ -151,6 +154,36 @@ async def many(folder: Path, rounds: int) -> tuple[list[float], list[float]]:
     return opened, replayed
 
 
+async def opening(folder: Path, rounds: int) -> dict[str, list[float]]:
+    """ms to make the session of an investigation of 10,000 calls from what is stored, and to fold its whole log."""
+    times: dict[str, list[float]] = {}
+    for name, every in (("session, without", 0), ("session, with snapshots", 500)):
+        url = f"sqlite:///{folder}/opened-{every}.db"
+        sdk = InvestigationSDK(url, durability=Durability.BATCHED, telemetry=False, snapshot_every=every)
+        async with sdk, sdk.investigation("benchmark") as investigation:
+            for n in range(MANY):
+                await recorded(argument(n))
+        backend = create_backend(url)
+        await backend.open()
+        times[name] = [await _ms(load(backend, investigation.id, "")) for _ in range(rounds)]
+        if every:
+            whole = [await _ms(project_log(backend, investigation.id, _left)) for _ in range(rounds)]
+            times["the whole log folded, as a rebuild does"] = whole
+        await backend.close()
+    return times
+
+
+async def _left(_calls: object) -> None:
+    return
+
+
+async def _ms(work: Coroutine[Any, Any, object]) -> float:
+    gc.collect()
+    started = time.perf_counter()
+    await work
+    return (time.perf_counter() - started) * 1000
+
+
 def report(folder: Path, rounds: int) -> bool:
     """Measure and print; whether the goals are met."""
     times = asyncio.run(few(folder, rounds))
@@ -174,6 +207,9 @@ def report(folder: Path, rounds: int) -> bool:
         good = statistics.median(values) < goal
         met &= good
         print(f"  {name:42} {_spread(values)} {unit}   goal under {goal} {unit}: {'met' if good else 'MISSED'}")
+    print(f"\nopening of {MANY:,} recorded calls on SQLite: ms, median (spread) of {rounds}")
+    for name, values in asyncio.run(opening(folder, rounds)).items():
+        print(f"  {name:42} {_spread(values)}")
     return met
 
 

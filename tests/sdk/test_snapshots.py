@@ -107,7 +107,7 @@ def test_an_opener_counts_on_from_it(sqlite_url: str, make_sdk: Make) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ("state_data='{'", "Expecting"),
+        ("state_data='{'", "was not used"),
         ("state_data='{}'", "head"),
         ("state_data=json_set(state_data, '$.surprise', 1)", "columns that are not known: surprise"),
         ("state_data=json_set(state_data, '$.attempt', 'x')", "attempt is text"),
