@@ -149,7 +149,7 @@ def _advisory(column: str, here: Any, there: Any) -> bool:
 
 
 def _facts(activity: dict[str, Any]) -> dict[str, Any]:
-    facts = {name: value for name, value in activity.items() if name != "reported"}
+    facts = {name: value for name, value in activity.items() if name not in ("reported", "marks")}
     if "running" in facts:
         facts["running"] = [call[:-1] for call in facts["running"]]
     return facts

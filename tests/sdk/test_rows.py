@@ -1,5 +1,6 @@
 """Rows beside the log: what is damaged is found and made again, what is ahead of the log is only reported."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from investigation_sdk import (
     current_tool,
     tool,
 )
-from investigation_sdk.domain.rows import Row
+from investigation_sdk.domain.rows import PhaseRow, Row
 from investigation_sdk.engine import rebuilding
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.commit import Kind, Query, Where
@@ -66,8 +67,16 @@ def put(sdk: InvestigationSDK, *changed: Row) -> None:
 
 
 def everything(sdk: InvestigationSDK, id: str) -> list[Any]:
+    """All rows; of phases without when it was said how far they are: the log has only when that was recorded."""
     kinds: tuple[Kind, ...] = ("investigation", "phase", "tool")
-    return [sorted(rows(sdk, kind, id)) for kind in kinds]
+    return [sorted(_timeless(row) for row in rows(sdk, kind, id)) for kind in kinds]
+
+
+def _timeless(row: Any) -> Any:
+    if not isinstance(row, PhaseRow):
+        return row
+    said = {name: value for name, value in json.loads(row.activity).items() if name != "marks"}
+    return row._replace(activity=json.dumps(said))
 
 
 def kinds_of(report: RowsReport) -> list[str]:
