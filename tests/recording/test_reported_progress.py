@@ -184,6 +184,15 @@ def test_a_commit_that_is_under_way_is_not_overtaken(make_sdk: Callable[..., Inv
     assert last[:1] == [Advance("investigation", investigation.id, 1, 50)]
 
 
+def test_what_was_reported_is_no_difference_between_rows_and_log(sdk: InvestigationSDK) -> None:
+    with sdk.investigation("x", phases=("a",)) as investigation, investigation.phase("a") as part:
+        for n in range(10):
+            part.progress(n / 10)
+            time.sleep(0.002)  # a mark is set when it is said, and the event comes later
+    report = sdk.sync.check(investigation.id)
+    assert report.ok, report.problems
+
+
 def test_outside_an_investigation_it_says_nothing() -> None:
 
     with phase("a") as run:
