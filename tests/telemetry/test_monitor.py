@@ -10,6 +10,7 @@ import pytest
 
 from investigation_sdk import InvestigationSDK, tool
 from investigation_sdk.clock import now_us
+from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.telemetry.monitor import (
     Alert,
@@ -168,28 +169,35 @@ async def test_a_high_retry_rate_resolves_below_its_lower_threshold(sdk: Investi
     assert told(await monitor.look()) == [("high_retry_rate:fraud", "resolved")]
 
 
+async def took(sdk: InvestigationSDK, clock: Clock, number: int, *, seconds: int, ago: timedelta) -> None:
+    """So many investigations, begun that long ago by the clock, that took that long."""
+    recorder = sdk._recorder
+    for _ in range(number):
+        async with sdk.investigation("s", investigation_type="fraud") as investigation:
+            pass
+        await sdk.flush()
+        row = await recorder.acall(recorder.backend.get("investigation", investigation.id))
+        assert isinstance(row, InvestigationRow)
+        assert row.started_at is not None
+        longer = row._replace(completed_at=row.started_at + seconds * 1_000_000)
+        await recorder.acall(recorder.backend.put_rows([longer]))
+    clock.move(ago)
+
+
 async def test_degraded(sdk: InvestigationSDK, clock: Clock) -> None:
-    async def some(number: int, seconds: float) -> None:
-        async def one() -> None:
-            async with sdk.investigation("s", investigation_type="fraud"):
-                await nap(seconds)
-
-        await asyncio.gather(*(one() for _ in range(number)))
-
-    rule = Degraded(recent=timedelta(seconds=3600), history=timedelta(days=1), least=5)
-    await some(6, 0.01)
-    monitor = watching(sdk, clock, rule)
-    assert await monitor.look() == []  # there is no history
-    begin = now_us()
-    await asyncio.sleep(0.002)
-    await some(6, 1.5)
-    # what was done before `begin` is more than an hour ago, as the monitor's clock has it
-    clock.moved = begin + 3_600_000_000 - now_us()
+    monitor = watching(sdk, clock, Degraded(recent=timedelta(hours=1), history=timedelta(days=1), least=5))
+    await took(sdk, clock, 6, seconds=10, ago=timedelta(hours=2))
+    assert await monitor.look() == []
+    await took(sdk, clock, 6, seconds=25, ago=timedelta(0))
+    assert await monitor.look() == []  # by the store's clock these are as old as the others
+    clock.move(-timedelta(hours=2))
+    rows = await sdk.list(limit=12)
+    edge = int(rows[5].created_at.timestamp() * 1e6)  # the oldest of the newer six
+    clock.moved = edge + 3_600_000_000 - now_us()
     (alert,) = await monitor.look()
     assert alert.key == "degraded:fraud"
-    assert alert.value is not None
-    assert alert.value > 2
-    assert alert.message.startswith("Investigations of type fraud take ")
+    assert alert.value == pytest.approx(2.5, rel=0.05)
+    assert "take 2.5 times as long as they did: median 2" in alert.message
     clock.move(timedelta(hours=2))
     await monitor.look()
     assert told(await monitor.look()) == [("degraded:fraud", "resolved")]
