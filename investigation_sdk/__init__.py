@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from investigation_sdk.errors import VersionConflict as VersionConflict
     from investigation_sdk.errors import WorkerStopped as WorkerStopped
     from investigation_sdk.ids import Id as Id
+    from investigation_sdk.principals import PrincipalSDK as PrincipalSDK
     from investigation_sdk.realtime.brokers import Hearing as Hearing
     from investigation_sdk.realtime.sockets import InvestigationWebSocketManager as InvestigationWebSocketManager
     from investigation_sdk.recording.context import AgentScope as AgentScope
@@ -82,6 +83,8 @@ if TYPE_CHECKING:
     from investigation_sdk.recording.scope import InvestigationScope as InvestigationScope
     from investigation_sdk.recording.tool import tool as tool
     from investigation_sdk.sdk import InvestigationSDK as InvestigationSDK
+    from investigation_sdk.security.roles import Principal as Principal
+    from investigation_sdk.security.roles import Role as Role
     from investigation_sdk.settings import Durability as Durability
     from investigation_sdk.storage.backend import Backend as Backend
     from investigation_sdk.storage.tags import LargePayload as LargePayload
@@ -112,6 +115,7 @@ _MODULES = {
         "SchemaMismatch UnknownOutcome VersionConflict WorkerStopped"
     ),
     "ids": "Id",
+    "principals": "PrincipalSDK",
     "realtime.brokers": "Hearing",
     "realtime.sockets": "InvestigationWebSocketManager",
     "recording.context": "AgentScope ToolCall agent current_investigation current_tool propagate",
@@ -120,6 +124,7 @@ _MODULES = {
     "recording.scope": "InvestigationScope",
     "recording.tool": "tool",
     "sdk": "InvestigationSDK",
+    "security.roles": "Principal Role",
     "settings": "Durability",
     "storage.backend": "Backend",
     "storage.tags": "LargePayload",
@@ -183,6 +188,8 @@ __all__ = [
     "PhaseRun",
     "PhaseScope",
     "PhaseState",
+    "Principal",
+    "PrincipalSDK",
     "Problem",
     "ProgressTracker",
     "Readiness",

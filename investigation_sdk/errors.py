@@ -146,7 +146,19 @@ class VersionConflict(InvestigationError):
 
 
 class AccessDenied(InvestigationError, PermissionError):
-    """The principal's roles do not allow it. Ask for a role that does."""
+    """The principal's roles do not allow it. Ask for a role that does.
+
+    Attributes:
+        action: What was refused.
+        principal_id: To whom.
+    """
+
+    def __init__(
+        self, message: str = "", *, action: str = "", principal_id: str = "", investigation_id: str | None = None
+    ) -> None:
+        super().__init__(message, investigation_id=investigation_id)
+        self.action = action
+        self.principal_id = principal_id
 
 
 class BackendUnavailable(InvestigationError, ConnectionError):

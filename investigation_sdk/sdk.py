@@ -41,6 +41,7 @@ from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.ids import HasId, Id, canonical
+from investigation_sdk.principals import PrincipalSDK
 from investigation_sdk.realtime.brokers import broker_of
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.realtime.live import LiveReader
@@ -52,6 +53,7 @@ from investigation_sdk.recording.context import current_frame
 from investigation_sdk.recording.driver import Options
 from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationRun
 from investigation_sdk.recording.scope import InvestigationScope, run_in
+from investigation_sdk.security.roles import Principal
 from investigation_sdk.settings import Durability
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.registry import backend_of, default_url
@@ -411,6 +413,33 @@ class InvestigationSDK(LiveReader):
         Raises:
             PayloadTooLarge: configuration or metadata.
         """
+        return await self._submit(
+            investigation_type,
+            subject,
+            tenant=self._options.tenant,
+            user_id=user_id,
+            key=key,
+            configuration=configuration,
+            metadata=metadata,
+            priority=priority,
+            not_before=not_before,
+            actor=actor,
+        )
+
+    async def _submit(
+        self,
+        investigation_type: str,
+        subject: str,
+        *,
+        tenant: str,
+        user_id: str | None,
+        key: str | None,
+        configuration: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any] | None,
+        priority: int,
+        not_before: datetime | None,
+        actor: str | None,
+    ) -> Investigation:
         check(priority=(priority, COUNT), not_before=(not_before, TIME_OR_NONE), actor=(actor, TEXT_OR_NONE))
         known = self._desk.investigators.by_type.get(investigation_type)
         creation = creation_data(
@@ -428,7 +457,7 @@ class InvestigationSDK(LiveReader):
         submitted = submitting.submit(
             recorder,
             submitting.with_priority(creation, priority),
-            tenant=self._options.tenant,
+            tenant=tenant,
             actor=None if actor is None else clean(actor),
             not_before=not_before,
             trace=recorder.trace(),
@@ -483,6 +512,23 @@ class InvestigationSDK(LiveReader):
         wanted = [types] if isinstance(types, str) else types
         seconds = patience.total_seconds()
         return self._desk.worker(concurrency=concurrency, types=wanted, limits=limits or {}, patience=seconds)
+
+    # ---- on behalf of others
+
+    def as_principal(self, principal: Principal) -> PrincipalSDK:
+        """The same SDK as far as a principal's roles reach: reading, ``submit`` and ``service``.
+
+        AccessDenied is raised for what they do not allow, InvestigationNotFound for what is another tenant's.
+        Everything that it commands is recorded with the principal as its actor.
+
+        Args:
+            principal: Who asks: as your own authentication found.
+
+        Raises:
+            AccessDenied: this SDK is bound to another tenant.
+        """
+        service = self.service._for(principal.tenant)  # pyright: ignore[reportPrivateUsage]
+        return PrincipalSDK(self, self._recorder, service, self._submit, principal)
 
     # ---- the store
 

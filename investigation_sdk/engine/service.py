@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from investigation_sdk.arguments import FLAG, MAPPING, TEXT, TEXT_OR_NONE, TIME_OR_NONE, WORDS_OR_NONE, check, one_of
 from investigation_sdk.clock import from_datetime, now_us
@@ -56,6 +57,12 @@ class InvestigationStateService:
     def _use(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._hooks.use(recorder)
+
+    def _for(self, tenant: str) -> Self:
+        """The same, with another tenant for what it creates."""
+        other = copy(self)
+        other._tenant = tenant
+        return other
 
     async def create_investigation(
         self,

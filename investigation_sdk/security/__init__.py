@@ -1,0 +1,1 @@
+"""Who may do what: roles, and the table of what each of them allows."""
