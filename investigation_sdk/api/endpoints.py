@@ -1,0 +1,248 @@
+"""The endpoints that need a principal: each hands over to the SDK as that principal may use it."""
+
+import hashlib
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response, WebSocket
+from fastapi.responses import StreamingResponse
+
+from investigation_sdk.api.entering import Guest, View
+from investigation_sdk.api.models import (
+    InvestigationStateResponse,
+    NewInvestigation,
+    ProgressResponse,
+    Ticket,
+    all_shown,
+    shown,
+)
+from investigation_sdk.api.problems import ProblemDetails, ProblemRoute
+from investigation_sdk.api.tickets import SECONDS
+from investigation_sdk.domain.metrics import MetricsReport
+from investigation_sdk.domain.records import Investigation, InvestigationEvent, InvestigationPhase, Page, ToolExecution
+from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationState, ToolState
+from investigation_sdk.ids import canonical
+
+_PROBLEM: Final[dict[str, Any]] = {
+    "model": ProblemDetails,
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+}
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {**_PROBLEM, "description": what}
+    for status, what in (
+        (400, "The body cannot be read"),
+        (401, "Not authenticated"),
+        (403, "The principal's roles do not allow it"),
+        (404, "There is none, or it is another tenant's"),
+        (409, "Its state does not allow it"),
+        (413, "The body is too large"),
+        (422, "Not as described here"),
+        (503, "The store does not answer"),
+    )
+}
+
+endpoints = APIRouter(route_class=ProblemRoute, responses=PROBLEMS, tags=["investigations"])
+
+Reason = Annotated[str | None, Query(max_length=2000, description="Recorded with the change.")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+def _text(id: UUID | None) -> str | None:
+    return None if id is None else str(id)
+
+
+def _link(request: Request, response: Response, page: Page[Any]) -> None:
+    """The next page, where there is one, as RFC 8288 has it."""
+    if page.next is not None:
+        response.headers["Link"] = f'<{request.url.include_query_params(after=page.next)}>; rel="next"'
+
+
+@endpoints.post("/investigations", status_code=202)
+async def submit_investigation(body: NewInvestigation, view: View) -> Investigation:
+    """Have something investigated: queued for a worker of its type."""
+    return shown(await view.submit(**dict(body)))
+
+
+@endpoints.get("/investigations")
+async def list_investigations(
+    request: Request,
+    response: Response,
+    view: View,
+    *,
+    investigation_type: Annotated[str | None, Query(max_length=1000)] = None,
+    status: Annotated[list[InvestigationState] | None, Query()] = None,
+    user_id: Annotated[str | None, Query(max_length=1000)] = None,
+    after: UUID | None = None,
+    limit: Limit = 100,
+) -> list[Investigation]:
+    """Those that may be seen, newest first. The header ``Link`` names the next page."""
+    page = await view.list(
+        investigation_type=investigation_type, status=status, user_id=user_id, after=_text(after), limit=limit
+    )
+    _link(request, response, page)
+    return all_shown(page)
+
+
+@endpoints.get("/investigations/metrics")
+async def get_metrics(
+    view: View,
+    *,
+    hours: Annotated[float, Query(gt=0, le=24 * 366)] = 24,
+    investigation_type: Annotated[str | None, Query(max_length=1000)] = None,
+) -> MetricsReport:
+    """What the investigations of the last hours add up to."""
+    return await view.metrics(since=timedelta(hours=hours), investigation_type=investigation_type)
+
+
+@endpoints.get("/investigation/{investigation_id}")
+async def get_investigation(investigation_id: str, view: View) -> Investigation:
+    """One investigation, with its result."""
+    return shown(await view.get(investigation_id))
+
+
+@endpoints.get("/investigation/{investigation_id}/progress", response_model=ProgressResponse)
+async def get_investigation_progress(
+    investigation_id: str,
+    response: Response,
+    view: View,
+    *,
+    include_tools: bool = True,
+    include_events: bool = False,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Any:
+    """Get detailed progress. Its ETag changes with what is done, not with the clocks of what runs."""
+    progress = await view.progress(investigation_id, include_tools=include_tools)
+    found = ProgressResponse.model_validate(progress.model_dump())
+    if include_events:
+        events = all_shown(await view.events(investigation_id, limit=1000))
+        found = found.model_copy(update={"events": events})
+    etag = _etag(found)
+    if if_none_match is not None and etag in [one.strip() for one in if_none_match.split(",")]:
+        return Response(status_code=304, headers={"ETag": etag})
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "private, no-cache"
+    return found
+
+
+def _etag(progress: ProgressResponse) -> str:
+    text = json.dumps(_without_clocks(progress.model_dump(mode="json")), sort_keys=True)
+    return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
+def _without_clocks(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_clocks(v) for k, v in value.items() if k != "elapsed_ms"}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list):
+        return [_without_clocks(member) for member in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+@endpoints.post("/investigation/{investigation_id}/transition")
+async def transition_investigation_state(
+    investigation_id: str, view: View, *, new_state: InvestigationState, reason: Reason = None
+) -> InvestigationStateResponse:
+    """Manually transition the state (admin only, with a reason)."""
+    await view.service.transition_state(investigation_id, new_state, reason)
+    state = (await view.get(investigation_id)).status
+    return InvestigationStateResponse(
+        investigation_id=canonical(investigation_id), status=state, allowed=list(ALLOWED_TRANSITIONS[state])
+    )
+
+
+@endpoints.post("/investigation/{investigation_id}/pause")
+async def pause_investigation(investigation_id: str, view: View, *, reason: Reason = None) -> Investigation:
+    """Pause a running investigation: it stops at its next boundary."""
+    return shown(await view.service.pause(investigation_id, reason))
+
+
+@endpoints.post("/investigation/{investigation_id}/resume")
+async def resume_investigation(investigation_id: str, view: View, *, reason: Reason = None) -> Investigation:
+    """Resume a paused investigation."""
+    return shown(await view.service.resume(investigation_id, reason))
+
+
+@endpoints.post("/investigation/{investigation_id}/cancel")
+async def cancel_investigation(investigation_id: str, view: View, *, reason: Reason = None) -> Investigation:
+    """Cancel it for good."""
+    return shown(await view.service.cancel(investigation_id, reason))
+
+
+@endpoints.post("/investigation/{investigation_id}/retry")
+async def retry_investigation(investigation_id: str, view: View, *, reason: Reason = None) -> Investigation:
+    """Have one that failed tried again."""
+    return shown(await view.service.retry(investigation_id, reason))
+
+
+@endpoints.get("/investigation/{investigation_id}/phases")
+async def get_phases(investigation_id: str, view: View) -> list[InvestigationPhase]:
+    """All phases, in their order."""
+    return all_shown(await view.phases(investigation_id))
+
+
+@endpoints.get("/investigation/{investigation_id}/tools")
+async def get_tool_executions(
+    investigation_id: str,
+    request: Request,
+    response: Response,
+    view: View,
+    *,
+    agent_filter: Annotated[str | None, Query(max_length=1000)] = None,
+    status_filter: ToolState | None = None,
+    after: UUID | None = None,
+    limit: Limit = 100,
+) -> list[ToolExecution]:
+    """Calls of tools, in the order of their start. The header ``Link`` names the next page."""
+    page = await view.tools(investigation_id, agent=agent_filter, status=status_filter, after=_text(after), limit=limit)
+    _link(request, response, page)
+    return all_shown(page)
+
+
+@endpoints.get("/investigation/{investigation_id}/events")
+async def get_investigation_events(
+    investigation_id: str,
+    request: Request,
+    response: Response,
+    view: View,
+    *,
+    event_type: Annotated[str | None, Query(max_length=200)] = None,
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    limit: Limit = 100,
+) -> list[InvestigationEvent]:
+    """Get event history for audit trail, in order. The header ``Link`` names the next page."""
+    page = await view.events(investigation_id, event_type=event_type, after=after, limit=limit)
+    _link(request, response, page)
+    return all_shown(page)
+
+
+@endpoints.get("/investigation/{investigation_id}/events/stream", response_class=StreamingResponse)
+async def stream_events(
+    investigation_id: str,
+    guest: Guest,
+    *,
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> StreamingResponse:
+    """Server-sent events: all behind ``after`` or ``Last-Event-ID``, then those that come."""
+    await guest.view.get(investigation_id)
+    known = last_event_id or ""
+    cursor = int(known) if known.isascii() and known.isdigit() and len(known) < 19 else after
+    stream = guest.served.rooms.stream(investigation_id, principal=guest.view.principal, after=cursor)
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+@endpoints.post("/investigation/{investigation_id}/ticket", status_code=201)
+async def issue_ticket(investigation_id: str, guest: Guest) -> Ticket:
+    """A ticket with which a browser connects to ``…/ws/ticket`` within a minute, to watch this investigation."""
+    record = await guest.view.get(investigation_id)
+    expires = int(time.time()) + SECONDS
+    signed = guest.served.tickets.issue(guest.view.principal, record.id, expires)
+    return Ticket(ticket=signed, expires_at=datetime.fromtimestamp(expires, UTC))
+
+
+@endpoints.websocket("/investigation/{investigation_id}/ws")
+async def watch(websocket: WebSocket, investigation_id: str, guest: Guest, after: int = 0) -> None:
+    """All events behind ``after``, then those that come."""
+    await guest.served.rooms.serve(websocket, investigation_id, principal=guest.view.principal, after=after)

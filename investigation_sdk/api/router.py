@@ -1,0 +1,147 @@
+"""Puts the endpoints together: a router to mount, and an application that is nothing else."""
+
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import HTTPConnection
+
+from investigation_sdk.api.endpoints import endpoints
+from investigation_sdk.api.entering import Entered, Served, enter
+from investigation_sdk.api.models import Health
+from investigation_sdk.api.problems import ProblemRoute, of_error
+from investigation_sdk.api.tickets import Tickets
+from investigation_sdk.domain.records import Investigation
+from investigation_sdk.errors import ConfigurationError, InvestigationError, InvestigationNotFound
+from investigation_sdk.ids import canonical
+from investigation_sdk.realtime.sockets import InvestigationWebSocketManager
+from investigation_sdk.sdk import InvestigationSDK
+from investigation_sdk.security.roles import Action, Principal, Role, allows
+
+_NO_TICKET = 4401
+
+
+def create_router(
+    sdk: InvestigationSDK,
+    *,
+    authenticate: Callable[..., Any] | None = None,
+    allow_anonymous: bool = False,
+    ticket_secret: bytes | None = None,
+) -> APIRouter:
+    """The API of an SDK, for ``app.include_router(create_router(sdk, authenticate=…), prefix="/fraud")``.
+
+    Args:
+        sdk: Whose investigations are served. Opening and closing it is the application's.
+        authenticate: Any FastAPI dependency that returns a Principal, or raises HTTPException. It serves
+            WebSockets too where it asks for what both have: headers, or an ``HTTPConnection``.
+        allow_anonymous: Without `authenticate`: whoever can connect reads, creates and steers.
+        ticket_secret: Signs the tickets of browsers; at least 32 bytes, the same in all processes that serve. None:
+            one of this router, so that a ticket is good for the process that gave it.
+
+    Raises:
+        ConfigurationError: neither `authenticate` nor ``allow_anonymous=True``, or both; or a short secret.
+    """
+    if authenticate is None and not allow_anonymous:
+        raise ConfigurationError(
+            "create_router needs authenticate=, a FastAPI dependency that returns a Principal. Without one, everybody "
+            "who can connect could steer: say allow_anonymous=True if that is meant."
+        )
+    if authenticate is not None and allow_anonymous:
+        raise ConfigurationError("create_router takes authenticate= or allow_anonymous=True, not both")
+    if ticket_secret is not None and len(ticket_secret) < 32:
+        raise ConfigurationError("ticket_secret= is too short; at least 32 bytes, such as secrets.token_bytes(32)")
+    served = Served(
+        sdk,
+        InvestigationWebSocketManager(sdk, authorise=_may_read),
+        Tickets(ticket_secret or secrets.token_bytes(32)),
+    )
+    router = APIRouter()
+    router.include_router(_open(served))
+    router.include_router(endpoints, dependencies=[Depends(_entrance(served, authenticate or _anonymous(sdk)))])
+    return router
+
+
+def create_app(
+    sdk: InvestigationSDK,
+    *,
+    authenticate: Callable[..., Any] | None = None,
+    allow_anonymous: bool = False,
+    ticket_secret: bytes | None = None,
+) -> FastAPI:
+    """An application that is the API and nothing else; it opens and closes the SDK. As of :func:`create_router`."""
+    router = create_router(sdk, authenticate=authenticate, allow_anonymous=allow_anonymous, ticket_secret=ticket_secret)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        async with sdk:
+            yield
+
+    async def answered(_: Request, error: Exception) -> Response:
+        return of_error(error)
+
+    app = FastAPI(title="Investigations", lifespan=lifespan)
+    app.include_router(router)
+    app.add_exception_handler(StarletteHTTPException, answered)
+    app.add_exception_handler(RequestValidationError, answered)
+    return app
+
+
+def _may_read(principal: Principal, investigation: Investigation) -> bool:
+    return allows(principal, Action.READ, owner=investigation.user_id, tenant=investigation.tenant_id)
+
+
+def _anonymous(sdk: InvestigationSDK) -> Callable[[], Principal]:
+    roles = frozenset({Role.OPERATOR})
+
+    def anonymous() -> Principal:
+        return Principal(id="anonymous", roles=roles, tenant_id=sdk.tenant or None)
+
+    return anonymous
+
+
+def _entrance(served: Served, authenticate: Callable[..., Any]) -> Callable[..., Any]:
+    async def entrance(connection: HTTPConnection, principal: Any = Depends(authenticate)) -> None:  # noqa: B008 - known here alone
+        if not isinstance(principal, Principal):
+            raise HTTPException(401, "Not authenticated.")
+        enter(connection, Entered(served, served.sdk.as_principal(principal)))
+
+    return entrance
+
+
+def _open(served: Served) -> APIRouter:
+    """What asks for no principal: whether it runs, and what a ticket opens."""
+    router = APIRouter(route_class=ProblemRoute, tags=["service"])
+
+    @router.get("/health")
+    async def health() -> Health:
+        """This process serves."""
+        return Health(status="ok")
+
+    @router.get("/ready", responses={503: {"model": Health, "description": "The store does not answer"}})
+    async def ready(response: Response) -> Health:
+        """The store answers, too."""
+        try:
+            await served.sdk.list(limit=1)
+        except InvestigationError:
+            response.status_code = 503
+            return Health(status="the store does not answer")
+        hearing = served.sdk.hearing()
+        return Health(status="ok", hearing=hearing.broker or "polling")
+
+    @router.websocket("/investigation/{investigation_id}/ws/ticket")
+    async def watch_by_ticket(websocket: WebSocket, investigation_id: str, ticket: str = "", after: int = 0) -> None:
+        try:
+            principal = served.tickets.holder(ticket, canonical(investigation_id))
+        except InvestigationNotFound:
+            principal = None
+        if principal is None:
+            await websocket.accept()
+            await websocket.close(_NO_TICKET, "no ticket that is good for this")
+            return
+        await served.rooms.serve(websocket, investigation_id, principal=principal, after=after)
+
+    return router

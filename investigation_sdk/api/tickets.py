@@ -1,0 +1,58 @@
+"""Tickets: what lets a browser, which cannot send a header with a WebSocket, watch one investigation for a moment."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import time
+from typing import Final
+
+from pydantic import BaseModel, ValidationError
+
+from investigation_sdk.security.roles import Principal
+
+SECONDS: Final = 60
+"""How long a ticket can be used to connect."""
+
+_LONGEST: Final = 8192
+
+
+class _Claims(BaseModel):
+    principal: Principal
+    investigation_id: str
+    expires: int
+
+
+class Tickets:
+    """Signs and checks tickets.
+
+    Args:
+        secret: Known to all processes that serve the API, at least 32 bytes.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def issue(self, principal: Principal, investigation_id: str, expires: int) -> str:
+        """A ticket for one investigation, until `expires` (seconds since 1970)."""
+        claims = _Claims(principal=principal, investigation_id=investigation_id, expires=expires)
+        body = base64.urlsafe_b64encode(claims.model_dump_json().encode())
+        return f"{body.decode()}.{self._sign(body)}"
+
+    def holder(self, ticket: str, investigation_id: str) -> Principal | None:
+        """Who a ticket is of; None where it is not ours, of another investigation, or too old."""
+        body, _, signature = ticket[:_LONGEST].partition(".")
+        if not hmac.compare_digest(self._sign(body.encode()).encode(), signature.encode()):
+            return None
+        try:
+            claims = _Claims.model_validate(json.loads(base64.urlsafe_b64decode(body)))
+        except (ValueError, ValidationError, binascii.Error):
+            return None
+        fits = claims.investigation_id == investigation_id and claims.expires >= time.time()
+        return claims.principal if fits else None
+
+    def _sign(self, body: bytes) -> str:
+        return hmac.new(self._secret, b"investigation-ticket\0" + body, hashlib.sha256).hexdigest()
