@@ -15,12 +15,11 @@ from investigation_sdk.api.entering import Entered, Served, enter
 from investigation_sdk.api.models import Health
 from investigation_sdk.api.problems import ProblemRoute, of_error
 from investigation_sdk.api.tickets import Tickets
-from investigation_sdk.domain.records import Investigation
 from investigation_sdk.errors import ConfigurationError, InvestigationError, InvestigationNotFound
 from investigation_sdk.ids import canonical
 from investigation_sdk.realtime.sockets import InvestigationWebSocketManager
 from investigation_sdk.sdk import InvestigationSDK
-from investigation_sdk.security.roles import Action, Principal, Role, allows
+from investigation_sdk.security.roles import Principal, Role
 
 _NO_TICKET = 4401
 
@@ -56,7 +55,7 @@ def create_router(
         raise ConfigurationError("ticket_secret= is too short; at least 32 bytes, such as secrets.token_bytes(32)")
     served = Served(
         sdk,
-        InvestigationWebSocketManager(sdk, authorise=_may_read),
+        InvestigationWebSocketManager(sdk),
         Tickets(ticket_secret or secrets.token_bytes(32)),
     )
     router = APIRouter()
@@ -88,10 +87,6 @@ def create_app(
     app.add_exception_handler(StarletteHTTPException, answered)
     app.add_exception_handler(RequestValidationError, answered)
     return app
-
-
-def _may_read(principal: Principal, investigation: Investigation) -> bool:
-    return allows(principal, Action.READ, owner=investigation.user_id, tenant=investigation.tenant_id)
 
 
 def _anonymous(sdk: InvestigationSDK) -> Callable[[], Principal]:

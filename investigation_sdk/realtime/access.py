@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 from investigation_sdk.domain.records import Investigation
+from investigation_sdk.security.roles import Action, Principal, Role, allows
 
 
 class Watcher(Protocol):
@@ -19,7 +20,7 @@ class Watcher(Protocol):
 
     @property
     def roles(self) -> frozenset[Any]:
-        """What they may do; empty: nothing."""
+        """Roles, as :class:`~investigation_sdk.Role` names them; empty: nothing."""
         ...
 
     @property
@@ -36,8 +37,10 @@ Recheck: TypeAlias = "Callable[[Any], Any]"
 
 
 def may_watch(principal: Watcher, investigation: Investigation) -> bool:
-    """The rule where none is given: any role, and the same tenant."""
-    return bool(principal.roles) and (principal.tenant_id or "") == (investigation.tenant_id or "")
+    """The rule where none is given: who may read it, by the table of roles. What is no role of it gives nothing."""
+    roles = frozenset(role for role in Role if role in principal.roles)
+    known = Principal(id=principal.id, roles=roles, tenant_id=principal.tenant_id)
+    return allows(known, Action.READ, owner=investigation.user_id, tenant=investigation.tenant_id)
 
 
 async def answered(answer: Any) -> Any:

@@ -71,7 +71,7 @@ class InvestigationWebSocketManager:
         max_queue: Events that may wait for one client. Whoever takes them more slowly is told ``resync_required``,
             with its cursor, and closed: that harms nobody else.
         heartbeat: Between two signs of life where nothing happens; roles are looked at again then, too.
-        authorise: Whether a principal may watch an investigation. None: any role, and the same tenant.
+        authorise: Whether a principal may watch an investigation. None: who may read it, by the table of roles.
         recheck: The principal as it is now, None where it may nothing any more; asked with every heartbeat and by
             :meth:`roles_changed`. None: a principal stays what it was when it came.
     """
