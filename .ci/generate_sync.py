@@ -21,6 +21,7 @@ SOURCES = (
         (
             (PACKAGE / "engine" / "reader.py", "InvestigationReader"),
             (PACKAGE / "realtime" / "live.py", "LiveReader"),
+            (PACKAGE / "work" / "face.py", "WorkFace"),
             (PACKAGE / "sdk.py", "InvestigationSDK"),
         ),
         "SyncInvestigationSDK",

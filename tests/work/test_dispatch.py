@@ -103,7 +103,10 @@ async def test_a_task_runs_what_was_submitted_and_a_second_one_nothing(sdk: Inve
     made = [await sdk.submit(kind, "x") for kind in ("sync", "async")]
     done = [await sdk.wait(one.id, timeout=LONG) for one in made]
     assert [one.result for one in done] == [42, 8]
-    assert sorted(engine.outcomes()) == ["busy", "busy", "completed", "completed"]
+    outcomes = engine.outcomes()  # of four deliveries: whoever is second finds it driven, or over
+    assert len(outcomes) == 4
+    assert set(outcomes) <= {"busy", "completed"}
+    assert outcomes.count("completed") >= 2
     assert sorted(ran) == sorted(one.id for one in made)
     assert engine.told == [(one.id, one.investigation_type, None) for one in made]
 
@@ -121,7 +124,11 @@ async def test_a_retry_is_dispatched_for_its_time(
 
     made = await sdk.submit("case", "x")
     assert (await sdk.wait(made.id, timeout=LONG)).result == 2
-    assert sorted(engine.outcomes()) == ["busy", "busy", "completed", "queued"]
+    outcomes = engine.outcomes()
+    assert len(outcomes) == 4
+    assert outcomes.count("queued") == 1
+    assert "completed" in outcomes
+    assert set(outcomes) <= {"busy", "completed", "queued"}
     (_, _, first), (_, _, second) = engine.told
     assert first is None
     assert second is not None
