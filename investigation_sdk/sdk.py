@@ -153,7 +153,7 @@ class InvestigationSDK(WorkFace):
         self.service = InvestigationStateService(
             self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes
         )
-        self.tracker = ProgressTracker(self._recorder)
+        self.tracker: ProgressTracker = ProgressTracker(self._recorder)
         self._desk = Desk(lambda: self._hub, self._options, dispatcher)
         self.service._when_claimable = self._desk.claimable  # pyright: ignore[reportPrivateUsage]
 

@@ -44,7 +44,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     )
 }
 
-endpoints = APIRouter(route_class=ProblemRoute, responses=PROBLEMS, tags=["investigations"])
+endpoints: APIRouter = APIRouter(route_class=ProblemRoute, responses=PROBLEMS, tags=["investigations"])
 
 Reason = Annotated[str | None, Query(max_length=2000, description="Recorded with the change.")]
 Limit = Annotated[int, Query(ge=1, le=1000)]

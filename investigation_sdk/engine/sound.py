@@ -25,7 +25,7 @@ class Reading:
     __slots__ = ("sequence",)
 
     def __init__(self, sequence: int | None) -> None:
-        self.sequence = sequence
+        self.sequence: int | None = sequence
 
 
 @contextlib.contextmanager

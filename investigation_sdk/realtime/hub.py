@@ -49,7 +49,7 @@ class Hub:
     """
 
     def __init__(self, recorder: Recorder, broker: Broker | None = None) -> None:
-        self.recorder = recorder
+        self.recorder: Recorder = recorder
         self.poll_seconds: float = POLL_SECONDS
         self.safety_seconds: float = SAFETY_SECONDS
         self._broker = broker

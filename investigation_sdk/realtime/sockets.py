@@ -52,7 +52,7 @@ class Watch:
 
     def __init__(self, principal: Any, max_queue: int) -> None:
         self.principal = principal
-        self.client = Client(max_queue)
+        self.client: Client = Client(max_queue)
         self.records: dict[str, Investigation] = {}
         self.one: str | None = None
 

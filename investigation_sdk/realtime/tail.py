@@ -11,6 +11,7 @@ from investigation_sdk.domain.records import InvestigationEvent
 from investigation_sdk.domain.states import ENDED, InvestigationState
 from investigation_sdk.engine import queries
 from investigation_sdk.engine.reading import get_row
+from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.errors import BackendUnavailable, InvalidArgument
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.storage.commit import StoredEvent
@@ -42,7 +43,7 @@ class Tail:
     def __init__(self, hub: Hub, investigation_id: str, tenant: str, after: int, *, page: int = 500) -> None:
         self.id = investigation_id
         self.after: int = after
-        self.recorder = hub.recorder
+        self.recorder: Recorder = hub.recorder
         self._hub = hub
         self._tenant = tenant
         self._page = page

@@ -130,7 +130,7 @@ class BlockTrace(_Current):
         attributes = self.on.attributes.block(investigation_id, investigation_type, attempt)
         self.common = self.on.attributes.common(investigation_id)
         self._heard = self.on.heard
-        self.span = self.on.start(f"{names.INVOKE_WORKFLOW} {investigation_type}", attributes, parent, links)
+        self.span: otel.Span = self.on.start(f"{names.INVOKE_WORKFLOW} {investigation_type}", attributes, parent, links)
         self._begun = time.monotonic()
         return _headers(otel.set_span_in_context(self.span, Context()))
 

@@ -54,7 +54,7 @@ class Attempt:
         self, recorder: Recorder, options: Options, investigator: Investigator, lease: Lease, skew: int
     ) -> None:
         self.id: str = lease.resource
-        self.investigator = investigator
+        self.investigator: Investigator = investigator
         self.not_stopped: bool = False
         self._recorder = recorder
         self._options = dataclasses.replace(options, on_pause="raise")  # a pause must not hold a place of the worker

@@ -42,7 +42,7 @@ class Desk:
     """
 
     def __init__(self, hub: Callable[[], Hub], options: Options, dispatcher: Dispatcher | None) -> None:
-        self.investigators = Investigators()
+        self.investigators: Investigators = Investigators()
         self.dispatcher = dispatcher
         self._hub = hub
         self._options = options
