@@ -2,6 +2,7 @@
 
 DB ?= sqlite:///demo.db
 PYTHON ?=
+AGAIN ?=
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -37,22 +38,22 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 	$(BIN)/python .ci/check_links.py
 
 test: $(STAMP)  ## all tests but those of the next six
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AGAIN)
 
 test-servers: $(STAMP)  ## what runs on the embedded stores, and more, on database servers
-	$(BIN)/python -m pytest -m server
+	$(BIN)/python -m pytest -m server $(AGAIN)
 
 test-packaging: $(STAMP)  ## build, install into a new environment, use and type-check what was installed
-	$(BIN)/python -m pytest -m packaging tests/packaging
+	$(BIN)/python -m pytest -m packaging tests/packaging $(AGAIN)
 
 test-lowest: $(STAMP)  ## the tests of the packages, with the oldest versions of what pyproject.toml requires
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[test]'
 	$(BIN)/uv pip list --quiet --python $(LOWEST)
-	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends cli domain engine golden hosts recording sdk storage telemetry vectors)
+	$(LOWEST)/bin/python -m pytest $(addprefix tests/,backends cli domain engine golden hosts recording sdk storage telemetry vectors) $(AGAIN)
 
 test-chaos: $(STAMP)  ## kill -9 at every write of an investigation, on SQLite, PostgreSQL and a MongoDB-wire server
-	$(BIN)/python -m pytest -m 'chaos and not long' tests/chaos tests/work
+	$(BIN)/python -m pytest -m 'chaos and not long' tests/chaos tests/work $(AGAIN)
 
 test-long: $(STAMP)  ## what takes more than a minute: 200 kills in one run of real calls, and the like
 	$(BIN)/python -m pytest -m long
@@ -61,7 +62,7 @@ test-frameworks: $(STAMP)  ## @tool under LangChain, OpenAI Agents, pydantic-ai 
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)
 	$(BIN)/uv pip install --quiet --python $(FRAMEWORKS) --editable '.[dev,frameworks]'
 	$(BIN)/uv pip list --quiet --python $(FRAMEWORKS)
-	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks
+	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks $(AGAIN)
 
 bench: $(BENCH_STAMP)  ## measure, interleaved with a floor and with public tools
 	$(BIN)/python -m tests.benchmarks.run
