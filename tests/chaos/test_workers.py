@@ -15,7 +15,9 @@ from tests.work.processes import end, notes, start
 pytestmark = pytest.mark.chaos
 
 CASES, STEPS, KILLS, WORKERS = 100, 20, 30, 4
-LONGEST = 200.0
+CONCURRENCY = 1
+"""So little, that all cases take longer than the kills do, however fast the machine is."""
+LONGEST = 300.0
 """Seconds for all of it, on a machine that does other things."""
 
 
@@ -26,7 +28,7 @@ def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
 
 @pytest.fixture
 def workers(url: str, tmp_path: Path) -> Iterator[list[Any]]:
-    running = [start(url, tmp_path / "effects", concurrency=3, ttl=1.5) for _ in range(WORKERS)]
+    running = [start(url, tmp_path / "effects", concurrency=CONCURRENCY, ttl=1.5) for _ in range(WORKERS)]
     yield running
     for process in running:
         end(process)
@@ -49,12 +51,12 @@ def test_all_complete(url: str, workers: list[Any], tmp_path: Path) -> None:
         while len(sdk.sync.list(status=InvestigationState.COMPLETED, limit=100)) < CASES:
             assert time.monotonic() < began + LONGEST, f"{kills} kills; {in_flight(sdk)} in flight"
             time.sleep(1.0)
-            if in_flight(sdk):
+            if kills < KILLS and in_flight(sdk):
                 victim = source.randrange(WORKERS)
                 workers[victim].kill()
                 end(workers[victim])
                 kills += 1
-                workers[victim] = start(url, effects, concurrency=3, ttl=1.5)
+                workers[victim] = start(url, effects, concurrency=CONCURRENCY, ttl=1.5)
         assert kills >= KILLS, "killed while there was work in flight"
         for id in ids:
             done = sdk.sync.get(id)
@@ -65,7 +67,7 @@ def test_all_complete(url: str, workers: list[Any], tmp_path: Path) -> None:
     begun = Counter(tuple(line.split()[:2]) for line in notes(effects))
     again = sum(times - 1 for times in begun.values())
     assert len(begun) == CASES * STEPS
-    assert again <= kills * 3, "at most what was in flight in a worker that was killed"
+    assert again <= kills * CONCURRENCY, "at most what was in flight in a worker that was killed"
 
 
 def completed(sdk: InvestigationSDK, id: str) -> list[Any]:
