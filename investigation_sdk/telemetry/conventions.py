@@ -81,6 +81,7 @@ DROPPED: Final = ("investigation.recorder.dropped", "{event}", "Things that coul
 COMMIT_DURATION: Final = ("investigation.store.commit.duration", "s", "How long the store took for a batch.")
 COMMIT_SIZE: Final = ("investigation.store.commit.size", "{event}", "Events in a batch.")
 LEASE_LOST: Final = ("investigation.lease.lost", "{investigation}", "Blocks whose investigation another owner took.")
+OLDEST: Final = ("investigation.retention.oldest_age", "s", "How long ago the finished one ended that ended first.")
 
 # ---- log events
 TOOL_EXCEPTION: Final = "gen_ai.execute_tool.exception"

@@ -6,6 +6,7 @@ No attribute is an id: the number of series stays that of types, phases, tools a
 from __future__ import annotations
 
 import json
+import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -28,6 +29,8 @@ class Metrics:
     def __init__(self, provider: MeterProvider | None) -> None:
         meter = get_meter(*names.SCOPE, meter_provider=provider, schema_url=names.SCHEMA_URL)
         self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._oldest: weakref.WeakKeyDictionary[object, float] = weakref.WeakKeyDictionary()
 
         def seconds(name: str, unit: str, description: str) -> Any:
             return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=_SECONDS)
@@ -45,6 +48,8 @@ class Metrics:
         self._lost = meter.create_counter(*names.LEASE_LOST)
         name, unit, description = names.QUEUE
         meter.create_observable_gauge(name, [self._queued], unit, description)
+        name, unit, description = names.OLDEST
+        meter.create_observable_gauge(name, [self._oldest_of_all], unit, description)
 
     def watch(self, recorder: Recorder) -> None:
         """Measure what a recorder makes durable."""
@@ -110,6 +115,21 @@ class Metrics:
     def retried(self, tool: str) -> None:
         """A call of an earlier attempt runs again."""
         self._retries.add(1, {names.TOOL_NAME: tool})
+
+    # ---- told by monitors
+
+    def oldest(self, monitor: object, seconds: float | None) -> None:
+        """What one monitor found in its last round: how long ago the oldest of the finished investigations ended.
+        None: nothing is finished, or another process looks."""
+        with self._lock:
+            self._oldest.pop(monitor, None)
+            if seconds is not None:
+                self._oldest[monitor] = seconds
+
+    def _oldest_of_all(self, options: CallbackOptions) -> Iterable[Observation]:
+        with self._lock:
+            ages = list(self._oldest.values())
+        return [Observation(max(ages))] if ages else []
 
     # ---- told by the writer
 

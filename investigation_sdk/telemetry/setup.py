@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from investigation_sdk.telemetry.metrics import Metrics
+
 Conventions = Literal["genai", "openinference", "both"]
 
 _CONVENTIONS: Final = ("genai", "openinference", "both")
@@ -90,6 +92,17 @@ def finder(telemetry: Telemetry | Literal[False] | None) -> Callable[[Recorder],
             "investigations are reported where OpenTelemetry is loaded."
         ) from None
     return lambda recorder: _instrument(recorder, telemetry)
+
+
+def metrics_for(recorder: Recorder) -> Metrics | None:
+    """The instruments to which a recorder reports; None where it does not."""
+    if recorder.tracer is None and recorder.find_tracer is not None:
+        recorder.find_tracer(recorder)
+    if recorder.tracer is None:
+        return None
+    from investigation_sdk.telemetry.spans import OpenTelemetryTracer
+
+    return recorder.tracer.metrics if isinstance(recorder.tracer, OpenTelemetryTracer) else None
 
 
 def _find(recorder: Recorder) -> None:

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from investigation_sdk import InvestigationSDK
 from tests.telemetry.collected import Collected
+from tests.telemetry.watching import Clock
 
 DATA = Path(os.environ.get("INVESTIGATION_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
@@ -31,6 +32,11 @@ def otel() -> Iterator[Collected]:
     tracers.shutdown()
     meters.shutdown()
     loggers.shutdown()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture(params=["memory://", "memory://?writer=true", "sqlite"])

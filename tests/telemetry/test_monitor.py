@@ -23,41 +23,15 @@ from investigation_sdk.telemetry.monitor import (
     Look,
     Monitor,
     OpenTelemetrySink,
-    Rule,
     Severity,
     Sink,
     Stuck,
 )
 from investigation_sdk.telemetry.monitor.alerts import AlertBook
 from tests.telemetry.collected import Collected
+from tests.telemetry.watching import Clock, told, watching
 
 Make = Callable[..., InvestigationSDK]
-
-
-class Clock:
-    """Real time, moved."""
-
-    def __init__(self) -> None:
-        self.moved = 0
-
-    def __call__(self) -> int:
-        return now_us() + self.moved
-
-    def move(self, by: timedelta) -> None:
-        self.moved += by // timedelta(microseconds=1)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-def watching(sdk: InvestigationSDK, clock: Clock, *rules: Rule) -> Monitor:
-    return Monitor(sdk, rules=rules or None, sinks=[], clock=clock)
-
-
-def told(alerts: list[Alert]) -> list[tuple[str, str]]:
-    return [(alert.key, alert.state) for alert in alerts]
 
 
 @tool

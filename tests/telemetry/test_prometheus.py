@@ -1,5 +1,6 @@
 """The alert rules and the dashboard in docs/ are queries over metrics and labels that really come out."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from prometheus_client.core import Metric
 
 from investigation_sdk import InvestigationSDK, InvestigationState, LeaseLost, tool
 from investigation_sdk.telemetry import Telemetry
+from investigation_sdk.telemetry.monitor import Monitor
 
 FOLDER = Path(__file__).parents[2] / "docs" / "howto" / "prometheus"
 RULES: list[dict[str, Any]] = [
@@ -49,12 +51,15 @@ def scraped(make_sdk: Callable[..., InvestigationSDK], sqlite_url: str) -> Itera
         sdk.sync.service.transition_state(taken.id, InvestigationState.FAILED, actor="ann")
         fragile(0)
     sdk.sync.flush()
+    monitor = Monitor(sdk, rules=[], sinks=[])
+    asyncio.run(monitor.look())
     found: dict[str, set[str]] = {}
     families: list[Metric] = list(REGISTRY.collect())
     for family in families:
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
     yield found
+    asyncio.run(monitor.aclose())
     provider.shutdown()
 
 

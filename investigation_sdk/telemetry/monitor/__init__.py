@@ -2,6 +2,7 @@
 
 from investigation_sdk.telemetry.monitor.alerts import Alert, Finding, Look, Rule, Severity
 from investigation_sdk.telemetry.monitor.monitor import Monitor
+from investigation_sdk.telemetry.monitor.retention import RetentionOverdue
 from investigation_sdk.telemetry.monitor.rules import Deaf, Degraded, Failed, HighRetryRate, Stuck
 from investigation_sdk.telemetry.monitor.sinks import CallbackSink, LogSink, OpenTelemetrySink, Sink
 from investigation_sdk.telemetry.monitor.webhook import WebhookSink
@@ -18,6 +19,7 @@ __all__ = [
     "Look",
     "Monitor",
     "OpenTelemetrySink",
+    "RetentionOverdue",
     "Rule",
     "Severity",
     "Sink",

@@ -16,8 +16,10 @@ from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.errors import ConfigurationError, InvestigationError
 from investigation_sdk.storage.commit import Lease
 from investigation_sdk.telemetry.monitor.alerts import Alert, AlertBook, Look, Rule
+from investigation_sdk.telemetry.monitor.retention import oldest_ended
 from investigation_sdk.telemetry.monitor.rules import Degraded, Failed, HighRetryRate, Stuck
 from investigation_sdk.telemetry.monitor.sinks import Delivery, LogSink, Sink
+from investigation_sdk.telemetry.setup import metrics_for
 
 _log = logging.getLogger("investigation_sdk.alerts")
 _DRAIN_SECONDS: Final = 5.0
@@ -91,6 +93,7 @@ class Monitor:
 
     async def aclose(self) -> None:
         """Let another process look, and send what is still to be sent, for 5 s at most."""
+        self._forget(self._sdk._recorder)  # pyright: ignore[reportPrivateUsage]
         lease, self._lease = self._lease, None
         if lease is not None:
             retire(lease.owner)
@@ -120,8 +123,10 @@ class Monitor:
 
     async def _round(self, recorder: Recorder) -> list[Alert]:
         if not await self._may_look(recorder):
+            self._forget(recorder)
             return []
         look = Look(recorder.backend, recorder.tenant, self._clock())
+        await self._measure(recorder, look)
         changed: list[Alert] = []
         for rule, book in self._books:
             try:
@@ -131,6 +136,22 @@ class Monitor:
                 continue
             changed += book.update(found, look.now)
         return changed
+
+    async def _measure(self, recorder: Recorder, look: Look) -> None:
+        metrics = metrics_for(recorder)
+        if metrics is None:
+            return
+        try:
+            oldest = await oldest_ended(look)
+        except Exception:
+            _log.exception("The age of the oldest finished investigation could not be found.")
+            oldest = None
+        metrics.oldest(self, None if oldest is None else (look.now - oldest[1]) / 1e6)
+
+    def _forget(self, recorder: Recorder) -> None:
+        metrics = metrics_for(recorder)
+        if metrics is not None:
+            metrics.oldest(self, None)
 
     async def _may_look(self, recorder: Recorder) -> bool:
         """Whether this process has the lease, for three rounds from now."""
