@@ -11,9 +11,10 @@ from unittest import SkipTest
 
 import pytest
 
-from investigation_backends import memory, memory_queries
+from investigation_backends import memory, memory_queries, memory_store
 from investigation_backends.checks import check_batch, refuse_id
-from investigation_backends.memory import MemoryBackend, MemoryStore
+from investigation_backends.memory import MemoryBackend
+from investigation_backends.memory_store import MemoryStore
 from investigation_backends.sql import sqlite_link, sqlite_reads, sqlite_write
 from investigation_backends.sql.sqlite_errors import DATA_ERRORS, answer
 from investigation_backends.sqlite import SQLiteBackend
@@ -79,45 +80,45 @@ def _commit_comparing(
     def commit(store: MemoryStore, commit: Commit) -> CommitResult:
         file = store.files.get(commit.investigation_id)
         if file is None:
-            return memory._create(store, commit)
+            return memory_store._create(store, commit)
         same_head = not heads or file.row.head == commit.expected_head
         if not versions(file.row.version, commit.expected_version) or not same_head:
             return CONFLICT
-        memory._apply(store, file, commit)
+        memory_store._apply(store, file, commit)
         return APPLIED
 
     return commit
 
 
 def no_head_check(patch: Patch) -> None:
-    patch.setattr(memory, "_commit", _commit_comparing(lambda mine, theirs: mine == theirs, heads=False))
+    patch.setattr(memory_store, "write", _commit_comparing(lambda mine, theirs: mine == theirs, heads=False))
 
 
 def no_version_check(patch: Patch) -> None:
-    patch.setattr(memory, "_commit", _commit_comparing(lambda *_: True, heads=True))
+    patch.setattr(memory_store, "write", _commit_comparing(lambda *_: True, heads=True))
 
 
 def future_versions_pass(patch: Patch) -> None:
-    patch.setattr(memory, "_commit", _commit_comparing(lambda mine, theirs: theirs >= mine, heads=False))
+    patch.setattr(memory_store, "write", _commit_comparing(lambda mine, theirs: theirs >= mine, heads=False))
 
 
 def refused_commits_write_rows(patch: Patch) -> None:
-    commit = memory._commit
+    commit = memory_store.write
 
     def leaking(store: MemoryStore, c: Commit) -> CommitResult:
         result = commit(store, c)
         if result is CONFLICT and (file := store.files.get(c.investigation_id)) is not None:
             for row in c.rows[1:]:
-                memory._put(store, file, row)
+                memory_store.put(store, file, row)
         return result
 
-    patch.setattr(memory, "_commit", leaking)
+    patch.setattr(memory_store, "write", leaking)
 
 
 def answers_in_another_order(patch: Patch) -> None:
     async def commit(self: MemoryBackend, commits: Sequence[Commit]) -> Sequence[CommitResult]:
         check_batch(commits)
-        results = [memory._commit(self.store, commit) for commit in commits]
+        results = [memory_store.write(self.store, commit) for commit in commits]
         return sorted(results, key=lambda result: result.status)
 
     patch.setattr(MemoryBackend, "commit", commit)
@@ -136,21 +137,21 @@ def nothing_but_the_pairs_is_checked(patch: Patch) -> None:
 
 
 def ids_of_any_time_are_taken(patch: Patch) -> None:
-    patch.setattr(memory, "refuse_id", lambda *_: None)
+    patch.setattr(memory_store, "refuse_id", lambda *_: None)
 
 
 def ids_are_looked_at_in_milliseconds(patch: Patch) -> None:
-    patch.setattr(memory, "refuse_id", lambda id, now: refuse_id(id, now // 1000))
+    patch.setattr(memory_store, "refuse_id", lambda id, now: refuse_id(id, now // 1000))
 
 
 def a_taken_key_is_not_named(patch: Patch) -> None:
-    create = memory._create
+    create = memory_store._create
 
     def nameless(store: MemoryStore, commit: Commit) -> CommitResult:
         result = create(store, commit)
         return result._replace(existing_id=None) if result.status == CommitStatus.CONSTRAINT else result
 
-    patch.setattr(memory, "_create", nameless)
+    patch.setattr(memory_store, "_create", nameless)
 
 
 def generations_share_a_key(patch: Patch) -> None:
@@ -160,24 +161,24 @@ def generations_share_a_key(patch: Patch) -> None:
 
 
 def deleted_ids_come_back(patch: Patch) -> None:
-    delete = memory._delete
+    delete = memory_store.delete
 
     def forgetful(store: MemoryStore, id: str, version: int) -> bool:
         done = delete(store, id, version)
         store.tombstones.clear()
         return done
 
-    patch.setattr(memory, "_delete", forgetful)
+    patch.setattr(memory_store, "delete", forgetful)
 
 
 def deletes_at_any_version(patch: Patch) -> None:
-    delete = memory._delete
+    delete = memory_store.delete
 
     def hasty(store: MemoryStore, id: str, version: int) -> bool:
         file = store.files.get(id)
         return file is not None and delete(store, id, file.row.version)
 
-    patch.setattr(memory, "_delete", hasty)
+    patch.setattr(memory_store, "delete", hasty)
 
 
 def put_rows_goes_backwards(patch: Patch) -> None:
@@ -187,14 +188,14 @@ def put_rows_goes_backwards(patch: Patch) -> None:
         elif hasattr(row, "phase_name"):
             store.phases[row.id] = file.phases[row.id] = row
         else:
-            memory._put_head(store, file, row)
+            memory_store._put_head(store, file, row)
 
-    patch.setattr(memory, "_put", put)
+    patch.setattr(memory_store, "put", put)
 
 
 def claim_ignores_the_holder(patch: Patch) -> None:
     async def claim(self: MemoryBackend, resource: str, owner: str, *, ttl: int) -> Lease | None:
-        return memory._take(self.store, resource, owner, memory._now() + ttl)
+        return memory_store.take(self.store, resource, owner, memory_store.now() + ttl)
 
     patch.setattr(MemoryBackend, "claim", claim)
 
@@ -205,8 +206,8 @@ def claim_waits_between_looking_and_taking(patch: Patch) -> None:
     async def slow(self: MemoryBackend, resource: str, owner: str, *, ttl: int) -> Lease | None:
         held = self.store.leases.get(resource)
         await asyncio.sleep(0)
-        if held is None or held.expires_at <= memory._now():
-            return memory._take(self.store, resource, owner, memory._now() + ttl)
+        if held is None or held.expires_at <= memory_store.now():
+            return memory_store.take(self.store, resource, owner, memory_store.now() + ttl)
         return await claim(self, resource, owner, ttl=ttl)
 
     patch.setattr(MemoryBackend, "claim", slow)
@@ -255,26 +256,26 @@ def what_was_left_is_queued(patch: Patch) -> None:
 
 
 def lost_leases_are_renewed(patch: Patch) -> None:
-    patch.setattr(memory, "_holds", lambda store, lease: lease.resource in store.leases)
+    patch.setattr(memory_store, "holds", lambda store, lease: lease.resource in store.leases)
 
 
 def expired_leases_are_not_renewed(patch: Patch) -> None:
-    holds = memory._holds
+    holds = memory_store.holds
     patch.setattr(
-        memory,
-        "_holds",
-        lambda store, lease: holds(store, lease) and store.leases[lease.resource].expires_at > memory._now(),
+        memory_store,
+        "holds",
+        lambda store, lease: holds(store, lease) and store.leases[lease.resource].expires_at > memory_store.now(),
     )
 
 
 def commits_end_leases(patch: Patch) -> None:
-    put_head = memory._put_head
+    put_head = memory_store._put_head
 
     def ending(store: MemoryStore, file: Any, row: Any) -> None:
         put_head(store, file, row)
         store.leases.pop(row.id, None)
 
-    patch.setattr(memory, "_put_head", ending)
+    patch.setattr(memory_store, "_put_head", ending)
 
 
 def pages_skip_ties(patch: Patch) -> None:
@@ -328,25 +329,25 @@ def handles_remember_rows(patch: Patch) -> None:
 
 
 def text_is_made_tidy(patch: Patch) -> None:
-    apply = memory._apply
+    apply = memory_store._apply
 
     def tidy(store: MemoryStore, file: Any, commit: Commit) -> None:
         apply(store, file, commit)
         events = map(StoredEvent._make, file.events)
         file.events[:] = [event._replace(event_data=event.event_data.strip()) for event in events]
 
-    patch.setattr(memory, "_apply", tidy)
+    patch.setattr(memory_store, "_apply", tidy)
 
 
 def refused_commits_write_blobs(patch: Patch) -> None:
-    commit = memory._commit
+    commit = memory_store.write
 
     def leaking(store: MemoryStore, c: Commit) -> CommitResult:
         if (file := store.files.get(c.investigation_id)) is not None:
             file.blobs.update(c.blobs)
         return commit(store, c)
 
-    patch.setattr(memory, "_commit", leaking)
+    patch.setattr(memory_store, "write", leaking)
 
 
 def blobs_are_everybody_s(patch: Patch) -> None:

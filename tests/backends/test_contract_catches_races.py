@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from investigation_backends.memory import MemoryBackend, MemoryStore
+from investigation_backends.memory import MemoryBackend
+from investigation_backends.memory_store import MemoryStore
 from investigation_backends.sqlite import SQLiteBackend
 from investigation_sdk.domain.rows import InvestigationRow, Row, SnapshotRow
 from investigation_sdk.storage.commit import APPLIED, Commit, CommitResult, CommitStatus, Query, StoredEvent

@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from investigation_backends.memory import MemoryBackend, MemoryStore
+from investigation_backends.memory import MemoryBackend
+from investigation_backends.memory_store import MemoryStore
 from investigation_sdk.testing.contract import BackendContract, StoreUnderTest
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from investigation_backends.memory import MemoryStore
+from investigation_backends.memory_store import MemoryStore
 from investigation_sdk.domain.commands import Append, Claim, Fact, Fail, Finish, Release, StartPhase, Submission
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from investigation_backends.memory import MemoryBackend, MemoryStore
+from investigation_backends.memory import MemoryBackend
+from investigation_backends.memory_store import MemoryStore
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Append, Ask, Fact
 from investigation_sdk.domain.events import Event

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from investigation_backends.memory import MemoryStore
+from investigation_backends.memory_store import MemoryStore
 from investigation_sdk.domain.commands import (
     Append,
     Ask,

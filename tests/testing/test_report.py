@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from investigation_backends.memory import MemoryBackend, MemoryStore
+from investigation_backends.memory import MemoryBackend
+from investigation_backends.memory_store import MemoryStore
 from investigation_sdk import InvestigationSDK
 from investigation_sdk.storage.commit import Lease
 from investigation_sdk.testing.contract import StoreUnderTest
