@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.errors import InvalidArgument
 from investigation_sdk.recording.giving_back import give_back
-from investigation_sdk.recording.resume import Reused
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.storage.codec import Json, decode, digest_of
 from investigation_sdk.storage.payloads import is_rebuildable
@@ -18,6 +17,13 @@ if TYPE_CHECKING:
     from investigation_sdk.recording.call import Call
     from investigation_sdk.recording.capture import ToolSpec
     from investigation_sdk.recording.driver import Driver
+
+
+class Kept(NamedTuple):
+    """A result that was kept: as it is recorded, and as the caller gets it."""
+
+    output: Json
+    value: Any
 
 
 def check_cached(spec: ToolSpec) -> None:
@@ -40,8 +46,8 @@ def check_cached(spec: ToolSpec) -> None:
         raise InvalidArgument(f"@tool(cache=...) of {spec.name!r}, which {wrong}.", argument="cache")
 
 
-def look(driver: Driver, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Reused | None]:
-    """A result that is kept for this call, recorded as what it is; None where the body has to run."""
+def look(driver: Driver, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Kept | None]:
+    """The result that is kept for this call; None where the body has to run."""
     key = _key(driver, call, call.spec.arguments(args, kwargs))
     if key is None:
         return None
@@ -55,8 +61,7 @@ def look(driver: Driver, call: Call, args: tuple[Any, ...], kwargs: dict[str, An
         except ValueError:  # not what was kept there
             rebuilt = None
         if rebuilt is not None and not rebuilt.reason:
-            yield from driver.record_cached(call, Json(text), rebuilt.value)
-            return Reused(rebuilt.value)
+            return Kept(Json(text), rebuilt.value)
     call.cache_key = key
     return None
 

@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from investigation_sdk.clock import monotonic_ns, now_us
+from investigation_sdk.clock import now_us
 from investigation_sdk.domain.commands import Append, Fact
-from investigation_sdk.domain.events import Blob, Event
+from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import Effect, InvestigationState
 from investigation_sdk.engine import probes
 from investigation_sdk.engine.hosts import running_loop
 from investigation_sdk.engine.recorder import MAX_QUEUED, MAX_QUEUED_BYTES, Recorder
 from investigation_sdk.engine.session import Entry, Session
-from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.errors import (
     BackendUnavailable,
@@ -27,23 +26,17 @@ from investigation_sdk.errors import (
     LeaseLost,
 )
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording import caching, giving_back, spooling
+from investigation_sdk.recording import spooling
 from investigation_sdk.recording.call import Call, not_recorded, not_started, refused_while_down
-from investigation_sdk.recording.capture import MASKED, ToolSpec
+from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.context import Frame, current_agent, current_frame
 from investigation_sdk.recording.failures import (
     Judge,
-    describe_error,
-    is_interrupt,
-    keep_confidential,
     usual_judgement,
-    was_cancelled,
 )
-from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.resume import Resume
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.settings import Durability
-from investigation_sdk.storage.codec import Json
 
 if TYPE_CHECKING:
     from investigation_sdk.recording.run import InvestigationContext
@@ -328,118 +321,6 @@ class Driver:
         yield from self.command(append, lambda: not_started(call.started), unsafe=unsafe)
         call.begin(self.trace)
 
-    def complete(self, call: Call, value: Any) -> Entry | None:
-        """The body returned `value`; what to wait for before the caller gets it."""
-        data, time = self._ended(call)
-        spec = call.spec
-        output, warnings, blobs = spec.output(value, self.options.max_inline_bytes)
-        if call.cache_key is not None and not (warnings or blobs):
-            caching.keep(self, call, output)
-        data["output"] = output
-        tool = call.reported
-        summary = None if tool is None else tool.summary
-        if summary is None and spec.summary is not None:
-            summary = spec.summarise(value)
-        if summary is not None:
-            data["summary"] = clean(summary)
-        text = None
-        if len(data) == _ALWAYS:  # the usual case, without the detour over object_text
-            text = (
-                f'{{"call":"{call.started.id}","completed_at":{time},"duration_ms":{data["duration_ms"]},'
-                f'"output":{output}}}'
-            )
-        return self._closed_well(call, data, time, warnings, blobs, text)
-
-    def record_cached(self, call: Call, output: Json, value: Any) -> Step[None]:
-        """Record a call whose result was kept, and wait until that is durable where it has to be."""
-        call.started.data["source"] = "cached"
-        call.started.text = None
-        self.start(call)
-        data, time = self._ended(call)
-        data["output"] = output
-        if (summary := call.spec.summarise(value)) is not None:
-            data["summary"] = clean(summary)
-        entry = self._close(call, "tool.completed", data, time)
-        if entry is not None:
-            yield from spooling.durable_or_kept(self, entry)
-
-    def complete_items(self, call: Call, items: Items) -> Entry | None:
-        """The body was a generator that gave `items`; what to wait for."""
-        data, time = self._ended(call)
-        masked = call.spec.masks_result
-        data["output"] = MASKED if masked else items.text()
-        blobs = () if masked else items.blobs
-        tool = call.reported
-        if tool is not None and tool.summary is not None:
-            data["summary"] = clean(tool.summary)
-        return self._closed_well(call, data, time, () if masked else tuple(items.warnings), blobs)
-
-    def _closed_well(
-        self,
-        call: Call,
-        data: dict[str, Any],
-        time: int,
-        warnings: Sequence[str],
-        blobs: tuple[Blob, ...],
-        text: str | None = None,
-    ) -> Entry | None:
-        spec = call.spec
-        if warnings:
-            self.warn("output", warnings, call=call.started.id, tool=spec.name)
-        if spec.effect is Effect.UNSAFE:
-            lasting = giving_back.warning(spec, data["output"], blobs)
-            self.warn("not_rebuildable", lasting, call=call.started.id, tool=spec.name)
-        return self._close(call, "tool.completed", data, time, text, blobs)
-
-    def fail(self, call: Call, error: BaseException) -> Entry | None:
-        """The body raised; what to wait for before the exception goes on: nothing where it is an interrupt."""
-        data, time = self._ended(call)
-        if call.confidential is not None:
-            keep_confidential(error, call.confidential)
-        data["error"] = describe_error(error)
-        if isinstance(error, call.spec.no_effect_on):
-            data["no_effect"] = True
-        if is_interrupt(error):
-            data["kind"] = "cancelled" if was_cancelled(error) else "interrupted"
-            self._close(call, "tool.interrupted", data, time)
-            return None
-        return self._close(call, "tool.failed", data, time)
-
-    def _ended(self, call: Call) -> tuple[dict[str, Any], int]:
-        time = now_us()
-        elapsed = (monotonic_ns() - call.begun) // 1000
-        data: dict[str, Any] = {"call": call.started.id, "completed_at": time, "duration_ms": elapsed / 1000}
-        tool = call.reported
-        if tool is not None:
-            if tool.usage is not None:
-                data["usage"] = tool.usage
-            if tool.progress is not None:
-                data["progress"] = tool.progress
-        return data, time
-
-    def _close(
-        self,
-        call: Call,
-        event_type: str,
-        data: dict[str, Any],
-        time: int,
-        text: str | None = None,
-        blobs: tuple[Blob, ...] = (),
-    ) -> Entry | None:
-        started = call.started
-        if call.span is not None:
-            call.span.end(event_type, data)
-        event = Event(uuid7(), event_type, data, time, text=text, parent_call=started.parent_call, started=started)
-        event.attempt = self.attempt
-        if blobs:
-            event.blobs = blobs
-        if probes.probe is not None:
-            probes.probe(self, event)
-        entry = self.recorder.submit(self.session, Fact(event, self.token), lazy=not self.synchronous)
-        if entry.acknowledged:
-            return None
-        return entry if self.synchronous else self.recorder.crowded(self.session)
-
     def about_to_block(self) -> None:
         """Count the waits of sync tools that hold a running event loop, and say so once when there are many."""
         try:
@@ -473,7 +354,3 @@ class Driver:
         status = self.session.decided.status
         assert status is not None
         return status
-
-
-_ALWAYS: Final = 4
-"""Members that every ``tool.completed`` has: call, completed_at, duration_ms, output."""

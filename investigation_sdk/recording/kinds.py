@@ -18,13 +18,14 @@ from investigation_sdk.recording.call import Call
 from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.context import Frame, current_frame
 from investigation_sdk.recording.driver import Driver
+from investigation_sdk.recording.ending import complete, complete_cached, complete_items, fail
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.resume import Reused
 from investigation_sdk.recording.spooling import recording_frame
 from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.recording.wrapping import Kind
 
-Close = Callable[[Call, Any], Entry | None]
+Close = Callable[[Driver, Call, Any], Entry | None]
 """Records the end of a call; what to wait for."""
 
 
@@ -37,7 +38,7 @@ def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str,
     resume = driver.resume
     if resume is None:
         if spec.cache is not None:
-            cached = yield from caching.look(driver, call, args, kwargs)
+            cached = yield from _cached(driver, call, args, kwargs)
             if cached is not None:
                 return cached
         yield from _start(driver, call)
@@ -46,7 +47,7 @@ def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str,
     try:
         reused = yield from resume.look_up(call, record, args, kwargs)
         if reused is None and spec.cache is not None and record is None:
-            reused = yield from caching.look(driver, call, args, kwargs)
+            reused = yield from _cached(driver, call, args, kwargs)
         if reused is None:
             yield from _start(driver, call)
     except BaseException:  # the task is cancelled, the store is down: whoever makes it again finds it again
@@ -54,6 +55,15 @@ def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str,
             resume.put_back(record)
         raise
     return call if reused is None else reused
+
+
+def _cached(driver: Driver, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Reused | None]:
+    """A result that was kept, recorded as what it is; None where the body has to run."""
+    kept = yield from caching.look(driver, call, args, kwargs)
+    if kept is None:
+        return None
+    yield from complete_cached(driver, call, kept.output, kept.value)
+    return Reused(kept.value)
 
 
 def _start(driver: Driver, call: Call) -> Step[None]:
@@ -66,7 +76,7 @@ def _start(driver: Driver, call: Call) -> Step[None]:
 def _close(driver: Driver, call: Call, close: Close, end: Any, value: Any = None) -> None:
     """Everything after a body ran, blocking: record its end, and wait until that is durable where it has to be."""
     try:
-        entry = close(call, end)
+        entry = close(driver, call, end)
         if entry is not None:
             _wait(driver, entry)
     except InvestigationError as error:
@@ -86,7 +96,7 @@ def _wait(driver: Driver, entry: Entry) -> None:
 async def _aclose(driver: Driver, call: Call, close: Close, end: Any, value: Any = None) -> None:
     """As :func:`_close`, suspending."""
     try:
-        entry = close(call, end)
+        entry = close(driver, call, end)
         if entry is not None:
             await _await(driver, entry)
     except InvestigationError as error:
@@ -120,11 +130,11 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
             value = fn(*args, **kwargs)
         except BaseException as error:
             recorded.leave(frame)
-            _close(driver, recorded, driver.fail, error)
+            _close(driver, recorded, fail, error)
             raise
         recorded.leave(frame)
         try:
-            entry = driver.complete(recorded, value)
+            entry = complete(driver, recorded, value)
             if entry is not None:
                 _wait(driver, entry)
         except InvestigationError as error:
@@ -154,11 +164,11 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
             value = await fn(*args, **kwargs)
         except BaseException as error:
             recorded.leave(frame)
-            await _aclose(driver, recorded, driver.fail, error)
+            await _aclose(driver, recorded, fail, error)
             raise
         recorded.leave(frame)
         try:
-            entry = driver.complete(recorded, value)
+            entry = complete(driver, recorded, value)
             if entry is not None:
                 await _await(driver, entry)
         except InvestigationError as error:
@@ -196,13 +206,13 @@ def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> C
                 except BaseException as thrown:
                     step = functools.partial(body.throw, thrown)
         except StopIteration as end:
-            _close(driver, recorded, driver.complete_items, items.end(end.value, exhausted=True), end.value)
+            _close(driver, recorded, complete_items, items.end(end.value, exhausted=True), end.value)
             return end.value
         except GeneratorExit:
             _given_up(recorded, items)
             raise
         except BaseException as error:
-            _close(driver, recorded, driver.fail, error)
+            _close(driver, recorded, fail, error)
             raise
 
     return call
@@ -229,9 +239,9 @@ def _given_up(call: Call, items: Items) -> None:
     items.end(exhausted=False)
     with contextlib.suppress(InvestigationError):
         if lock._is_owned():
-            driver.recorder.loop.call_soon_threadsafe(driver.complete_items, call, items)
+            driver.recorder.loop.call_soon_threadsafe(complete_items, driver, call, items)
         else:
-            driver.complete_items(call, items)
+            complete_items(driver, call, items)
 
 
 def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec) -> Callable[..., Any]:
@@ -261,14 +271,14 @@ def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec
         except StopAsyncIteration:
             if recorded is not None:
                 driver = recorded.driver
-                await _aclose(driver, recorded, driver.complete_items, items.end(exhausted=True))
+                await _aclose(driver, recorded, complete_items, items.end(exhausted=True))
         except GeneratorExit:
             if recorded is not None:
                 _given_up(recorded, items)
             raise
         except BaseException as error:
             if recorded is not None:
-                await _aclose(recorded.driver, recorded, recorded.driver.fail, error)
+                await _aclose(recorded.driver, recorded, fail, error)
             raise
 
     return call

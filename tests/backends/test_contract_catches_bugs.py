@@ -156,7 +156,7 @@ def a_taken_key_is_not_named(patch: Patch) -> None:
 
 def generations_share_a_key(patch: Patch) -> None:
     patch.setattr(
-        memory, "_key", lambda row: None if row.key is None else (row.tenant_id, row.investigation_type, row.key)
+        memory_store, "_key", lambda row: None if row.key is None else (row.tenant_id, row.investigation_type, row.key)
     )
 
 
