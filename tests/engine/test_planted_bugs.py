@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from investigation_backends import memory
+from investigation_backends import memory_store
 from investigation_sdk.domain import decide as deciding
 from investigation_sdk.domain import fold as folding
 from investigation_sdk.domain.commands import Claim, Fact, Release
@@ -158,7 +158,7 @@ def test_a_store_that_does_not_compare(monkeypatch):
             return APPLIED
         return result
 
-    wrap(monkeypatch, memory, "_commit", commit)
+    wrap(monkeypatch, memory_store, "write", commit)
     caught()
 
 
