@@ -12,7 +12,15 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, HTTPException
 from starlette.requests import HTTPConnection
 
-from investigation_sdk import AsyncInvestigationRun, Investigation, InvestigationSDK, Principal, Role, tool
+from investigation_sdk import (
+    AsyncInvestigationRun,
+    Investigation,
+    InvestigationSDK,
+    InvestigationWebSocketManager,
+    Principal,
+    Role,
+    tool,
+)
 from investigation_sdk.api import create_router
 
 sdk = InvestigationSDK()
@@ -47,6 +55,11 @@ async def current_user(connection: HTTPConnection) -> Principal:
     return user
 
 
+async def who_it_is_now(user: Principal) -> Principal | None:
+    """Asked while somebody watches, whose token may be withdrawn meanwhile."""
+    return next((known for known in principals().values() if known.id == user.id), None)
+
+
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
     """The store is open, and a worker works, while the service runs."""
@@ -55,7 +68,8 @@ async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
 
 
 app = FastAPI(title="Accounts", lifespan=lifespan)
-app.include_router(create_router(sdk, authenticate=current_user), prefix="/fraud")
+rooms = InvestigationWebSocketManager(sdk, recheck=who_it_is_now)
+app.include_router(create_router(sdk, authenticate=current_user, rooms=rooms), prefix="/fraud")
 
 
 @app.post("/alerts/{account}", status_code=202)

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 
-from investigation_sdk.api.entering import Guest, View
+from investigation_sdk.api.entering import Entered, Guest, View
 from investigation_sdk.api.models import (
     InvestigationStateResponse,
     NewInvestigation,
@@ -20,11 +20,14 @@ from investigation_sdk.api.models import (
     shown,
 )
 from investigation_sdk.api.problems import ProblemDetails, ProblemRoute
-from investigation_sdk.api.tickets import SECONDS
+from investigation_sdk.api.tickets import SECONDS, about_many
 from investigation_sdk.domain.metrics import MetricsReport
 from investigation_sdk.domain.records import Investigation, InvestigationEvent, InvestigationPhase, Page, ToolExecution
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationState, ToolState
 from investigation_sdk.ids import canonical
+from investigation_sdk.realtime.access import within_reach
+from investigation_sdk.realtime.selecting import Selection
+from investigation_sdk.security.roles import Action, denied
 
 _PROBLEM: Final[dict[str, Any]] = {
     "model": ProblemDetails,
@@ -48,6 +51,7 @@ endpoints: APIRouter = APIRouter(route_class=ProblemRoute, responses=PROBLEMS, t
 
 Reason = Annotated[str | None, Query(max_length=2000, description="Recorded with the change.")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Name = Annotated[str | None, Query(max_length=1000)]
 
 
 def _text(id: UUID | None) -> str | None:
@@ -72,9 +76,9 @@ async def list_investigations(
     response: Response,
     view: View,
     *,
-    investigation_type: Annotated[str | None, Query(max_length=1000)] = None,
+    investigation_type: Name = None,
     status: Annotated[list[InvestigationState] | None, Query()] = None,
-    user_id: Annotated[str | None, Query(max_length=1000)] = None,
+    user_id: Name = None,
     after: UUID | None = None,
     limit: Limit = 100,
 ) -> list[Investigation]:
@@ -91,7 +95,7 @@ async def get_metrics(
     view: View,
     *,
     hours: Annotated[float, Query(gt=0, le=24 * 366)] = 24,
-    investigation_type: Annotated[str | None, Query(max_length=1000)] = None,
+    investigation_type: Name = None,
 ) -> MetricsReport:
     """What the investigations of the last hours add up to."""
     return await view.metrics(since=timedelta(hours=hours), investigation_type=investigation_type)
@@ -189,7 +193,7 @@ async def get_tool_executions(
     response: Response,
     view: View,
     *,
-    agent_filter: Annotated[str | None, Query(max_length=1000)] = None,
+    agent_filter: Name = None,
     status_filter: ToolState | None = None,
     after: UUID | None = None,
     limit: Limit = 100,
@@ -237,12 +241,44 @@ async def stream_events(
 async def issue_ticket(investigation_id: str, guest: Guest) -> Ticket:
     """A ticket with which a browser connects to ``…/ws/ticket`` within a minute, to watch this investigation."""
     record = await guest.view.get(investigation_id)
+    return _ticket(guest, record.id)
+
+
+@endpoints.post("/investigations/ticket", status_code=201)
+async def issue_ticket_for_many(guest: Guest, *, investigation_type: Name = None, user_id: Name = None) -> Ticket:
+    """A ticket for ``/investigations/ws/ticket``, to be used with the same ``investigation_type`` and ``user_id``."""
+    asked = Selection(investigation_type, user_id)
+    if within_reach(guest.view.principal, asked) is None:
+        raise denied(guest.view.principal, Action.READ)
+    return _ticket(guest, about_many(investigation_type, user_id))
+
+
+def _ticket(guest: Entered, about: str) -> Ticket:
     expires = int(time.time()) + SECONDS
-    signed = guest.served.tickets.issue(guest.view.principal, record.id, expires)
+    signed = guest.served.tickets.issue(guest.view.principal, about, expires)
     return Ticket(ticket=signed, expires_at=datetime.fromtimestamp(expires, UTC))
 
 
 @endpoints.websocket("/investigation/{investigation_id}/ws")
-async def watch(websocket: WebSocket, investigation_id: str, guest: Guest, after: int = 0) -> None:
+async def watch(websocket: WebSocket, investigation_id: str, guest: Guest, after: str = "") -> None:
     """All events behind ``after``, then those that come."""
     await guest.served.rooms.serve(websocket, investigation_id, principal=guest.view.principal, after=after)
+
+
+@endpoints.websocket("/investigations/ws")
+async def watch_many(
+    websocket: WebSocket,
+    guest: Guest,
+    *,
+    investigation_type: str | None = None,
+    user_id: str | None = None,
+    after: str = "",
+) -> None:
+    """All events of the investigations of a type, of a user, or all that may be seen; ``after``: JSON by id."""
+    await guest.served.rooms.serve_many(
+        websocket,
+        principal=guest.view.principal,
+        investigation_type=investigation_type,
+        user_id=user_id,
+        after=after,
+    )

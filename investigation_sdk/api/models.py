@@ -73,7 +73,7 @@ class ProgressResponse(InvestigationProgress):
 
 
 class Ticket(BaseModel):
-    """Lets its holder watch one investigation: ``…/ws/ticket?ticket=…``."""
+    """Lets its holder watch: ``…/ws/ticket?ticket=…``, with the same parameters as it was asked for."""
 
     ticket: str
     expires_at: datetime
@@ -84,6 +84,9 @@ class Health(BaseModel):
 
     status: str
     hearing: str | None = None
+    """``redis``, ``postgresql`` or ``polling``."""
+    deaf: str | None = None
+    """Why it does not hear by that, where it does not: it looks at the store instead, and is slower to tell."""
 
 
 def _plain(value: Any) -> Any:

@@ -14,8 +14,8 @@ from investigation_sdk.api.endpoints import endpoints
 from investigation_sdk.api.entering import Entered, Served, enter
 from investigation_sdk.api.models import Health
 from investigation_sdk.api.problems import ProblemRoute, of_error
-from investigation_sdk.api.tickets import Tickets
-from investigation_sdk.errors import ConfigurationError, InvestigationError, InvestigationNotFound
+from investigation_sdk.api.tickets import Tickets, about_many
+from investigation_sdk.errors import AccessDenied, ConfigurationError, InvestigationError, InvestigationNotFound
 from investigation_sdk.ids import canonical
 from investigation_sdk.realtime.sockets import InvestigationWebSocketManager
 from investigation_sdk.sdk import InvestigationSDK
@@ -30,6 +30,7 @@ def create_router(
     authenticate: Callable[..., Any] | None = None,
     allow_anonymous: bool = False,
     ticket_secret: bytes | None = None,
+    rooms: InvestigationWebSocketManager | None = None,
 ) -> APIRouter:
     """The API of an SDK, for ``app.include_router(create_router(sdk, authenticate=…), prefix="/fraud")``.
 
@@ -40,9 +41,12 @@ def create_router(
         allow_anonymous: Without `authenticate`: whoever can connect reads, creates and steers.
         ticket_secret: Signs the tickets of browsers; at least 32 bytes, the same in all processes that serve. None:
             one of this router, so that a ticket is good for the process that gave it.
+        rooms: By which clients watch: its settings, above all ``recheck=``, which asks again who they are while they
+            do, and ``await rooms.roles_changed()`` for at once. None: one that lets them stay what they were.
 
     Raises:
-        ConfigurationError: neither `authenticate` nor ``allow_anonymous=True``, or both; or a short secret.
+        ConfigurationError: neither `authenticate` nor ``allow_anonymous=True``, or both; a short secret; or rooms of
+            another SDK.
     """
     if authenticate is None and not allow_anonymous:
         raise ConfigurationError(
@@ -53,9 +57,11 @@ def create_router(
         raise ConfigurationError("create_router takes authenticate= or allow_anonymous=True, not both")
     if ticket_secret is not None and len(ticket_secret) < 32:
         raise ConfigurationError("ticket_secret= is too short; at least 32 bytes, such as secrets.token_bytes(32)")
+    if rooms is not None and rooms.sdk is not sdk:
+        raise ConfigurationError("rooms= is of another SDK; make it with InvestigationWebSocketManager(sdk, …)")
     served = Served(
         sdk,
-        InvestigationWebSocketManager(sdk),
+        rooms or InvestigationWebSocketManager(sdk),
         Tickets(ticket_secret or secrets.token_bytes(32)),
     )
     router = APIRouter()
@@ -70,9 +76,12 @@ def create_app(
     authenticate: Callable[..., Any] | None = None,
     allow_anonymous: bool = False,
     ticket_secret: bytes | None = None,
+    rooms: InvestigationWebSocketManager | None = None,
 ) -> FastAPI:
     """An application that is the API and nothing else; it opens and closes the SDK. As of :func:`create_router`."""
-    router = create_router(sdk, authenticate=authenticate, allow_anonymous=allow_anonymous, ticket_secret=ticket_secret)
+    router = create_router(
+        sdk, authenticate=authenticate, allow_anonymous=allow_anonymous, ticket_secret=ticket_secret, rooms=rooms
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -102,7 +111,13 @@ def _entrance(served: Served, authenticate: Callable[..., Any]) -> Callable[...,
     async def entrance(connection: HTTPConnection, principal: Any = Depends(authenticate)) -> None:  # noqa: B008 - known here alone
         if not isinstance(principal, Principal):
             raise HTTPException(401, "Not authenticated.")
-        enter(connection, Entered(served, served.sdk.as_principal(principal)))
+        try:
+            view = served.sdk.as_principal(principal)
+        except AccessDenied as error:  # of another tenant
+            if connection.scope["type"] == "websocket":  # refused in its handshake
+                raise HTTPException(403, str(error)) from None
+            raise
+        enter(connection, Entered(served, view))
 
     return entrance
 
@@ -125,18 +140,39 @@ def _open(served: Served) -> APIRouter:
             response.status_code = 503
             return Health(status="the store does not answer")
         hearing = served.sdk.hearing()
-        return Health(status="ok", hearing=hearing.broker or "polling")
+        return Health(status="ok", hearing=hearing.broker or "polling", deaf=hearing.deaf)
 
     @router.websocket("/investigation/{investigation_id}/ws/ticket")
-    async def watch_by_ticket(websocket: WebSocket, investigation_id: str, ticket: str = "", after: int = 0) -> None:
+    async def watch_by_ticket(websocket: WebSocket, investigation_id: str, ticket: str = "", after: str = "") -> None:
         try:
             principal = served.tickets.holder(ticket, canonical(investigation_id))
         except InvestigationNotFound:
             principal = None
         if principal is None:
-            await websocket.accept()
-            await websocket.close(_NO_TICKET, "no ticket that is good for this")
+            await _no_ticket(websocket)
+        else:
+            await served.rooms.serve(websocket, investigation_id, principal=principal, after=after)
+
+    @router.websocket("/investigations/ws/ticket")
+    async def watch_many_by_ticket(
+        websocket: WebSocket,
+        *,
+        ticket: str = "",
+        investigation_type: str | None = None,
+        user_id: str | None = None,
+        after: str = "",
+    ) -> None:
+        principal = served.tickets.holder(ticket, about_many(investigation_type, user_id))
+        if principal is None:
+            await _no_ticket(websocket)
             return
-        await served.rooms.serve(websocket, investigation_id, principal=principal, after=after)
+        await served.rooms.serve_many(
+            websocket, principal=principal, investigation_type=investigation_type, user_id=user_id, after=after
+        )
 
     return router
+
+
+async def _no_ticket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.close(_NO_TICKET, "no ticket that is good for this")

@@ -1,4 +1,4 @@
-"""Tickets: what lets a browser, which cannot send a header with a WebSocket, watch one investigation for a moment."""
+"""Tickets: what lets a browser, which cannot send a header with a WebSocket, connect within a moment to watch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ _LONGEST: Final = 8192
 
 class _Claims(BaseModel):
     principal: Principal
-    investigation_id: str
+    about: str
     expires: int
+
+
+def about_many(investigation_type: str | None, user_id: str | None) -> str:
+    """What a ticket for many investigations is about; no id of one is spelled so."""
+    return json.dumps({"investigation_type": investigation_type, "user_id": user_id})
 
 
 class Tickets:
@@ -36,14 +41,14 @@ class Tickets:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def issue(self, principal: Principal, investigation_id: str, expires: int) -> str:
-        """A ticket for one investigation, until `expires` (seconds since 1970)."""
-        claims = _Claims(principal=principal, investigation_id=investigation_id, expires=expires)
+    def issue(self, principal: Principal, about: str, expires: int) -> str:
+        """A ticket until `expires` (seconds since 1970), for the id of one investigation or what `about_many` gives."""
+        claims = _Claims(principal=principal, about=about, expires=expires)
         body = base64.urlsafe_b64encode(claims.model_dump_json().encode())
         return f"{body.decode()}.{self._sign(body)}"
 
-    def holder(self, ticket: str, investigation_id: str) -> Principal | None:
-        """Who a ticket is of; None where it is not ours, of another investigation, or too old."""
+    def holder(self, ticket: str, about: str) -> Principal | None:
+        """Who a ticket is of; None where it is not ours, about something else, or too old."""
         body, _, signature = ticket[:_LONGEST].partition(".")
         if not hmac.compare_digest(self._sign(body.encode()).encode(), signature.encode()):
             return None
@@ -51,7 +56,7 @@ class Tickets:
             claims = _Claims.model_validate(json.loads(base64.urlsafe_b64decode(body)))
         except (ValueError, ValidationError, binascii.Error):
             return None
-        fits = claims.investigation_id == investigation_id and claims.expires >= time.time()
+        fits = claims.about == about and claims.expires >= time.time()
         return claims.principal if fits else None
 
     def _sign(self, body: bytes) -> str:

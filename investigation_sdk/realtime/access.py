@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 from investigation_sdk.domain.records import Investigation
-from investigation_sdk.security.roles import Action, Principal, Role, allows
+from investigation_sdk.realtime.selecting import Selection
+from investigation_sdk.security.roles import Action, Principal, Role, Scope, allows, scope_of
 
 
 class Watcher(Protocol):
@@ -38,9 +40,27 @@ Recheck: TypeAlias = "Callable[[Any], Any]"
 
 def may_watch(principal: Watcher, investigation: Investigation) -> bool:
     """The rule where none is given: who may read it, by the table of roles. What is no role of it gives nothing."""
+    return allows(_known(principal), Action.READ, owner=investigation.user_id, tenant=investigation.tenant_id)
+
+
+def within_reach(principal: Watcher, selection: Selection) -> Selection | None:
+    """By the same rule, what is left of a selection: of its tenant, and where it reads only its own, of itself.
+
+    None where that is nothing, whatever is or will be in the store.
+    """
+    known = _known(principal)
+    scope = scope_of(known, Action.READ)
+    if scope == Scope.NONE or selection.tenant not in (None, known.tenant):
+        return None
+    if scope == Scope.OWN and selection.user_id not in (None, known.id):
+        return None
+    owner = known.id if scope == Scope.OWN else selection.user_id
+    return replace(selection, tenant=known.tenant, user_id=owner)
+
+
+def _known(principal: Watcher) -> Principal:
     roles = frozenset(role for role in Role if role in principal.roles)
-    known = Principal(id=principal.id, roles=roles, tenant_id=principal.tenant_id)
-    return allows(known, Action.READ, owner=investigation.user_id, tenant=investigation.tenant_id)
+    return Principal(id=principal.id, roles=roles, tenant_id=principal.tenant_id)
 
 
 async def answered(answer: Any) -> Any:

@@ -21,11 +21,13 @@ class Close(NamedTuple):
 
 FINISHED = Close(1000, "the investigation has ended")
 GOING_AWAY = Close(1001, "the server goes away")
-BAD_CURSOR = Close(4400, "after is no sequence of this investigation")
+BAD_CURSOR = Close(4400, "after is no sequence of this investigation: a number from 0 to that of its last event")
+BAD_CURSORS = Close(4400, 'after is no JSON object of sequences by investigation, such as {"<id>": 57}')
 DENIED = Close(4403, "not allowed")
 NOT_FOUND = Close(4404, "there is no such investigation")
 TOO_SLOW = Close(4408, "what came was not taken fast enough: connect again with after=cursor")
 UNAVAILABLE = Close(4503, "the store does not answer: connect again with after=cursor")
+UNDECIDED = Close(4503, "who may watch cannot be told now: connect again with after=cursor")
 
 
 class Client:

@@ -13,7 +13,7 @@ import logging
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from investigation_sdk.domain.rows import InvestigationRow
@@ -24,6 +24,7 @@ from investigation_sdk.realtime.brokers import Broker, Hearing
 from investigation_sdk.realtime.ending import ended
 from investigation_sdk.realtime.hints import Hint
 from investigation_sdk.realtime.listening import Listening
+from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.commit import Query, StoredEvent, Where
 
 _log = logging.getLogger("investigation_sdk.realtime")
@@ -256,21 +257,27 @@ class Hub:
         return self.safety_seconds if self.hears else self.poll_seconds
 
     async def _look(self, ids: Sequence[str]) -> None:
-        for start in range(0, len(ids), _AT_ONCE):
-            some = ids[start : start + _AT_ONCE]
-            query = Query("investigation", (Where("id", "in", tuple(some)),), limit=_AT_ONCE)
-            rows = await self.recorder.backend.find(query)
-            found = {row.id: row.version for row in rows if isinstance(row, InvestigationRow)}
-            for id in some:
-                if id in found:
-                    self.heard(Hint(id, found[id]))
-                else:  # deleted; who waits sees that
-                    self._release(id)
+        found = {row.id: row.version for row in await rows_of(self.recorder.backend, ids)}
+        for id in ids:
+            if id in found:
+                self.heard(Hint(id, found[id]))
+            else:  # deleted; who waits sees that
+                self._release(id)
 
     def _release(self, id: str) -> None:
         for _, future in self._waiting.get(id, ()):
             if not future.done():
                 future.set_result(None)
+
+
+async def rows_of(backend: Backend, ids: Iterable[str]) -> list[InvestigationRow]:
+    """The rows of those that are there, in few questions."""
+    asked, found = sorted(ids), list[InvestigationRow]()
+    for start in range(0, len(asked), _AT_ONCE):
+        some = tuple(asked[start : start + _AT_ONCE])
+        rows = await backend.find(Query("investigation", (Where("id", "in", some),), limit=_AT_ONCE))
+        found += [row for row in rows if isinstance(row, InvestigationRow)]
+    return found
 
 
 def _committed(reference: weakref.ref[Hub], session: Session, events: Sequence[StoredEvent]) -> None:

@@ -14,7 +14,7 @@ from investigation_sdk.engine.queries import equals
 from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.ids import lower_bound, time_of, uuid7
 from investigation_sdk.realtime.hints import Hint
-from investigation_sdk.realtime.hub import Hub
+from investigation_sdk.realtime.hub import Hub, rows_of
 from investigation_sdk.storage.commit import Query, Where
 
 _PAGE: Final = 1000
@@ -31,13 +31,13 @@ class Selection:
     Attributes:
         investigation_type: Of this type; None: of any.
         user_id: Of this user; None: of anybody.
-        tenant: Of this tenant; empty: of any.
+        tenant: Of this tenant, empty where it has none; None: of any.
         after: The sequence of the last event that is known, by investigation.
     """
 
     investigation_type: str | None = None
     user_id: str | None = None
-    tenant: str = ""
+    tenant: str | None = None
     after: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def holds(self, row: InvestigationRow) -> bool:
@@ -45,7 +45,7 @@ class Selection:
         return (
             self.investigation_type in (None, row.investigation_type)
             and self.user_id in (None, row.user_id)
-            and self.tenant in ("", row.tenant_id)
+            and self.tenant in (None, row.tenant_id)
         )
 
     def wheres(self) -> list[Where]:
@@ -53,7 +53,7 @@ class Selection:
         return [
             *equals("investigation_type", self.investigation_type),
             *equals("user_id", self.user_id),
-            *equals("tenant_id", self.tenant or None),
+            *equals("tenant_id", self.tenant),
         ]
 
 
@@ -121,8 +121,7 @@ class Directory:
         return list({row.id: row for row in (*rows, *recent)}.values())
 
     async def _named(self, ids: Iterable[str]) -> list[InvestigationRow]:
-        rows = [await self._hub.recorder.backend.get("investigation", id) for id in ids]
-        return [row for row in rows if isinstance(row, InvestigationRow) and self._selection.holds(row)]
+        return [row for row in await rows_of(self._hub.recorder.backend, ids) if self._selection.holds(row)]
 
     async def _all(self, wheres: Sequence[Where]) -> list[InvestigationRow]:
         found: list[InvestigationRow] = []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
@@ -14,14 +15,26 @@ from investigation_sdk.domain.records import Investigation
 from investigation_sdk.engine import queries
 from investigation_sdk.errors import BackendUnavailable, InvestigationNotFound
 from investigation_sdk.ids import Id, canonical
-from investigation_sdk.realtime.access import Authorise, Recheck, answered, may_watch
-from investigation_sdk.realtime.clients import BAD_CURSOR, DENIED, FINISHED, NOT_FOUND, UNAVAILABLE, Client
+from investigation_sdk.realtime.access import Authorise, Recheck, answered, may_watch, within_reach
+from investigation_sdk.realtime.clients import (
+    BAD_CURSOR,
+    BAD_CURSORS,
+    DENIED,
+    FINISHED,
+    NOT_FOUND,
+    UNAVAILABLE,
+    UNDECIDED,
+    Client,
+)
+from investigation_sdk.realtime.cursors import position, positions
 from investigation_sdk.realtime.ending import ended
 from investigation_sdk.realtime.envelope import END, EVENT_TYPES, HEARTBEAT, Message, of_progress, of_stream
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.realtime.live import LiveReader
 from investigation_sdk.realtime.rooms import Rooms
 from investigation_sdk.realtime.selecting import Directory, Selection
+
+_log = logging.getLogger("investigation_sdk.realtime")
 
 LAST_SECONDS: Final = 10.0
 """What a client that is told to go away has to take within; then the connection is dropped."""
@@ -55,6 +68,7 @@ class Watch:
         self.client: Client = Client(max_queue)
         self.records: dict[str, Investigation] = {}
         self.one: str | None = None
+        self.selection: Selection | None = None
 
 
 class InvestigationWebSocketManager:
@@ -72,8 +86,9 @@ class InvestigationWebSocketManager:
             with its cursor, and closed: that harms nobody else.
         heartbeat: Between two signs of life where nothing happens; roles are looked at again then, too.
         authorise: Whether a principal may watch an investigation. None: who may read it, by the table of roles.
-        recheck: The principal as it is now, None where it may nothing any more; asked with every heartbeat and by
-            :meth:`roles_changed`. None: a principal stays what it was when it came.
+        recheck: The principal as it is now, None where it may nothing any more; asked once in each interval of a
+            heartbeat, however much happens, and by :meth:`roles_changed`. None: a principal stays what it was when
+            it came.
     """
 
     EVENT_TYPES: Mapping[str, str] = EVENT_TYPES
@@ -92,13 +107,21 @@ class InvestigationWebSocketManager:
         self._max_queue = max_queue
         self._heartbeat = heartbeat.total_seconds()
         self._authorise: Authorise = authorise or may_watch
+        self._by_table = authorise is None
         self._recheck = recheck
         self._rooms: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Rooms] = weakref.WeakKeyDictionary()
         self._watching: weakref.WeakSet[Watch] = weakref.WeakSet()
 
+    @property
+    def sdk(self) -> LiveReader:
+        """Whose investigations are watched."""
+        return self._sdk
+
     # ---- serving
 
-    async def serve(self, websocket: Socket, investigation_id: Id, *, principal: Any, after: int | None = None) -> None:
+    async def serve(
+        self, websocket: Socket, investigation_id: Id, *, principal: Any, after: int | str | None = None
+    ) -> None:
         """Accept, replay what is behind `after`, follow live, until the investigation ends or either side closes.
 
         Closes with 1000 at the end of the investigation, 4400 for an `after` that cannot be, 4403 where the principal
@@ -109,12 +132,11 @@ class InvestigationWebSocketManager:
             websocket: Not yet accepted.
             investigation_id: Which one.
             principal: Who watches.
-            after: The sequence of the last event that is known; None and 0: all.
+            after: The sequence of the last event that is known, or its text as a query has it; None and 0: all.
         """
         watch = Watch(principal, self._max_queue)
         await websocket.accept()
-        follow = asyncio.create_task(self._follow_one(watch, investigation_id, after or 0))
-        await self._over(websocket, watch, follow)
+        await self._over(websocket, watch, self._follow_one(watch, investigation_id, after))
 
     async def serve_many(
         self,
@@ -123,33 +145,34 @@ class InvestigationWebSocketManager:
         principal: Any,
         investigation_type: str | None = None,
         user_id: str | None = None,
-        after: Mapping[str, int] | None = None,
+        after: Mapping[str, int] | str | None = None,
     ) -> None:
         """As :meth:`serve`, for all investigations of a type or of a user that the principal may watch, those that
         begin later included, until either side closes.
 
         Each comes in its own order; between two there is none. Those that are under way come from their beginning.
+        By the table of roles, who may read only its own follows only its own; it is closed with 4403 where it asks
+        for others', where it may read nothing, and as soon as that is so.
 
         Args:
             websocket: Not yet accepted.
             principal: Who watches.
             investigation_type: Of this type; None: of any.
             user_id: Of this user; None: of anybody.
-            after: To go on: the sequence of the last event that is known, by investigation. What was begun since the
-                newest of them is given, too.
+            after: To go on: the sequence of the last event that is known, by investigation, or the JSON of that as a
+                query has it. What was begun since the newest of them is given, too.
         """
         watch = Watch(principal, self._max_queue)
-        tenant = getattr(principal, "tenant_id", None) or self._sdk.tenant
         await websocket.accept()
-        try:
-            known = {canonical(id): int(sequence) for id, sequence in (after or {}).items()}
-        except (InvestigationNotFound, ValueError):
-            await websocket.close(*BAD_CURSOR)
+        known = positions(after)
+        if known is None:
+            await websocket.close(*BAD_CURSORS)
             return
+        tenant = self._sdk.tenant or getattr(principal, "tenant_id", None)
         selection = Selection(investigation_type, user_id, tenant, known)
-        await self._over(websocket, watch, asyncio.create_task(self._follow_many(watch, selection)))
+        await self._over(websocket, watch, self._follow_many(watch, selection))
 
-    async def stream(self, investigation_id: Id, *, principal: Any, after: int = 0) -> AsyncIterator[str]:
+    async def stream(self, investigation_id: Id, *, principal: Any, after: int | str = 0) -> AsyncIterator[str]:
         """The same as server-sent events, as the text of a ``text/event-stream``.
 
         Each event has its sequence as ``id``, so that a browser that comes again names it as ``Last-Event-ID``: pass
@@ -163,6 +186,7 @@ class InvestigationWebSocketManager:
         record = await self._here().record(id, self._sdk.tenant)
         if not await self._allowed(watch, record):
             raise InvestigationNotFound(f"There is no investigation {id} in this store.", investigation_id=id)
+        self._watching.add(watch)
         follow = asyncio.create_task(self._follow_one(watch, id, after))
         try:
             async for message in self._messages(watch):
@@ -175,9 +199,10 @@ class InvestigationWebSocketManager:
             await ended([follow])
             self._here().leave(watch.client)
 
-    async def _over(self, websocket: Socket, watch: Watch, follow: asyncio.Task[None]) -> None:
+    async def _over(self, websocket: Socket, watch: Watch, following: Coroutine[Any, Any, None]) -> None:
         """Send what there is to a client, and see whether it is still there."""
         self._watching.add(watch)
+        follow = asyncio.create_task(following)
         gone = asyncio.create_task(_until_gone(websocket))
         send = asyncio.create_task(self._send(websocket, watch))
         try:
@@ -209,41 +234,57 @@ class InvestigationWebSocketManager:
 
     async def _messages(self, watch: Watch) -> AsyncGenerator[Message]:
         """What is to be sent, and a sign of life where there is nothing; ends with the stream."""
-        client = watch.client
-        checked = asyncio.get_running_loop().time()
+        client, now = watch.client, asyncio.get_running_loop().time
+        checked = now()
         while True:
-            while (message := client.take()) is not None:
+            message = client.take()
+            if message is not None:
                 yield message
-            if client.closing is not None:
+            elif client.closing is not None:
                 return
-            quiet = not await client.wait(self._heartbeat)
-            if quiet:
+            elif not await client.wait(self._heartbeat):
                 yield of_stream(HEARTBEAT, cursors=client.sent)
-            if (now := asyncio.get_running_loop().time()) - checked >= self._heartbeat:
-                checked = now
+            if now() - checked >= self._heartbeat:  # however much there is to be sent
+                checked = now()
                 await self._check_again(watch)
 
     # ---- following
 
-    async def _follow_one(self, watch: Watch, investigation_id: Id, after: int) -> None:
-        client = watch.client
+    async def _guarded(self, client: Client, following: Awaitable[None]) -> None:
+        """Whatever keeps a client from what it follows is told to it: it would wait for ever."""
         try:
-            id = canonical(investigation_id)
-            watch.one = id
-            record = await self._here().record(id, self._sdk.tenant)
-            if not await self._allowed(watch, record):
-                client.close(DENIED)
-                return
-            if not 0 <= after < 2**63:
-                client.close(BAD_CURSOR)
-                return
-            await self._here().follow(client, record, after, lambda _: client.close(FINISHED))
+            await following
         except InvestigationNotFound:
             client.close(NOT_FOUND)
         except BackendUnavailable:
             client.resync(UNAVAILABLE)
+        except Exception:
+            _log.exception("A client cannot follow what it asked for; it is closed.")
+            client.resync(UNAVAILABLE)
 
-    async def _follow_many(self, watch: Watch, selection: Selection) -> None:
+    async def _follow_one(self, watch: Watch, investigation_id: Id, after: int | str | None) -> None:
+        async def follow() -> None:
+            id = watch.one = canonical(investigation_id)
+            record = await self._here().record(id, self._sdk.tenant)
+            cursor = position(after)
+            if not await self._allowed(watch, record):
+                client.close(DENIED)
+            elif cursor is None:
+                client.close(BAD_CURSOR)
+            else:
+                await self._here().follow(client, record, cursor, lambda _: client.close(FINISHED))
+
+        client = watch.client
+        await self._guarded(client, follow())
+
+    async def _follow_many(self, watch: Watch, asked: Selection) -> None:
+        selection = watch.selection = self._selected(watch.principal, asked)
+        if selection is None:
+            watch.client.close(DENIED)
+            return
+        await self._guarded(watch.client, self._follow_selected(watch, selection))
+
+    async def _follow_selected(self, watch: Watch, selection: Selection) -> None:
         client, rooms = watch.client, self._here()
         recorder = rooms.recorder
         directory = await recorder.acall(_directory(self._sdk.hub, selection))
@@ -253,23 +294,32 @@ class InvestigationWebSocketManager:
             directory.ended(id, client.sent.get(id, 0))
 
         async def enter(record: Investigation) -> None:
-            after = max(client.sent.get(record.id, 0), selection.after.get(record.id, 0))
-            if await self._allowed(watch, record):
-                await rooms.follow(client, record, min(after, record.version), over)
+            known = selection.after.get(record.id, 0)
+            if not await self._allowed(watch, record):
+                return
+            if known > record.version:
+                client.close(BAD_CURSORS)
+                return
+            after = max(known, client.sent.get(record.id, 0))
+            await rooms.follow(client, record, min(after, record.version), over)
 
         try:
             while client.closing is None:
                 for row in await recorder.acall(directory.next()):
-                    task = asyncio.create_task(enter(queries.investigation(row)))
+                    task = asyncio.create_task(self._guarded(client, enter(queries.investigation(row))))
                     entering.add(task)
                     task.add_done_callback(entering.discard)
-        except BackendUnavailable:
-            client.resync(UNAVAILABLE)
         finally:
             directory.close()
             await ended(entering)
 
     # ---- who may
+
+    def _selected(self, principal: Any, asked: Selection) -> Selection | None:
+        """What of a selection there is for a principal; None where that is nothing, now and later."""
+        if principal is None:
+            return None
+        return within_reach(principal, asked) if self._by_table else asked
 
     async def _allowed(self, watch: Watch, record: Investigation) -> bool:
         if watch.principal is None or not await answered(self._authorise(watch.principal, record)):
@@ -278,10 +328,18 @@ class InvestigationWebSocketManager:
         return True
 
     async def _check_again(self, watch: Watch) -> None:
-        """Roles may have changed since it came."""
+        """Roles may have changed since it came. What cannot be told is not allowed."""
+        try:
+            await self._check(watch)
+        except Exception:
+            _log.exception("Whether a client may still watch cannot be told; it is closed.")
+            watch.client.resync(UNDECIDED)
+
+    async def _check(self, watch: Watch) -> None:
         if self._recheck is not None:
             watch.principal = await answered(self._recheck(watch.principal))
-        if watch.principal is None:
+        asked = watch.selection
+        if watch.principal is None or (asked is not None and self._selected(watch.principal, asked) is None):
             watch.client.refuse(DENIED)
             return
         for record in list(watch.records.values()):
