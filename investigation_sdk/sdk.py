@@ -160,7 +160,7 @@ class InvestigationSDK(WorkFace):
     def _recorder_of(self, backend: Backend) -> Recorder:
         recorder = Recorder(backend, ttl_us=self._ttl_us, tenant=self._options.tenant)
         recorder.find_tracer = self._find_tracer
-        recorder.snapshot_every = self._snapshot_every
+        recorder.sessions.snapshot_every = self._snapshot_every
         if self._redis is not None:
             recorder.results = RedisResults(self._redis, lambda: recorder.io, self._store)
         return recorder

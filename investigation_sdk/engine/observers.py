@@ -63,7 +63,7 @@ class StateHooks:
         self._recorder = recorder
         if self._hooks and recorder not in self._observed:
             self._observed.add(recorder)
-            recorder.observe(functools.partial(self._committed, weakref.ref(recorder)))
+            recorder.sessions.observe(functools.partial(self._committed, weakref.ref(recorder)))
 
     def _committed(self, reference: weakref.ref[Recorder], session: Session, events: Sequence[StoredEvent]) -> None:
         recorder = reference()

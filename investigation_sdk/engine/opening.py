@@ -80,7 +80,7 @@ async def create(
     data = creation.data
     if recorder.tenant and "parent" in data:  # that there is one, the store sees to
         await reading.get_row(recorder.backend, data["parent"], recorder.tenant)
-    session = recorder.adopt(empty(uuid7(), tenant))
+    session = recorder.sessions.add(empty(uuid7(), tenant))
     time_us = now_us()
     token = uuid7()
     lease = session.lease = Lease(session.id, new_owner(), recorder.ttl_us) if drive else None

@@ -9,17 +9,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import functools
-import logging
 import os
-import threading
-import time
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from investigation_sdk.domain.commands import Submission
-from investigation_sdk.engine import ownership
+from investigation_sdk.engine import flushing, ownership
 from investigation_sdk.engine.exclusive import busy
 from investigation_sdk.engine.heartbeat import Heartbeat
 from investigation_sdk.engine.inline import commit_queued, refresh_now
@@ -29,18 +25,15 @@ from investigation_sdk.engine.progressing import Progressing, Told
 from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.results import Results, ResultsHere
 from investigation_sdk.engine.session import Entry, Session
-from investigation_sdk.engine.snapshots import EVERY
+from investigation_sdk.engine.sessions import Sessions
 from investigation_sdk.engine.tracing import StoreMeter, Trace, Tracer
 from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.engine.writer import Writer
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.storage.backend import Backend, InlineBackend
-from investigation_sdk.storage.commit import Lease, StoredEvent
+from investigation_sdk.storage.commit import Lease
 
 T = TypeVar("T")
-Observer = Callable[[Session, Sequence[StoredEvent]], None]
-
-_log = logging.getLogger("investigation_sdk.engine")
 
 MAX_QUEUED: Final = 2000
 """Events of one investigation that may wait to be durable; then callers wait for the store."""
@@ -49,7 +42,6 @@ MAX_QUEUED_BYTES: Final = 64_000_000
 """Bytes of their blobs, likewise."""
 
 EXIT_SECONDS: Final = 5.0
-_AGAIN: Final = 0.02
 
 
 class Recorder:
@@ -66,8 +58,7 @@ class Recorder:
         self.tenant = tenant
         self.ttl_us = ttl_us
         self.io: IOThread = IOThread()
-        self.observers: list[Observer] = []
-        self.snapshot_every: int = EVERY
+        self.sessions: Sessions = Sessions()
         self.results: Results = ResultsHere()
         self.before_closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.tracer: Tracer | None = None
@@ -80,7 +71,6 @@ class Recorder:
         self._opening = asyncio.Lock()
         self._opened = False
         self._wanted = 0
-        self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
         self._heartbeat = Heartbeat(backend, ttl_us=ttl_us, refresh=self.refresh)
         _recorders.add(self)
 
@@ -98,7 +88,7 @@ class Recorder:
                     await self._writer.start()
                 await self._heartbeat.start()
                 self._opened = True
-                for session in self._behind():
+                for session in self.sessions.behind():
                     self.commit(session)
         finally:
             self._wanted -= 1
@@ -123,7 +113,7 @@ class Recorder:
 
     def _tell_those_who_wait(self) -> None:
         closed = BackendUnavailable("The store was closed before it took the record.")
-        for session in self._behind():
+        for session in self.sessions.behind():
             session.on_unknown()
             wake(session.on_down(closed))
             session.down = None  # whoever goes on opens it again
@@ -131,7 +121,7 @@ class Recorder:
     def close(self) -> None:
         """Flush, close the store and end the thread; blocks. Can be opened again."""
         if self._opened:
-            _report(self.flush(EXIT_SECONDS), "the store was closed")
+            flushing.report(self.flush(EXIT_SECONDS), "the store was closed")
             with self.io.ending():
                 self.io.submit(self._close()).result()
         else:
@@ -141,7 +131,7 @@ class Recorder:
     async def aclose(self) -> None:
         """Flush, close the store and end the thread. Can be opened again."""
         if self._opened:
-            _report(await self.aflush(EXIT_SECONDS), "the store was closed")
+            flushing.report(await self.aflush(EXIT_SECONDS), "the store was closed")
             with self.io.ending():
                 await self.io.outcome(self.io.submit(self._close()))
         else:
@@ -231,14 +221,6 @@ class Recorder:
 
     # ---- sessions
 
-    def adopt(self, session: Session) -> Session:
-        """Make a session known: to commands from this process, and to those who watch."""
-        session.snapshot_every = self.snapshot_every
-        if self.observers:
-            session.on_commit = functools.partial(self._committed, weakref.ref(session))
-        self._sessions[session.id] = session
-        return session
-
     def trace(self) -> Trace | None:
         """What traces the block that is about to be entered in this context; None where nothing does."""
         if self.tracer is None and self.find_tracer is not None:
@@ -249,44 +231,22 @@ class Recorder:
         """Tell `meter` of each batch that the writer commits."""
         self._writer.meter = meter
 
-    def observe(self, observer: Observer) -> None:
-        """Call `observer` with a session and the events of each of its commits; it must be quick."""
-        self.observers.append(observer)
-        for session in list(self._sessions.values()):
-            self.adopt(session)
-
-    def _committed(self, reference: weakref.ref[Session], events: Sequence[StoredEvent]) -> None:
-        session = reference()
-        if session is None:
-            return
-        for observer in self.observers:
-            try:
-                observer(session, events)
-            except Exception:
-                _log.exception(
-                    "An observer failed; the record is not concerned.", extra={"investigation_id": session.id}
-                )
-
     async def session(self, investigation_id: str) -> Session:
         """The session of an investigation in this process, brought up to date.
 
         Raises:
             InvestigationNotFound: there is no such investigation.
         """
-        session = self._usable(investigation_id)
+        session = self.sessions.get(investigation_id)
         if session is not None:
             await self.refresh(session)
-        if self._usable(investigation_id) is None:
-            loaded = await load(self.backend, investigation_id, self.tenant, snapshots=self.snapshot_every > 0)
-            known = self._usable(investigation_id)
-            if known is None and self.adopt(loaded).queue:
-                self.commit(loaded)
-            return known or loaded
-        return self._sessions[investigation_id]
-
-    def _usable(self, investigation_id: str) -> Session | None:
-        session = self._sessions.get(investigation_id)
-        return None if session is None or session.broken is not None or session.abandoned else session
+        if (known := self.sessions.get(investigation_id)) is not None:
+            return known
+        loaded = await load(self.backend, investigation_id, self.tenant, snapshots=self.sessions.snapshot_every > 0)
+        known = self.sessions.get(investigation_id)
+        if known is None and self.sessions.add(loaded).queue:
+            self.commit(loaded)
+        return known or loaded
 
     async def refresh(self, session: Session) -> None:
         """Fold in what others have written."""
@@ -328,7 +288,7 @@ class Recorder:
         """As if this process had been killed: write nothing more, keep the lease, let the owner be dead."""
         session.abandoned = True
         self._heartbeat.driven.pop(session.id, None)
-        self._sessions.pop(session.id, None)
+        self.sessions.forget(session)
         if session.lease is not None:
             ownership.retire(session.lease.owner)
 
@@ -343,81 +303,33 @@ class Recorder:
 
     # ---- flushing
 
-    def _behind(self) -> list[Session]:
-        return [s for s in list(self._sessions.values()) if s.queued_events and not s.abandoned]
-
-    @property
-    def queued(self) -> int:
-        """Events that are not durable yet."""
-        return sum(session.queued_events for session in self._behind())
-
-    def _last(self, session: Session, *, blocking: bool) -> Waiter | None:
-        with session.lock:
-            entries = session.queue or (session.in_flight.entries if session.in_flight else [])
-            try:
-                return session.waiter(entries[-1], blocking=blocking) if entries else None
-            except InvestigationError:
-                return None
-
     def flush(self, timeout: float | None = None) -> int:
         """Commit what is queued, and say how many events are still not durable.
 
         A store that does not answer is tried for `timeout` seconds; without one, until its patience is over.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            for session in self._behind():
-                self.commit(session)
-                waiter = self._last(session, blocking=True)
-                if waiter is not None:
-                    with contextlib.suppress(InvestigationError):
-                        waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            left = self.queued
-            if not left or deadline is None or time.monotonic() >= deadline:
-                return left
-            time.sleep(_AGAIN)
+        flushing.flush(self.sessions, self.commit, timeout)
+        return self.sessions.queued
 
     async def aflush(self, timeout: float | None = None) -> int:
         """As :meth:`flush`, for tasks."""
-        if self._behind():
+        if self.sessions.behind():
             with contextlib.suppress(BackendUnavailable):  # closed meanwhile
-                await self.io.acall(self._flushed(timeout))
-        return self.queued
-
-    async def _flushed(self, timeout: float | None) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while behind := self._behind():
-                    for session in behind:
-                        self.commit(session)
-                        waiter = self._last(session, blocking=False)
-                        if waiter is not None:
-                            with contextlib.suppress(InvestigationError):
-                                await waiter.wait_async()
-                    if timeout is None:
-                        break
-                    await asyncio.sleep(_AGAIN if self._behind() else 0)
+                await self.io.acall(flushing.aflush(self.sessions, self.commit, timeout))
+        return self.sessions.queued
 
     def at_exit(self) -> None:
         """Flush at the end of the process, for a bounded time, and say what could not be written."""
         if not self._opened:
             return
-        _report(self.flush(EXIT_SECONDS), "the process ended")
+        flushing.report(self.flush(EXIT_SECONDS), "the process ended")
         for stop in self.before_closing:
             with contextlib.suppress(Exception):  # the process ends; it was a courtesy
                 self.io.submit(stop()).result(EXIT_SECONDS)
 
     def after_fork_in_child(self) -> None:
         """In a forked child: the parent's thread, connections and sessions are not this process's."""
-        for session in list(self._sessions.values()):
-            session.lock = threading.RLock()
-            session.abandoned = True
-            session.broken = InvestigationError(
-                f"This process was forked from the one that drives investigation {session.id}; nothing that is done "
-                "with the parent's block here is recorded. Open an investigation of its own in the child.",
-                investigation_id=session.id,
-            )
-        self._sessions = weakref.WeakValueDictionary()
+        self.sessions.forked()
         self._heartbeat = Heartbeat(self.backend, ttl_us=self.ttl_us, refresh=self.refresh)
         self.io = IOThread()
         self._opening = asyncio.Lock()
@@ -427,11 +339,6 @@ class Recorder:
         self._writer = Writer(self.backend, patience=self._patience, on_busy=self._tick)
         self._writer.meter = meter
         self._linger = Linger(self.commit, self._writer.watch)
-
-
-def _report(left: int, end: str) -> None:
-    if left:
-        _log.error("%d events could not be written before %s.", left, end)
 
 
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()

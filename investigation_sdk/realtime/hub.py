@@ -73,7 +73,7 @@ class Hub:
         """Hear of this process's own commits from now on."""
         if not self._observing:
             self._observing = True
-            self.recorder.observe(functools.partial(_committed, weakref.ref(self)))
+            self.recorder.sessions.observe(functools.partial(_committed, weakref.ref(self)))
             self.recorder.observe_progress(self.progress)
             self.recorder.observe_progress(functools.partial(_progressed, weakref.ref(self)))
 

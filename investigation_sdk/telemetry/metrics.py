@@ -56,10 +56,10 @@ class Metrics:
         if recorder not in self._recorders:
             self._recorders.add(recorder)
             recorder.measure(self)
-            recorder.observe(self._durable)
+            recorder.sessions.observe(self._durable)
 
     def _queued(self, options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(sum(recorder.queued for recorder in list(self._recorders)))]
+        return [Observation(sum(recorder.sessions.queued for recorder in list(self._recorders)))]
 
     def _durable(self, session: Session, events: Sequence[StoredEvent]) -> None:
         for event in events:

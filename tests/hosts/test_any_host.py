@@ -202,10 +202,12 @@ def test_a_stop_comes_out_of_a_task_group_as_itself(run: Run, url: str, make_sdk
     async def main() -> None:
         async with sdk.investigation("stop") as investigation:
             seen.append(investigation.id)
+            session = sdk._recorder.sessions.get(investigation.id)
+            assert session is not None
             async with investigation.phase("p"), anyio.create_task_group() as group:
                 group.start_soon(branch, 1)
                 group.start_soon(branch, 2)
-                await until(lambda: len(sdk._recorder._sessions[investigation.id].decided.calls) == 2)
+                await until(lambda: len(session.decided.calls) == 2)
                 await getattr(sdk.service, verb)(investigation.id)
                 group.start_soon(branch, 3)
 

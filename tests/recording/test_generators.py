@@ -330,10 +330,12 @@ def test_the_garbage_collector_may_close_a_generator_in_the_middle_of_anything(s
             cycle: list[Any] = [items]
             cycle.append(cycle)
             del items, cycle
-            with sdk._recorder._sessions[investigation.id].lock:
-                before = sdk._recorder._sessions[investigation.id].decided.version
+            session = sdk._recorder.sessions.get(investigation.id)
+            assert session is not None
+            with session.lock:
+                before = session.decided.version
                 gc.collect()
-                assert sdk._recorder._sessions[investigation.id].decided.version == before
+                assert session.decided.version == before
     finally:
         gc.enable()
     sdk.sync.flush()

@@ -170,7 +170,8 @@ def test_a_commit_that_is_under_way_is_not_overtaken(make_sdk: Callable[..., Inv
     backend = FaultyBackend(MemoryBackend())
     sdk = make_sdk(backend)
     with sdk.investigation("x", phases=("a",)) as investigation, investigation.phase("a") as part:
-        session = sdk._recorder._sessions[investigation.id]  # pyright: ignore[reportPrivateUsage]
+        session = sdk._recorder.sessions.get(investigation.id)  # pyright: ignore[reportPrivateUsage]
+        assert session is not None
         sdk.sync.flush()
         backend.plan.commits = {len(backend.batches) + 1: Fault("hang")}
         investigation.record("my.note")
