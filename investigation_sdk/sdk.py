@@ -27,6 +27,7 @@ from investigation_sdk.domain.records import (
     PhasePlan,
 )
 from investigation_sdk.engine.creation import creation_data
+from investigation_sdk.engine.entries import SPOOL_LIMIT
 from investigation_sdk.engine.hosts import shielded
 from investigation_sdk.engine.recorder import EXIT_SECONDS, Recorder
 from investigation_sdk.engine.service import InvestigationStateService
@@ -70,8 +71,10 @@ class InvestigationSDK(WorkFace):
             ``INVESTIGATION_URL``, else ``sqlite:///investigations.db``.
         durability: What is on disk when a call returns; ``INVESTIGATION_DURABILITY`` where it is not given.
         on_store_failure: ``"raise"``: NotRecorded when a record cannot be made durable. ``"continue"``: the agent goes
-            on, its record is kept in memory, up to 2,000 events or 64 MB of one investigation, and written when the
-            store answers; what is left out is counted in the record. An unsafe tool does not begin meanwhile.
+            on, its record is kept in memory, up to `spool_limit`, and written when the store answers; what is left out
+            is counted in the record. An unsafe tool does not begin meanwhile.
+        spool_limit: Events of one investigation that may wait in memory to be durable, beside 64 MB of its large
+            payloads. With more, calls wait for the store; where the agent goes on without it, they are left out.
         on_pause: At a boundary of a paused investigation, wait until it is resumed, or raise InvestigationPaused.
         auto_migrate: Upgrade an older schema on opening.
         dispatcher: Tells an engine, such as Celery, of what is submitted. None: workers look into the store.
@@ -105,6 +108,7 @@ class InvestigationSDK(WorkFace):
         *,
         durability: Durability | None = None,
         on_store_failure: Literal["raise", "continue"] = "raise",
+        spool_limit: int = SPOOL_LIMIT,
         on_pause: Literal["wait", "raise"] = "wait",
         auto_migrate: bool = False,
         dispatcher: Dispatcher | None = None,
@@ -120,6 +124,7 @@ class InvestigationSDK(WorkFace):
         chosen = durability or os.environ.get("INVESTIGATION_DURABILITY") or Durability.SYNC
         check_options(
             on_store_failure=(on_store_failure, one_of(("raise", "continue"))),
+            spool_limit=(spool_limit, COUNT),
             on_pause=(on_pause, one_of(("wait", "raise"))),
             durability=(chosen, one_of(Durability)),
             lease_ttl=(lease_ttl, DURATION),
@@ -133,6 +138,8 @@ class InvestigationSDK(WorkFace):
         )
         if lease_ttl < timedelta(milliseconds=100):
             raise ConfigurationError(f"lease_ttl={lease_ttl} is too short to be renewed in time; at least 0.1 s")
+        if spool_limit < 10:
+            raise ConfigurationError(f"spool_limit={spool_limit} is too small; at least 10")
         if snapshot_every < 0:
             raise ConfigurationError(f"snapshot_every={snapshot_every} is less than nothing; 0 is for no snapshots")
         if max_inline_bytes < 1024:
@@ -143,6 +150,7 @@ class InvestigationSDK(WorkFace):
         self._find_tracer = finder(telemetry)
         self._ttl_us = lease_ttl // timedelta(microseconds=1)
         self._snapshot_every = snapshot_every
+        self._spool_limit = spool_limit
         backend = backend_of(url_or_backend, backend_options, auto_migrate=auto_migrate)
         self._url = "" if url_or_backend is None else getattr(url_or_backend, "url", url_or_backend)
         self._redis = redis_of(redis)
@@ -161,6 +169,7 @@ class InvestigationSDK(WorkFace):
         recorder = Recorder(backend, ttl_us=self._ttl_us, tenant=self._options.tenant)
         recorder.find_tracer = self._find_tracer
         recorder.sessions.snapshot_every = self._snapshot_every
+        recorder.sessions.spool_limit = self._spool_limit
         if self._redis is not None:
             recorder.results = RedisResults(self._redis, lambda: recorder.io, self._store)
         return recorder

@@ -51,6 +51,7 @@ class MongoBackend:
         connect_timeout: Seconds for finding a server that can be written, and for connecting to it.
         command_timeout: Seconds that an answer may take, and a majority to confirm a write.
         pool_size: Connections at most.
+        pool_timeout: Seconds to wait for one of them.
         janitor_interval: Seconds between two looks for what a crashed process left; 0 for none.
         auto_migrate: Make the collections, or upgrade an older schema, on open.
         read_only: Refuse commits, leases and deletions. Rows that another process left behind the log are still
@@ -69,13 +70,14 @@ class MongoBackend:
         connect_timeout: float = 10.0,
         command_timeout: float = 30.0,
         pool_size: int = 20,
+        pool_timeout: float = 10.0,
         janitor_interval: float = 5.0,
         auto_migrate: bool = False,
         read_only: bool = False,
     ) -> None:
         if read_only and auto_migrate:
             raise ConfigurationError("read_only and auto_migrate exclude each other; drop one")
-        if min(connect_timeout, command_timeout) <= 0 or pool_size < 1 or janitor_interval < 0:
+        if min(connect_timeout, command_timeout, pool_timeout) <= 0 or pool_size < 1 or janitor_interval < 0:
             raise ConfigurationError("timeouts are seconds greater than 0, pool_size is at least 1")
         shown, database = describe(url)
         connecting, answering = int(connect_timeout * 1000), int(command_timeout * 1000)
@@ -84,7 +86,7 @@ class MongoBackend:
             "connectTimeoutMS": connecting,
             "socketTimeoutMS": answering,
             "maxPoolSize": pool_size,
-            "waitQueueTimeoutMS": answering,
+            "waitQueueTimeoutMS": int(pool_timeout * 1000),
             "appname": "investigation_sdk",
         }
         make = client_class(driver) if client is None else client
@@ -112,6 +114,7 @@ class MongoBackend:
         connect_timeout: float = 10.0,
         command_timeout: float = 30.0,
         pool_size: int = 20,
+        pool_timeout: float = 10.0,
         janitor_interval: float = 5.0,
         auto_migrate: bool = False,
         read_only: bool = False,
@@ -128,6 +131,7 @@ class MongoBackend:
             connect_timeout=connect_timeout,
             command_timeout=command_timeout,
             pool_size=pool_size,
+            pool_timeout=pool_timeout,
             janitor_interval=janitor_interval,
             auto_migrate=auto_migrate,
             read_only=read_only,

@@ -69,6 +69,12 @@ class Entry:
         return woken
 
 
+SPOOL_LIMIT: Final = 2000
+"""Events of one investigation that may wait to be durable, unless it is set; then callers wait for the store."""
+
+SPOOL_BYTES: Final = 64_000_000
+"""Bytes of their blobs, likewise."""
+
 FEW: Final = 32
 """Entries that go into one commit whatever their size, their blobs left aside."""
 

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from investigation_sdk.domain.commands import Submission
+from investigation_sdk.domain.commands import Fact, Submission
 from investigation_sdk.engine import flushing, ownership
 from investigation_sdk.engine.exclusive import busy
 from investigation_sdk.engine.heartbeat import Heartbeat
@@ -34,12 +34,6 @@ from investigation_sdk.storage.backend import Backend, InlineBackend
 from investigation_sdk.storage.commit import Lease
 
 T = TypeVar("T")
-
-MAX_QUEUED: Final = 2000
-"""Events of one investigation that may wait to be durable; then callers wait for the store."""
-
-MAX_QUEUED_BYTES: Final = 64_000_000
-"""Bytes of their blobs, likewise."""
 
 EXIT_SECONDS: Final = 5.0
 
@@ -203,11 +197,13 @@ class Recorder:
             self._linger.add(session, self.loop)
 
     def crowded(self, session: Session) -> Entry | None:
-        """The entry to wait for, where more is queued than may be."""
-        if session.queued_events <= MAX_QUEUED and session.queued_bytes <= MAX_QUEUED_BYTES:
+        """The entry to wait for, where more is queued than may be: a fact, if there is one; commands may be refused."""
+        if not session.full:
             return None
         with session.lock:
-            return session.queue[-1] if session.queue else None
+            queue = session.queue
+            facts = (entry for entry in reversed(queue) if type(entry.submission) is Fact)
+            return next(facts, queue[-1] if queue else None)
 
     def report(self, session: Session, id: str, percent: int) -> None:
         """A phase or call is so far. Nobody waits for that, and it may be lost."""

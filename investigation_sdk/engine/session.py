@@ -13,11 +13,21 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from investigation_sdk.clock import now_us
-from investigation_sdk.domain.commands import Fact, Submission
+from investigation_sdk.domain.commands import Append, Fact, Submission
 from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
-from investigation_sdk.engine.entries import FEW, HAPPENED, Entry, InFlight, Woken, apply_all, fitting
+from investigation_sdk.engine.entries import (
+    FEW,
+    HAPPENED,
+    SPOOL_BYTES,
+    SPOOL_LIMIT,
+    Entry,
+    InFlight,
+    Woken,
+    apply_all,
+    fitting,
+)
 from investigation_sdk.engine.exclusive import busy, exclusive, may_block, take_in_deferred
 from investigation_sdk.engine.sealing import make_commit
 from investigation_sdk.engine.snapshots import EVERY, snapshot_of
@@ -49,6 +59,7 @@ class Session:
         down: Why the store takes nothing at present, or None.
         queued_events, queued_bytes: How many events wait to be durable, and how large their blobs are.
         spools: Whether commands that nobody waits for are taken also while it is down.
+        spool_limit: So many events may wait to be durable before it is `full`.
         news: Percent that phases and calls reported and nobody was told of, by their ids.
         unrecorded: Percent that they reported and no event says, by their ids.
         snapshot_every: So many events lie between two snapshots; 0 for none.
@@ -73,6 +84,7 @@ class Session:
         self.broken: InvestigationError | None = None
         self.abandoned = False
         self.spools = False
+        self.spool_limit: int = SPOOL_LIMIT
         self.scheduled = False
         self.lingering = False
         self.repairing = False
@@ -91,6 +103,11 @@ class Session:
         self.on_commit: Callable[[Sequence[StoredEvent]], None] | None = None
 
     # ---- submitting
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits to be durable as may."""
+        return self.queued_events > self.spool_limit or self.queued_bytes > SPOOL_BYTES
 
     def submit(self, submission: Submission, *, lazy: bool = False) -> Entry:
         """Decide a submission on top of all before it, number it, and queue it. Nobody waits for it where it is `lazy`.
@@ -210,6 +227,20 @@ class Session:
             else:
                 entry.waiters.append(waiter)
             return waiter
+
+    def begin(self, entry: Entry) -> None:
+        """What a command asks for takes place from now on, durable or not: it becomes a fact, or what follows from it
+        would be in the log without it, should others drive the investigation by the time that it is written.
+
+        Raises:
+            InvestigationError: it was refused.
+        """
+        with self.lock:
+            if entry.error is not None:
+                raise entry.error
+            command = entry.submission
+            if type(command) is Append and not entry.acknowledged:
+                entry.submission = Fact(command.event, command.token)
 
     # ---- sealing
 

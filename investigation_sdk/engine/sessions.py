@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 
+from investigation_sdk.engine.entries import SPOOL_LIMIT
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.snapshots import EVERY
 from investigation_sdk.errors import InvestigationError
@@ -23,16 +24,19 @@ class Sessions:
 
     Attributes:
         snapshot_every: After how many events a session makes a snapshot; 0: never.
+        spool_limit: How many events of each may wait to be durable.
     """
 
     def __init__(self) -> None:
         self.snapshot_every: int = EVERY
+        self.spool_limit: int = SPOOL_LIMIT
         self._known: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
         self._observers: list[Observer] = []
 
     def add(self, session: Session) -> Session:
         """Make a session known: to commands from this process, and to those who watch."""
         session.snapshot_every = self.snapshot_every
+        session.spool_limit = self.spool_limit
         if self._observers:
             session.on_commit = functools.partial(self._committed, weakref.ref(session))
         self._known[session.id] = session

@@ -13,7 +13,7 @@ from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import Effect, InvestigationState
 from investigation_sdk.engine import probes
 from investigation_sdk.engine.hosts import running_loop
-from investigation_sdk.engine.recorder import MAX_QUEUED, MAX_QUEUED_BYTES, Recorder
+from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.errors import (
@@ -144,12 +144,11 @@ class Driver:
             or self.left_out > 0
             or self.finished
             or self.resume is not None
-            or session.queued_events > MAX_QUEUED
-            or session.queued_bytes > MAX_QUEUED_BYTES
+            or session.full
         )
 
-    def ready(self) -> Step[None]:
-        """Wait until a call may begin.
+    def ready(self, spec: ToolSpec) -> Step[bool]:
+        """Wait until a call may begin; whether it is to be recorded.
 
         Raises:
             InvestigationInterrupt: it must not.
@@ -162,7 +161,12 @@ class Driver:
             try:
                 yield from self.wait_for(crowd)
             except BackendUnavailable as down:
+                if spooling.left_out(self, spec):
+                    return False
                 raise InvestigationInterrupt(refused_while_down(self.session.id, down)) from down
+            except InvestigationError:  # a command that waited was refused: no affair of this call's
+                yield from self.boundary()
+        return True
 
     def boundary(self) -> Step[None]:
         """Where no body has started yet: wait while paused, or stop.
@@ -224,7 +228,8 @@ class Driver:
 
         Args:
             command: What to submit.
-            given_up: The fact to append where the wait is broken off (the task is cancelled, Ctrl-C).
+            given_up: Of the start of a call: the fact to append where the wait is broken off (the task is cancelled,
+                Ctrl-C).
             unsafe: It has to be durable, also for an agent that goes on without the store.
         """
         while True:
@@ -232,7 +237,7 @@ class Driver:
             down = self.session.down
             if unsafe and down is not None:
                 raise InvestigationInterrupt(refused_while_down(self.session.id, down))
-            kept = self.options.goes_on and not unsafe and not spooling.full(self.session)
+            kept = self.options.goes_on and not unsafe and not self.session.full
             try:
                 entry = self.recorder.submit(self.session, command, lazy=kept)
                 if kept:
@@ -243,6 +248,8 @@ class Driver:
                     if given_up is not None and entry.error is None:  # it may yet be written
                         self.fact(given_up(), lazy=True)
                     raise
+                if given_up is not None:
+                    self.session.begin(entry)
             except InvestigationPaused:
                 continue
             except (InvestigationCancelled, LeaseLost, BackendUnavailable) as error:

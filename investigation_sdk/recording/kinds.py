@@ -21,7 +21,6 @@ from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.ending import complete, complete_cached, complete_items, fail
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.resume import Reused
-from investigation_sdk.recording.spooling import recording_frame
 from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.recording.wrapping import Kind
 
@@ -29,11 +28,12 @@ Close = Callable[[Driver, Call, Any], Entry | None]
 """Records the end of a call; what to wait for."""
 
 
-def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Call | Reused]:
-    """Everything before a body runs; a result that an earlier attempt recorded comes in its place."""
+def _open(frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Call | Reused | None]:
+    """Everything before a body runs; a result that an earlier attempt recorded comes in its place. None: it is to run
+    without a record."""
     driver = frame.driver
-    if driver.must_wait:
-        yield from driver.ready()
+    if driver.must_wait and not (yield from driver.ready(spec)):
+        return None
     call = driver.begin(frame, spec, args, kwargs)
     resume = driver.resume
     if resume is None:
@@ -114,7 +114,7 @@ async def _await(driver: Driver, entry: Entry) -> None:
 
 def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        frame = recording_frame(spec)
+        frame = current_frame.get()
         if frame is None:
             return fn(*args, **kwargs)
         driver = frame.driver
@@ -122,6 +122,8 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
             recorded = block(_open(frame, spec, args, kwargs), driver.recorder.io)
             if isinstance(recorded, Reused):
                 return recorded.value
+            if recorded is None:
+                return fn(*args, **kwargs)
         else:
             recorded = driver.begin(frame, spec, args, kwargs)
             driver.start(recorded)
@@ -148,7 +150,7 @@ def _sync(fn: Callable[..., Any], spec: ToolSpec) -> Callable[..., Any]:
 
 def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        frame = recording_frame(spec)
+        frame = current_frame.get()
         if frame is None:
             return await fn(*args, **kwargs)
         driver = frame.driver
@@ -156,6 +158,8 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
             recorded = await go(_open(frame, spec, args, kwargs), driver.recorder.io)
             if isinstance(recorded, Reused):
                 return recorded.value
+            if recorded is None:
+                return await fn(*args, **kwargs)
         else:
             recorded = driver.begin(frame, spec, args, kwargs)
             driver.start(recorded)
@@ -182,7 +186,7 @@ def _async(fn: Callable[..., Awaitable[Any]], spec: ToolSpec) -> Callable[..., A
 
 def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        frame = recording_frame(spec)
+        frame = current_frame.get()
         if frame is None:
             return (yield from fn(*args, **kwargs))
         driver = frame.driver
@@ -191,6 +195,8 @@ def _generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> C
             given, returned = recorded.value
             yield from given
             return returned
+        if recorded is None:
+            return (yield from fn(*args, **kwargs))
         items = Items(driver.options.max_inline_bytes)
         try:
             body = fn(*args, **kwargs)
@@ -246,7 +252,7 @@ def _given_up(call: Call, items: Items) -> None:
 
 def _async_generator(fn: Callable[..., AsyncGenerator[Any, Any]], spec: ToolSpec) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        frame = recording_frame(spec)
+        frame = current_frame.get()
         recorded = None
         if frame is not None:
             recorded = await go(_open(frame, spec, args, kwargs), frame.driver.recorder.io)

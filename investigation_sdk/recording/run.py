@@ -26,8 +26,8 @@ from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.storage.payloads import MAX_PAYLOAD, Payload, is_rebuildable, pack, pack_members, pack_or_note
 
 _UNSET: Final = object()
-MAX_UNWAITED: Final = 10_000
-"""Events of one investigation that may wait to be durable while the block only appends and never waits."""
+UNWAITED: Final = 5
+"""A block that only appends, and never waits, stops at so many times the events that may wait to be durable."""
 MAX_UNWAITED_BYTES: Final = 8 * MAX_PAYLOAD
 """Bytes of their blobs, likewise."""
 
@@ -165,7 +165,7 @@ class InvestigationContext:
         driver = self._driver
         driver.check_not_finished()
         session = driver.session
-        if session.queued_events > MAX_UNWAITED or session.queued_bytes > MAX_UNWAITED_BYTES:
+        if session.queued_events > UNWAITED * session.spool_limit or session.queued_bytes > MAX_UNWAITED_BYTES:
             raise driver.interrupt(
                 BackendUnavailable(
                     f"{session.queued_events} events of investigation {self.id}, with {session.queued_bytes:,} bytes "

@@ -10,10 +10,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from investigation_sdk.domain.states import Effect
-from investigation_sdk.engine.recorder import MAX_QUEUED, MAX_QUEUED_BYTES
-from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.session import Entry
 from investigation_sdk.errors import BackendUnavailable
-from investigation_sdk.recording.context import Frame, current_frame
 from investigation_sdk.recording.steps import Step
 
 if TYPE_CHECKING:
@@ -23,30 +21,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger("investigation_sdk.recording")
 
 
-def recording_frame(spec: ToolSpec) -> Frame | None:
-    """The frame in which a call is to be recorded; None where nothing records, or no more can be kept."""
-    frame = current_frame.get()
-    if frame is None or frame.driver.session.down is None or not passed_over(frame.driver, spec):
-        return frame
-    return None
-
-
-def passed_over(driver: Driver, spec: ToolSpec) -> bool:
-    """Whether a call runs without a record: the store takes nothing, and no more is kept. It is counted. An unsafe one
-    never is, as nobody would know that it was done; nor one that may have been recorded by an earlier attempt."""
-    session = driver.session
-    if not driver.options.goes_on or session.stop is not None or not full(session):
+def left_out(driver: Driver, spec: ToolSpec) -> bool:
+    """Whether a call runs without a record where the store takes nothing, and no more is kept. It is counted. An unsafe
+    one never is, as nobody would know that it was done; nor one that may have been recorded by an earlier attempt."""
+    if not driver.options.goes_on or spec.effect is Effect.UNSAFE or driver.closed or driver.resume is not None:
         return False
-    if spec.effect is Effect.UNSAFE or driver.finished or driver.closed or driver.resume is not None:
-        return False
-    with session.lock:
+    with driver.session.lock:
         driver.left_out += 1
     return True
-
-
-def full(session: Session) -> bool:
-    """Whether as much is queued as is kept while the store takes nothing."""
-    return session.queued_events > MAX_QUEUED or session.queued_bytes > MAX_QUEUED_BYTES
 
 
 def durable_or_kept(driver: Driver, entry: Entry) -> Step[None]:

@@ -1,15 +1,17 @@
 """A PostgreSQL server behind a network that fails: nothing acknowledged is lost, and nothing is there twice."""
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 
 from investigation_backends.postgres import PostgresBackend
-from investigation_sdk import InvestigationSDK, NotRecorded, tool
+from investigation_sdk import InvestigationSDK, NotRecorded, ToolState, tool
 from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.storage.backend import CommitNotApplied, CommitUnknown
 from investigation_sdk.storage.commit import APPLIED, CONFLICT
@@ -22,7 +24,7 @@ from investigation_sdk.testing.servers import PostgresServer, ServerMissing
 def server() -> Iterator[PostgresServer]:
     """A server of this module's own: it is killed."""
     try:
-        server = PostgresServer(durable=True)
+        server = PostgresServer(durable=True, settings={"max_connections": "30"})
     except ServerMissing as missing:
         pytest.skip(str(missing))
     with server:
@@ -273,3 +275,106 @@ def test_an_agent_that_goes_on_while_its_server_is_away(url: str, proxy: FaultPr
         assert [call.output_result for call in sdk.sync.tools(run.id)] == [2 * n for n in range(30)]
         assert sdk.sync.get(run.id).status == "completed"
         assert sdk.sync.verify(run.id).ok
+
+
+# ---------------------------------------------------------------- no connection is left
+
+
+_OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'investigation_sdk'"
+
+
+@contextlib.asynccontextmanager
+async def crowd(server: PostgresServer, database: str, proxy: FaultProxy) -> AsyncIterator[None]:
+    """Ours are cut, and others hold every connection that the server has."""
+    held: list[Any] = [await asyncpg.connect(server.url_of(database))]
+    try:
+        proxy.refuse()
+        proxy.cut_all()
+        async with asyncio.timeout(60):
+            while await held[0].fetchval(_OURS):  # noqa: ASYNC110 - it comes true in the server
+                await asyncio.sleep(0.02)
+        with contextlib.suppress(asyncpg.TooManyConnectionsError):
+            while True:
+                held.append(await asyncpg.connect(server.url_of(database)))
+        proxy.restore()
+        yield
+    finally:
+        await asyncio.gather(*(connection.close() for connection in held))
+
+
+@tool
+async def look(n: int) -> int:
+    return 2 * n
+
+
+async def all_is_there(sdk: InvestigationSDK, id: str, count: int) -> None:
+    """Each call is in the log once, in order, and the chain holds."""
+    assert await sdk.flush(60) == 0
+    calls = await sdk.tools(id, limit=1000)
+    assert [call.output_result for call in calls] == [2 * n for n in range(count)]
+    assert {call.status for call in calls} == {ToolState.COMPLETED}
+    report = await sdk.verify(id)
+    assert report.ok, report.problems
+
+
+@pytest.mark.server
+async def test_no_connection_is_left(
+    url: str, proxy: FaultProxy, server: PostgresServer, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"connect_timeout": 5.0}
+    async with InvestigationSDK(url, backend_options=options, on_store_failure="continue") as sdk:
+        sdk._recorder._writer._patience = 0.5
+        async with sdk.investigation("crowded") as run:
+            assert await look(0) == 0
+            async with crowd(server, database, proxy), asyncio.timeout(60):
+                for n in range(1, 20):
+                    assert await look(n) == 2 * n
+                assert "goes on" in caplog.text
+                with pytest.raises(BackendUnavailable, match="no connection left; make pool_size smaller"):
+                    await sdk.get(run.id)
+            assert await sdk.flush(60) == 0
+            assert await look(20) == 40
+        await all_is_there(sdk, run.id, 21)
+
+
+@pytest.mark.server
+async def test_who_waits_for_a_server_without_a_connection_is_told_in_time(
+    url: str, proxy: FaultProxy, server: PostgresServer, database: str
+) -> None:
+    async with InvestigationSDK(url, backend_options={"connect_timeout": 5.0}) as sdk:
+        sdk._recorder._writer._patience = 0.5
+        with pytest.raises(NotRecorded, match="no connection left") as stopped:
+            async with sdk.investigation("crowded") as run:
+                await look(0)
+                async with crowd(server, database, proxy), asyncio.timeout(60):
+                    await look(1)
+        assert stopped.value.value == 2
+        await all_is_there(sdk, run.id, 2)
+
+
+@pytest.mark.server
+async def test_readers_that_hold_every_connection_do_not_hold_up_the_agent(
+    server: PostgresServer, database: str
+) -> None:
+    """What commits has a connection of its own; who reads is told in time that the pool is exhausted."""
+    options = {"pool_size": 1, "max_overflow": 1, "pool_timeout": 0.3}
+    raw: Any = await asyncpg.connect(server.url_of(database))
+    async with InvestigationSDK(server.url_of(database), backend_options=options) as sdk:
+        async with sdk.investigation("crowded") as run, asyncio.timeout(60):
+            assert await look(0) == 0
+            await raw.execute("BEGIN; LOCK TABLE investigation_snapshots")
+            backend = sdk._recorder.backend
+            waiting = [asyncio.create_task(sdk._recorder.acall(backend.read_snapshot(run.id))) for _ in range(2)]
+            refused = None
+            while refused is None:
+                try:
+                    await sdk.get(run.id)
+                except BackendUnavailable as error:
+                    refused = error
+            assert "all 2 connections are in use for 0.3 seconds; make pool_size or max_overflow larger" in str(refused)
+            for n in range(1, 20):
+                assert await look(n) == 2 * n
+            await raw.execute("ROLLBACK")
+            await asyncio.gather(*waiting)
+        await all_is_there(sdk, run.id, 20)
+    await raw.close()

@@ -89,8 +89,8 @@ async def test_what_nobody_waits_for_is_written_soon(rig):
     await until(lambda: entry.acknowledged)
 
 
-async def test_back_pressure_holds_callers_until_the_store_takes_some(rig, monkeypatch):
-    monkeypatch.setattr(recorders, "MAX_QUEUED", 50)
+async def test_back_pressure_holds_callers_until_the_store_takes_some(rig):
+    rig.recorder.sessions.spool_limit = 50
     session = await rig.drive()
     before = await hold_next_commit(rig)
     rig.note(session)

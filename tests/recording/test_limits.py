@@ -7,7 +7,6 @@ import pytest
 
 from investigation_backends.memory import MemoryBackend
 from investigation_sdk import BackendUnavailable, InvestigationSDK, ToolState, current_tool, tool
-from investigation_sdk.recording import run as runs
 from investigation_sdk.testing.faults import Fault, FaultyBackend, Plan
 
 Make = Callable[..., InvestigationSDK]
@@ -32,10 +31,9 @@ async def test_a_count_that_cannot_be_kept_is_an_error_where_it_is_reported(sdk:
     assert (await sdk.get(investigation.id)).usage.tokens_used == 2**53
 
 
-async def test_what_only_appends_stops_when_too_much_waits(make_sdk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "MAX_UNWAITED", 50)
+async def test_what_only_appends_stops_when_too_much_waits(make_sdk: Make) -> None:
     plan = Plan()
-    sdk = make_sdk(FaultyBackend(MemoryBackend(), plan))
+    sdk = make_sdk(FaultyBackend(MemoryBackend(), plan), spool_limit=10)
     recorded = 0
     with pytest.raises(BackendUnavailable, match="wait for a store"):
         async with sdk.investigation("many") as investigation:

@@ -9,7 +9,6 @@ import pytest
 
 from investigation_backends.memory import MemoryBackend
 from investigation_sdk import InvestigationInterrupt, InvestigationSDK, NotRecorded, PhaseState, ToolState, tool
-from investigation_sdk.recording import spooling
 from investigation_sdk.testing.faults import Fault, FaultyBackend, Plan
 
 Make = Callable[..., InvestigationSDK]
@@ -18,9 +17,9 @@ Make = Callable[..., InvestigationSDK]
 class Store:
     """A store that can be taken down, under an agent that goes on."""
 
-    def __init__(self, make_sdk: Make) -> None:
+    def __init__(self, make_sdk: Make, **options: Any) -> None:
         self.plan = Plan()
-        self.sdk = make_sdk(FaultyBackend(MemoryBackend(), self.plan), on_store_failure="continue")
+        self.sdk = make_sdk(FaultyBackend(MemoryBackend(), self.plan), on_store_failure="continue", **options)
 
     def down(self) -> None:
         self.plan.outage = Fault("failure")
@@ -139,9 +138,9 @@ async def test_what_an_unsafe_tool_returned_passes(store: Store) -> None:
 
 @pytest.mark.parametrize("recovers", ["before the end", "after the end"])
 async def test_what_does_not_fit_is_counted_in_the_record(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, recovers: str
+    make_sdk: Make, caplog: pytest.LogCaptureFixture, recovers: str
 ) -> None:
-    monkeypatch.setattr(spooling, "MAX_QUEUED", 20)
+    store = Store(make_sdk, spool_limit=20)
     async with store.sdk.investigation("goes on") as investigation:
         store.down()
         for n in range(50):
@@ -164,12 +163,12 @@ async def test_what_does_not_fit_is_counted_in_the_record(
     assert (await store.sdk.verify(investigation.id)).ok
 
 
-async def test_an_unsafe_tool_or_a_phase_is_never_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spooling, "MAX_QUEUED", 4)
+async def test_an_unsafe_tool_or_a_phase_is_never_left_out(make_sdk: Make) -> None:
+    store = Store(make_sdk, spool_limit=10)
     with pytest.raises(Exception, match="take") as stopped:
         async with store.sdk.investigation("goes on") as investigation:
             store.down()
-            for n in range(10):
+            for n in range(20):
                 await step(n)
             with pytest.raises(InvestigationInterrupt):
                 await pay(1)
@@ -177,7 +176,7 @@ async def test_an_unsafe_tool_or_a_phase_is_never_left_out(store: Store, monkeyp
                 raise AssertionError("must not run")
     assert not isinstance(stopped.value, AssertionError)
     await store.up()
-    assert ran == list(range(10))
+    assert ran == list(range(20))
 
 
 async def test_many_tasks(store: Store) -> None:

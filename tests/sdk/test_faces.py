@@ -121,6 +121,8 @@ def test_decorating_needs_no_driver() -> None:
         ({"durability": "fast"}, "durability='fast' is not one of 'sync', 'strict', 'batched'"),
         ({"lease_ttl": timedelta(milliseconds=1)}, "too short"),
         ({"max_inline_bytes": 10}, "at least 1024"),
+        ({"spool_limit": 9}, "spool_limit=9 is too small; at least 10"),
+        ({"spool_limit": "many"}, "spool_limit='many' is not a whole number"),
         ({"url_or_backend": "mysql://x"}, "mysql"),
     ],
 )
