@@ -197,12 +197,21 @@ class SchemaMismatch(InvestigationError):
 class RecordUnreadable(InvestigationError):
     """What the store holds of an investigation is not what the SDK writes there: look at ``sdk.verify(id)``.
 
-    `sequence` is that of the event that cannot be read; None where it is another part of the record.
+    `sequence` is that of the event that cannot be read; None where it is another part of the record. `reason` says in
+    a few words what is odd about it.
     """
 
-    def __init__(self, message: str = "", *, sequence: int | None = None, investigation_id: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        sequence: int | None = None,
+        reason: str = "",
+        investigation_id: str | None = None,
+    ) -> None:
         super().__init__(message, investigation_id=investigation_id)
         self.sequence = sequence
+        self.reason = reason
 
 
 class PayloadTooLarge(InvestigationError, ValueError):

@@ -165,6 +165,8 @@ def _apply(store: MemoryStore, file: _File, commit: Commit) -> None:
         file.blobs.setdefault(blob.digest, blob.data)
     snapshot = commit.snapshot
     if snapshot is not None:
+        for old in [one.id for one in file.snapshots.values() if one.sequence < commit.snapshots_from]:
+            del store.snapshots[old], file.snapshots[old]
         store.snapshots[snapshot.id] = file.snapshots[snapshot.id] = snapshot
 
 

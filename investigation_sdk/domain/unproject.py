@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from investigation_sdk.domain.activity import activity_of, restore_phase
+from investigation_sdk.domain.activity import Activity, activity_of, restore_phase
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.phase import Phase
@@ -19,7 +19,11 @@ Raw = Callable[[str], Any]
 
 
 def fold_from_rows(row: InvestigationRow, phases: Iterable[PhaseRow], calls: Iterable[ToolRow], raw: Raw) -> Fold:
-    """The fold that these rows were projected from. `calls` are those that are open."""
+    """The fold that these rows were projected from. `calls` are those that are open.
+
+    Raises:
+        ValueError, TypeError, ArithmeticError, LookupError, AttributeError: they are no rows of one fold.
+    """
     fold = Fold(row.id, row.tenant_id)
     fold.version = row.version
     fold.at = row.updated_at
@@ -53,14 +57,27 @@ def fold_from_rows(row: InvestigationRow, phases: Iterable[PhaseRow], calls: Ite
     fold.tokens_used = row.tokens_used
     fold.api_calls_made = row.api_calls_made
     fold.cost_estimate = Decimal(row.cost_estimate)
-    activity = activity_of(json.loads(row.activity))
+    said = json.loads(row.activity)
+    activity = activity_of(said)
     fold.active, fold.since, fold.planned = activity.active, activity.since, activity.planned
     fold.reported = {call.id: call.progress for call in activity.running if call.progress is not None}
     for phase_row in sorted(phases, key=lambda p: p.phase_order):
         fold.phases[phase_row.phase_name] = phase_from_row(phase_row, raw)
     for call in sorted(calls, key=lambda c: c.input_sequence):
         fold.calls[call.id] = started_from_row(call, raw)
+    _check_complete(fold, activity, written="active" in said)
     return fold
+
+
+def _check_complete(fold: Fold, activity: Activity, *, written: bool) -> None:
+    """No row of a phase or an open call is missing, as far as the other rows tell. `written`: the activity was, so it
+    says how many calls are open."""
+    if [phase.order for phase in fold.phases.values()] != list(range(1, len(fold.phases) + 1)):
+        raise ValueError("the row of a phase is missing, or is not the only one of its order or name")
+    if fold.current_phase is not None and fold.current_phase not in fold.phases:
+        raise ValueError("the row of the current phase is missing")
+    if written and (activity.open != len(fold.calls) or not all(call.id in fold.calls for call in activity.running)):
+        raise ValueError(f"{activity.open} calls are open, and the rows of {len(fold.calls)} say so")
 
 
 def phase_from_row(row: PhaseRow, raw: Raw) -> Phase:

@@ -7,13 +7,15 @@ import contextlib
 import functools
 import logging
 import time
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar, cast
 
 from investigation_sdk.clock import now_us, to_datetime
 from investigation_sdk.domain.commands import Claim, Command, Create, Release
 from investigation_sdk.domain.owners import describe
+from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.engine import reading, recorded
+from investigation_sdk.engine import queries, reading, recorded
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.io_thread import undo_with
 from investigation_sdk.engine.ownership import new_owner, provably_dead, retire
@@ -30,9 +32,12 @@ from investigation_sdk.errors import (
     InvestigationError,
     InvestigationFinished,
     InvestigationUnfinished,
+    RecordUnreadable,
 )
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.commit import Lease
+
+T = TypeVar("T")
 
 _log = logging.getLogger("investigation_sdk.engine")
 _POLL: Final = 0.2
@@ -250,9 +255,35 @@ async def leased(recorder: Recorder, resource: str, wait: float) -> Lease:
         raise
 
 
+async def mended(recorder: Recorder, read: Callable[[], Awaitable[T]]) -> T:
+    """What `read` reads. Where that is a row that cannot be read, the investigation is loaded first: that makes its
+    rows again.
+
+    Raises:
+        RecordUnreadable: they cannot be made again.
+    """
+    try:
+        return await read()
+    except RecordUnreadable as damaged:
+        if damaged.investigation_id is None:
+            raise
+        await recorder.session(damaged.investigation_id)
+        return await read()
+
+
+async def newest(recorder: Recorder, data: dict[str, Any], tenant: str) -> InvestigationRow | None:
+    """The newest investigation of the key that a creation names.
+
+    Raises:
+        RecordUnreadable: its rows cannot be made again.
+    """
+    backend, key, of_type = recorder.backend, data["key"], data["investigation_type"]
+    return await mended(recorder, lambda: queries.find(backend, key, of_type, tenant))
+
+
 async def existing(recorder: Recorder, taken: KeyTaken, data: dict[str, Any]) -> InvestigationError:
     """The error for a key that names an investigation already: finished or not, with its id."""
-    row = await reading.get_row(recorder.backend, taken.existing_id, recorder.tenant)
+    row = await mended(recorder, lambda: reading.get_row(recorder.backend, taken.existing_id, recorder.tenant))
     key = data["key"]
     if row.status == InvestigationState.COMPLETED.value:
         stored = None if row.result is None else stored_value(row.id, row.result)

@@ -14,15 +14,15 @@ from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import TERMINAL
 from investigation_sdk.domain.unproject import fold_from_rows
 from investigation_sdk.engine.reading import get_row, to_event
+from investigation_sdk.engine.rebuilding import rebuild
 from investigation_sdk.engine.session import Session, Woken
 from investigation_sdk.engine.snapshots import EVERY, Base, count_calls, read_base
-from investigation_sdk.engine.sound import readable, sound
+from investigation_sdk.engine.sound import readable, sound, sound_json
 from investigation_sdk.engine.texts import clean
-from investigation_sdk.errors import VersionConflict
+from investigation_sdk.errors import RecordUnreadable, VersionConflict
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.chain import link
-from investigation_sdk.storage.codec import Json
 from investigation_sdk.storage.commit import Kind, Query, StoredEvent, Where
 
 _log = logging.getLogger("investigation_sdk.engine")
@@ -73,11 +73,24 @@ async def load(backend: Backend, investigation_id: str, tenant: str, *, snapshot
     """A session for an investigation that is in the store, made from its rows of one version; with `snapshots`, also
     from its latest one, so that it can make the next.
 
+    Rows that cannot be read, or do not fit together, are made again from the events, and a warning event says so.
+
     Raises:
         InvestigationNotFound: there is none of that id, or it is another tenant's.
-        RecordUnreadable: its rows are not what the SDK writes.
+        RecordUnreadable: its rows are not what the SDK writes, and cannot be made again: the log is damaged as well, or
+            is not the one that its row is of.
         VersionConflict: it changes all the time.
     """
+    try:
+        return await _load(backend, investigation_id, tenant, snapshots=snapshots)
+    except RecordUnreadable as damaged:
+        await rebuild(backend, investigation_id, tenant)
+        session = await _load(backend, investigation_id, tenant, snapshots=snapshots)
+        _warn(session, "rows", f"Rows could not be used, and were made again from the events: {damaged.reason}")
+        return session
+
+
+async def _load(backend: Backend, investigation_id: str, tenant: str, *, snapshots: bool) -> Session:
     for _ in range(_TRIES):
         row = await get_row(backend, investigation_id, tenant)
         phases = await _all(backend, "phase", investigation_id, PhaseRow)
@@ -85,7 +98,7 @@ async def load(backend: Backend, investigation_id: str, tenant: str, *, snapshot
         again = await backend.get("investigation", investigation_id)
         if isinstance(again, InvestigationRow) and again.version == row.version:
             with readable(investigation_id):
-                fold = fold_from_rows(row, phases, calls, Json)
+                fold = fold_from_rows(row, phases, calls, sound_json)
                 if row.version < 1:
                     raise ValueError(f"version is {row.version}")
             if not snapshots:
@@ -109,11 +122,16 @@ def _with_base(session: Session, base: Base) -> Session:
         session.snapshot_at = version - EVERY
         session.replaces = base.unusable.id
         message = f"The snapshot {base.unusable.id} was not used, but the events were: {base.reason}"
-        _log.warning(message, extra={"investigation_id": session.id})
-        if session.acked.status not in TERMINAL:
-            data = {"kind": "snapshot", "snapshot": base.unusable.id, "message": clean(message)}
-            session.submit(Fact(Event(uuid7(), "recorder.warning", data, now_us()), None), lazy=True)
+        _warn(session, "snapshot", message, snapshot=base.unusable.id)
     return session
+
+
+def _warn(session: Session, kind: str, message: str, **more: str) -> None:
+    """In the log, and unless it is over, also by an event."""
+    _log.warning(message, extra={"investigation_id": session.id})
+    if session.acked.status not in TERMINAL:
+        data = {"kind": kind, **more, "message": clean(message)}
+        session.submit(Fact(Event(uuid7(), "recorder.warning", data, now_us()), None), lazy=True)
 
 
 async def _all(backend: Backend, kind: Kind, investigation_id: str, of: type[RowT], *where: Where) -> list[RowT]:

@@ -266,6 +266,7 @@ class Session:
                 commit = make_commit(entries, fold, first, self.head, None if first else self.lease)
                 if self.snapshot_every and not self.suspects:
                     commit.snapshot = snapshot_of(commit, fold, self.snapshot_at, self.snapshot_every, self.replaces)
+                    commit.snapshots_from = self.snapshot_at  # the one before stays, too
             except Exception as error:  # e.g. text that is not Unicode
                 refusal = InvestigationError(f"cannot be stored: {error}", investigation_id=self.id)
                 refusal.__cause__ = error

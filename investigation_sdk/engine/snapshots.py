@@ -14,11 +14,11 @@ from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.project import phase_row, tool_row
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, SnapshotRow, ToolRow
 from investigation_sdk.domain.unproject import fold_from_rows
-from investigation_sdk.engine.sound import oddity
+from investigation_sdk.engine.sound import oddity, sound_json
 from investigation_sdk.engine.texts import json_text
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.codec import Json, decode
+from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.commit import Commit, StoredEvent
 
 RowT = TypeVar("RowT", InvestigationRow, PhaseRow, ToolRow)
@@ -122,7 +122,7 @@ def unpack(snapshot: SnapshotRow) -> tuple[Fold, bytes]:
     calls = [_row(ToolRow, said) for said in tools["running"]]
     if (row.id, row.version) != (snapshot.investigation_id, snapshot.sequence) or row.version < 1:
         raise ValueError("it is of another investigation, or of another event than it says")
-    fold = fold_from_rows(row, phases, calls, Json)
+    fold = fold_from_rows(row, phases, calls, sound_json)
     counts: dict[Any, Any] = tools["calls"]
     if not all(type(name) is str and type(count) is int for name, count in counts.items()):
         raise ValueError("its counts are no numbers")

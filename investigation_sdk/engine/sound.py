@@ -7,9 +7,11 @@ import typing
 from collections.abc import Generator
 from typing import Any, Final, TypeVar
 
+from pydantic_core import from_json
+
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, ToolRow
 from investigation_sdk.errors import InvestigationError, RecordUnreadable
-from investigation_sdk.storage.codec import decode
+from investigation_sdk.storage.codec import Json, decode
 from investigation_sdk.storage.commit import StoredEvent
 
 RowT = TypeVar("RowT", InvestigationRow, PhaseRow, ToolRow, StoredEvent)
@@ -52,6 +54,7 @@ def unreadable(investigation_id: str, sequence: int | None, reason: str) -> Reco
         f"What the store holds of {what}investigation {investigation_id} cannot be read ({reason}). It was changed by "
         f"something else, or written by another version; check its log with sdk.verify({investigation_id!r}).",
         sequence=sequence,
+        reason=reason,
         investigation_id=investigation_id,
     )
 
@@ -64,6 +67,16 @@ def stored_value(investigation_id: str, text: str) -> Any:
     """
     with readable(investigation_id):
         return decode(text)
+
+
+def sound_json(text: str) -> Json:
+    """Text that is stored as JSON, and is JSON.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    from_json(text)
+    return Json(text)
 
 
 _known: Final[set[tuple[type, ...]]] = set()

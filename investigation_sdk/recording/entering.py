@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.engine import opening, queries
+from investigation_sdk.engine import opening
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.tracing import Trace
@@ -47,7 +47,7 @@ def create(
             driver.warn("creation", creation.warnings)
             return driver
         except KeyTaken as taken:
-            row = yield queries.find(recorder.backend, data["key"], data["investigation_type"], options.tenant)
+            row = yield opening.newest(recorder, data, options.tenant)
             completed = row.status == InvestigationState.COMPLETED.value
             over = completed or row.status == InvestigationState.CANCELLED.value
             if on_finished == "new" and over:

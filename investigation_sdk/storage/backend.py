@@ -77,7 +77,8 @@ class Backend(Protocol):
         a commit's own fault makes that commit answer CONFLICT, DATA, CONSTRAINT or SIZE, apply none of its
         parts, and never touch its neighbours. When the method returns, everything APPLIED is durable and
         visible to all other handles. An investigation's rows are written so: the investigation's row is
-        inserted (``expected_version`` 0) or updated; phase and call rows are inserted or replaced by id.
+        inserted (``expected_version`` 0) or updated; phase and call rows are inserted or replaced by id. So is a
+        snapshot, and its investigation's snapshots below ``snapshots_from`` are deleted.
         Lease columns or rows are never written, but for ``Commit.lease``. Blobs become visible with their commit,
         and only if it is applied; their sizes count for SIZE where the store has a limit. The creation of an id
         whose time (it is a UUIDv7) is more than a day from the store's clock answers DATA, with a message that

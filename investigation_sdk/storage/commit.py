@@ -139,6 +139,7 @@ class Commit:
             digest: one that is there already is left as it is, here or in an earlier commit. A blob has the digest
             of its data and at least one byte; who makes the commit sees to that.
         snapshot: To be stored with it, if any.
+        snapshots_from: With a snapshot: those of the same investigation with a lower sequence are deleted with it.
         lease: To be taken with it; only where `expected_version` is 0. `expires_at` is then a duration (µs)
             that the store adds to its own clock.
     """
@@ -152,6 +153,7 @@ class Commit:
     blobs: Sequence[Blob] = ()
     snapshot: SnapshotRow | None = None
     lease: Lease | None = None
+    snapshots_from: int = 0
 
 
 class Advance(NamedTuple):

@@ -129,7 +129,9 @@ class Desk:
     async def aexecute(self, investigation_id: str) -> Executed:
         """As :meth:`execute`, on the running loop."""
         id, recorder = canonical(investigation_id), self._recorder
-        row = await recorder.acall(reading.get_row(recorder.backend, id, recorder.tenant))
+        row = await recorder.acall(
+            opening.mended(recorder, lambda: reading.get_row(recorder.backend, id, recorder.tenant))
+        )
         self.investigators.of(row.investigation_type)
         nothing_to_do = _RESTS.get(row.status)
         if nothing_to_do is not None and row.claimable_at is None:  # delivered once more, or late

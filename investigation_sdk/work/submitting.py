@@ -53,7 +53,7 @@ async def submit(
         )
     except KeyTaken:
         data = creation.data
-        found = await queries.find(backend, data["key"], data["investigation_type"], recorder.tenant or tenant)
+        found = await opening.newest(recorder, data, recorder.tenant or tenant)
         if found is None:
             raise
         return found

@@ -363,6 +363,26 @@ def blobs_come_in_one_piece(patch: Patch) -> None:
     patch.setattr(memory, "chunks", lambda data: [data])
 
 
+def old_snapshots_stay(patch: Patch) -> None:
+    apply = memory_store._apply
+
+    def keeping(store: MemoryStore, file: Any, commit: Commit) -> None:
+        commit.snapshots_from = 0
+        apply(store, file, commit)
+
+    patch.setattr(memory_store, "_apply", keeping)
+
+
+def a_snapshot_is_the_only_one(patch: Patch) -> None:
+    apply = memory_store._apply
+
+    def forgetting(store: MemoryStore, file: Any, commit: Commit) -> None:
+        commit.snapshots_from = commit.events[-1].sequence
+        apply(store, file, commit)
+
+    patch.setattr(memory_store, "_apply", forgetting)
+
+
 IN_MEMORY = [
     (no_head_check, "test_another_head_conflicts"),
     (no_version_check, "test_another_version_conflicts_though_the_head_is_right"),
@@ -399,6 +419,8 @@ IN_MEMORY = [
     (refused_commits_write_blobs, "test_a_commit_that_loses_leaves_no_blob"),
     (blobs_are_everybody_s, "test_another_investigation_s_blob_is_not_given"),
     (blobs_come_in_one_piece, "test_every_byte_of_a_blob"),
+    (old_snapshots_stay, "test_a_snapshot_takes_the_place_of_older_ones"),
+    (a_snapshot_is_the_only_one, "test_a_snapshot_takes_the_place_of_older_ones"),
 ]
 
 
@@ -502,6 +524,22 @@ def blobs_are_read_in_any_order(patch: Patch) -> None:
     patch.setattr(sqlite_reads, "chunk", backwards)
 
 
+def a_snapshot_is_everybody_s(patch: Patch) -> None:
+    patch.setattr(sqlite_write, "_FORGET", sqlite_write._FORGET.replace("investigation_id=?", "investigation_id<>?"))
+
+
+def a_refused_commit_forgets_snapshots(patch: Patch) -> None:
+    apply = sqlite_write.apply
+
+    def forgetting(connection: sqlite3.Connection, commits: Sequence[Commit]) -> list[CommitResult]:
+        for commit in commits:
+            if commit.snapshot is not None:
+                connection.execute(sqlite_write._FORGET, (commit.investigation_id, commit.snapshots_from))
+        return apply(connection, commits)
+
+    patch.setattr(sqlite_write, "apply", forgetting)
+
+
 IN_SQLITE = [
     (a_poison_fails_the_batch, "test_one_poison_among_fifty_that_append"),
     (a_poison_is_half_applied, "test_one_poison_among_fifty_that_create"),
@@ -512,6 +550,8 @@ IN_SQLITE = [
     (the_first_commit_replaces, "test_creating_twice_conflicts"),
     (a_blob_twice_is_an_error, "test_the_same_blob_twice"),
     (blobs_are_read_in_any_order, "test_a_large_blob_comes_in_order_and_in_pieces"),
+    (a_snapshot_is_everybody_s, "test_a_snapshot_takes_the_place_of_older_ones"),
+    (a_refused_commit_forgets_snapshots, "test_a_snapshot_takes_the_place_of_older_ones"),
 ]
 
 

@@ -16,11 +16,13 @@ from .errors import too_large
 from .names import (
     BEHIND,
     FIRST_MUTABLE,
+    KEPT_FROM,
     MUTABLE,
     PART_OF,
     Document,
     key_of,
     kind_of,
+    plain,
     row_document,
     slot,
 )
@@ -61,7 +63,7 @@ def commit_document(commit: Commit, now: int) -> Document:
     if commit.blobs:
         document["blobs"] = sorted({blob_name(id, digest) for digest, _ in commit.blobs})
     if commit.snapshot is not None:
-        document["snapshot"] = [row_document(commit.snapshot)]
+        document["snapshot"] = [{**row_document(commit.snapshot), KEPT_FROM: commit.snapshots_from}]
     return document
 
 
@@ -83,7 +85,7 @@ def events_of(documents: Iterable[Mapping[str, Any]]) -> Iterable[StoredEvent]:
     for document in documents:
         id = document["investigation_id"]
         for event in document.get("events", ()):
-            yield StoredEvent(id, *map(event.get, _EVENT))
+            yield StoredEvent(id, *(plain(event.get(name)) for name in _EVENT))
 
 
 def blob_name(investigation_id: str, digest: str) -> str:

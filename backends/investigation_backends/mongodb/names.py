@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+from bson.int64 import Int64
+
 from investigation_sdk.domain.rows import ROW_TYPES, InvestigationRow, PhaseRow, Row, SnapshotRow, ToolRow
 
 Document: TypeAlias = dict[str, Any]
@@ -28,6 +30,9 @@ ALL_COLLECTIONS: Final = (*COLLECTION_OF.values(), COMMITS, BLOBS, LEASES)
 
 WRITTEN_BY: Final = "commit_version"
 """In phases, calls and snapshots: the version of the commit that wrote the document."""
+
+KEPT_FROM: Final = "kept_from"
+"""In a snapshot: those of its investigation with a lower sequence are gone."""
 
 BEHIND: Final = "behind"
 """In a commit whose rows are not written yet: when it was made, µs by its writer's clock."""
@@ -63,11 +68,16 @@ def row_document(row: Row | SnapshotRow) -> Document:
 def row_of(kind: str, document: Mapping[str, Any]) -> Row | SnapshotRow:
     """The row that a document holds. One that was written when there were fewer columns has the others' defaults."""
     row_type: Any = ROW_TYPES[kind]
-    values = map(document.get, row_type._fields[1:])
+    values = [plain(document.get(name)) for name in row_type._fields[1:]]
     row = row_type(document["_id"], *values)
     missing = {name: value for name, value in row_type._field_defaults.items() if name not in document}
     made: Row | SnapshotRow = row._replace(**missing) if missing else row
     return made
+
+
+def plain(value: Any) -> Any:
+    """A value as other stores give it: the driver makes large numbers instances of a class of its own."""
+    return int(value) if type(value) is Int64 else value
 
 
 def column(name: str) -> str:

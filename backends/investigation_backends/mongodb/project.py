@@ -11,7 +11,7 @@ from pymongo import UpdateOne
 from .deleting import finish, forget_rows
 from .driver import Write
 from .link import Link
-from .names import BEHIND, PART_OF, WRITTEN_BY, Document, slot
+from .names import BEHIND, KEPT_FROM, PART_OF, WRITTEN_BY, Document, slot
 
 _OWNED: Final = ("phase", "tool", "snapshot")
 _DONE: Final[Document] = {"$unset": {BEHIND: "", **dict.fromkeys(PART_OF.values(), "")}}
@@ -91,12 +91,22 @@ async def _write(link: Link, changes: _Changes) -> set[str]:
         ),
         *(_put(link, kind, _older(changes.rows[kind])) for kind in _OWNED),
     )
+    for id in {row["investigation_id"] for row in changes.rows["snapshot"].values()}:
+        await _forget_snapshots(link, id)
     wanted = {id: change["version"] for id, change in changes.investigations.items() if id not in changes.whole}
     if not wanted:
         return set()
     found = await link.rows("investigation").find({"_id": {"$in": list(wanted)}}, fields={"version": 1})
     there = {row["_id"]: row["version"] for row in found}
     return {id for id, version in wanted.items() if there.get(id, 0) < version}
+
+
+async def _forget_snapshots(link: Link, id: str) -> None:
+    """Take away those that the latest one says are gone: one of an older commit may have been written behind it."""
+    latest = await link.rows("snapshot").find({"investigation_id": id}, sort=[("sequence", -1)], limit=1)
+    gone = latest[0].get(KEPT_FROM, 0) if latest else 0
+    if gone:
+        await link.rows("snapshot").delete({"investigation_id": id, "sequence": {"$lt": gone}})
 
 
 def _older(rows: Mapping[str, Document]) -> list[tuple[Document, Document]]:

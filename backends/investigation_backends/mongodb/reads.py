@@ -13,7 +13,7 @@ from investigation_sdk.storage.commit import Kind, StoredEvent
 
 from .documents import blob_name, events_of, storable
 from .link import Link
-from .names import BEHIND, PART_OF, WRITTEN_BY, Document, row_of, slot
+from .names import BEHIND, KEPT_FROM, PART_OF, WRITTEN_BY, Document, row_of, slot
 
 _LOG: Final = {"investigation_id": 1, "version": 1, "expected_version": 1, "head": 1, "events": 1, "deleted": 1}
 _HEADS: Final = {"version": 1, "expected_version": 1, "head": 1, "investigation": 1, "deleted": 1, BEHIND: 1}
@@ -100,6 +100,10 @@ async def row(link: Link, kind: Kind, id: str) -> Row | SnapshotRow | None:
                 newest = {**one, WRITTEN_BY: commit["version"]}
     if newest is None or (newest is not stored and await _is_deleted(link, newest["investigation_id"])):
         return None
+    if kind == "snapshot":
+        latest = await _latest_snapshot(link, newest["investigation_id"])
+        if latest is None or newest["sequence"] < latest.get(KEPT_FROM, 0):
+            return None
     return row_of(kind, newest)
 
 
@@ -110,16 +114,18 @@ async def _is_deleted(link: Link, id: str) -> bool:
 
 async def snapshot(link: Link, id: str) -> SnapshotRow | None:
     """The latest snapshot of an investigation."""
-    if not storable(id):
-        return None
+    latest = await _latest_snapshot(link, id) if storable(id) else None
+    return None if latest is None else cast("SnapshotRow", row_of("snapshot", latest))
+
+
+async def _latest_snapshot(link: Link, id: str) -> Document | None:
     where: Document = {BEHIND: {"$gt": 0}, "investigation_id": id}
     pending = await link.commits.find(where, fields={"snapshot": 1, "deleted": 1}, hint=BEHIND)
     if any("deleted" in one for one in pending):
         return None
     found = [one for commit in pending for one in commit.get("snapshot", ())]
     found += await link.rows("snapshot").find({"investigation_id": id}, sort=[("sequence", -1)], limit=1)
-    latest = max(found, key=lambda one: cast("int", one["sequence"]), default=None)
-    return None if latest is None else cast("SnapshotRow", row_of("snapshot", latest))
+    return max(found, key=lambda one: cast("int", one["sequence"]), default=None)
 
 
 async def has_blob(link: Link, investigation_id: str, digest: str) -> bool:

@@ -94,6 +94,12 @@ class Statements:
         self.snapshot: str = self._upsert(
             "snapshot", _Parameters().unnest(COLUMNS["snapshot"], "r"), fields("snapshot")[1:], where=""
         )
+        parameters = _Parameters()
+        self.forget_snapshots: str = (
+            f"DELETE FROM {names.kind('snapshot')} AS s "
+            f"USING {parameters.unnest({'investigation_id': 'uuid', 'sequence': 'int8'}, 'r')} "
+            "WHERE s.investigation_id = r.investigation_id AND s.sequence < r.sequence"
+        )
         blobs = {"investigation_id": "uuid", "digest": "text", "position": "int4", "data": "bytea"}
         self.blobs: str = (
             f"INSERT INTO {names.of(BLOBS)} ({_quoted(blobs)}) SELECT * FROM {_Parameters().unnest(blobs, 'b')} "

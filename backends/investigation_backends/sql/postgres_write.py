@@ -212,8 +212,10 @@ async def _write_rest(connection: Connection, statements: Statements, commits: S
     for commit in commits:
         for row in _chunk_rows(commit):
             await connection.execute(statements.blobs, *([value] for value in row))
-    if snapshots := [commit.snapshot for commit in commits if commit.snapshot is not None]:
-        await connection.execute(statements.snapshot, *zip(*snapshots, strict=True))
+    if with_snapshots := [(commit, commit.snapshot) for commit in commits if commit.snapshot is not None]:
+        forgotten = [(commit.investigation_id, commit.snapshots_from) for commit, _ in with_snapshots]
+        await connection.execute(statements.forget_snapshots, *zip(*forgotten, strict=True))
+        await connection.execute(statements.snapshot, *zip(*(row for _, row in with_snapshots), strict=True))
 
 
 def _chunk_rows(commit: Commit) -> Iterator[tuple[str, str, int, bytes]]:

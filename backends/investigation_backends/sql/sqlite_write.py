@@ -52,6 +52,7 @@ _ADVANCE_STATUS: Final = f"UPDATE investigations SET {_set(_MUTABLE)} {_GUARD}"
 _CREATE: Final = f"INSERT INTO investigations VALUES({_marks(fields('investigation'))}) ON CONFLICT DO NOTHING"
 _EVENT: Final = f"INSERT INTO {EVENTS} VALUES({_marks(StoredEvent._fields)})"
 _SNAPSHOT: Final = f"INSERT OR REPLACE INTO {TABLE_OF['snapshot']} VALUES({_marks(SnapshotRow._fields)})"
+_FORGET: Final = f"DELETE FROM {TABLE_OF['snapshot']} WHERE investigation_id=? AND sequence<?"
 _BLOB: Final = f"INSERT OR IGNORE INTO {BLOBS} VALUES(?,?,?,?)"
 _PHASE: Final = _upsert("phase")
 _TOOL: Final = _upsert("tool")
@@ -123,6 +124,7 @@ def _insert(cursor: sqlite3.Cursor, commits: Sequence[Commit]) -> None:
         if commit.blobs:
             cursor.executemany(_BLOB, _chunk_rows(commit))
         if commit.snapshot is not None:
+            cursor.execute(_FORGET, (commit.investigation_id, commit.snapshots_from))
             cursor.execute(_SNAPSHOT, commit.snapshot)
     cursor.executemany(_EVENT, events)
     if phases:

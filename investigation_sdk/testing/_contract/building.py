@@ -81,6 +81,7 @@ class Case:
         rows: Sequence[Row] = (),
         blobs: Sequence[Blob] = (),
         snapshot: SnapshotRow | None = None,
+        snapshots_from: int = 0,
         lease: Lease | None = None,
         **changes: Any,
     ) -> Commit:
@@ -92,6 +93,7 @@ class Case:
             rows: Phases and calls that are written with it.
             blobs: To be stored with it.
             snapshot: To be stored with it.
+            snapshots_from: Snapshots of a lower sequence are to be deleted with it.
             lease: To be taken with it.
             changes: Of the investigation's row.
         """
@@ -104,7 +106,16 @@ class Case:
         row = self.row._replace(version=version + len(events), head=head, updated_at=events[-1].event_timestamp)
         row = row._replace(**changes)
         return Commit(
-            events[0].id, self.id, version, self.row.head, events, [row, *rows], blobs, snapshot=snapshot, lease=lease
+            events[0].id,
+            self.id,
+            version,
+            self.row.head,
+            events,
+            [row, *rows],
+            blobs,
+            snapshot=snapshot,
+            snapshots_from=snapshots_from,
+            lease=lease,
         )
 
     def moved(self, commit: Commit) -> None:
@@ -210,12 +221,13 @@ def same(stored: Row | SnapshotRow | None, wanted: Row | SnapshotRow) -> bool:
     """Whether a stored row is the wanted one.
 
     JSON in rows may be kept in another form of the same value, with its members in another order: the log alone is
-    kept byte for byte. But 1e22 is a float and not a whole number, and -0.0 is not 0.0.
+    kept byte for byte. But 1e22 is a float and not a whole number, and -0.0 is not 0.0. Values are of Python's own
+    types: an instance of a driver's class that equals a number would be written as something else into the next event.
     """
     if stored is None or type(stored) is not type(wanted):
         return False
     return all(
-        mine == theirs
+        (mine == theirs and type(mine) is type(theirs))
         or (name in _JSON and isinstance(mine, str) and isinstance(theirs, str) and _value(mine) == _value(theirs))
         for name, mine, theirs in zip(wanted._fields, stored, wanted, strict=True)
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from investigation_sdk.domain.rows import InvestigationRow
+from investigation_sdk.domain.rows import InvestigationRow, SnapshotRow
 from investigation_sdk.ids import lower_bound, uuid7
-from investigation_sdk.storage.commit import APPLIED, Commit, CommitStatus, Lease
+from investigation_sdk.storage.commit import APPLIED, Commit, CommitStatus, Lease, Query, Where
 
 from .building import Case, same
 from .opening import ContractBase, OpenStore, refused, statuses
@@ -224,6 +224,32 @@ class CommitTests(ContractBase):
         latest = await store.a.read_snapshot(case.id)
         assert latest is not None
         assert latest.sequence == 3
+
+    async def test_a_snapshot_takes_the_place_of_older_ones(self, store: OpenStore) -> None:
+        case, other = Case(), Case()
+        made: dict[int, str] = {}
+        for sequence in (1, 2, 3, 4):
+            await case.apply(store.a, case.commit(snapshot=case.snapshot(sequence)))
+        await other.apply(store.a, other.commit(snapshot=other.snapshot(1)))
+        made = {row.sequence: row.id for row in await _snapshots(store, case)}
+        assert sorted(made) == [1, 2, 3, 4], "without snapshots_from, all stay"
+        stale = case.commit(snapshot=case.snapshot(9), snapshots_from=9)
+        await case.apply(store.a, case.commit())
+        await case.apply(store.b, case.commit(snapshot=case.snapshot(6), snapshots_from=3))
+        assert [await store.a.get("snapshot", made[n]) is not None for n in made] == [False, False, True, True]
+        kept = [row.sequence for row in await _snapshots(store, case)]
+        assert kept == [3, 4, 6], "those below snapshots_from are gone, and no others"
+        assert statuses(await store.a.commit([stale])) == [CommitStatus.CONFLICT]
+        kept = [row.sequence for row in await _snapshots(store, case)]
+        assert kept == [3, 4, 6], "a commit that is refused deletes none"
+        elsewhere = await store.a.read_snapshot(other.id)
+        assert elsewhere is not None, "one of another investigation stays"
+        assert elsewhere.sequence == 1
+
+
+async def _snapshots(store: OpenStore, case: Case) -> list[SnapshotRow]:
+    query = Query("snapshot", (Where("investigation_id", "=", case.id),), sort="sequence")
+    return [row for row in await store.a.find(query) if isinstance(row, SnapshotRow)]
 
 
 class BatchTests(ContractBase):
