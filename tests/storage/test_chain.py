@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
 
-from investigation_sdk.domain.events import FORMAT_VERSION, Event
+from investigation_sdk.domain.events import FORMAT_VERSION
 from investigation_sdk.domain.records import VerificationReport
-from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.storage import chain
-from investigation_sdk.storage.chain import ChainProblem, Checker, canonical_object, link, seal
+from investigation_sdk.storage.chain import ChainProblem, Checker, canonical_object, link
 from investigation_sdk.storage.commit import GENESIS, StoredEvent
-
-ID = "019a1f3e-7c1b-7d52-9a51-0f6f6f1c9b7e"
-S = InvestigationState
-Log = list[StoredEvent]
-First = tuple[int | None, str]
-
-
-def log_of(count: int, seed: int = 1) -> Log:
-    """A valid log of that many events, with all that an event may have."""
-    chance = random.Random(seed)
-    events: Log = []
-    head = GENESIS
-    for sequence in range(1, count + 1):
-        actor = chance.choice([None, "anna", 'größe "1"\n'])
-        event = Event(f"019a1f3e-7c1c-7000-8000-{sequence:012x}", chance.choice(TYPES), {}, 0, actor=actor)
-        event.sequence, event.at, event.attempt = sequence, 1_764_000_000_000_000 + sequence // 3, chance.randint(0, 3)
-        event.metadata = chance.choice([None, {"late": True}, {"stale": True, "late": True}])
-        event.parent_call = chance.choice([None, ID])
-        if chance.random() < 0.3:
-            event.previous_state, event.new_state = chance.choice([(None, S.CREATED), (S.RUNNING, S.PAUSED)])
-        data = chance.choice(["{}", '{"a":1}', '{"n":' + str(sequence) + ',"text":"Zürich 🚲"}'])
-        events.append(seal(ID, "acme", event, data, head))
-        head = events[-1].hash
-    return events
-
-
-TYPES = ["tool.started", "note.recorded", "my.own"]
-
-
-def check(events: Sequence[StoredEvent], version: int, head: bytes) -> list[ChainProblem]:
-    checker = Checker(ID)
-    checker.add(events)
-    assert checker.checked == len(events)
-    return checker.finish(version, head)
-
-
-def first(events: Sequence[StoredEvent], was: Log) -> First:
-    """Where and what the first problem is, with the row of the investigation as it was."""
-    problems = check(events, len(was), was[-1].hash)
-    assert problems, "nothing was noticed"
-    assert problems[0].message
-    return problems[0].sequence, problems[0].kind
-
+from tests.storage.chain_logs import COLUMNS, ID, check, first, log_of
 
 # ---- as it should be
 
@@ -228,21 +181,6 @@ def test_the_rows_version_and_head():
     assert [(p.sequence, p.kind) for p in check(was, 10, was[8].hash)] == [(None, "head")]
 
 
-# ---- columns
-
-
-COLUMNS: dict[str, Any] = {
-    "investigation_id": "019a1f3e-0000-7000-8000-000000000000",
-    "id": "019a1f3e-0000-7000-8000-000000000000",
-    "event_type": "tool.completed",
-    "event_timestamp": 1_764_000_000_000_999,
-    "actor": "mallory",
-    "previous_state": "failed",
-    "new_state": "completed",
-    "metadata": '{"late":false}',
-}
-
-
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("place", [1, 5, 10])
 def test_a_column_that_disagrees_with_its_header(column: str, place: int):
@@ -285,7 +223,6 @@ def test_a_log_of_a_newer_format_cannot_be_checked(monkeypatch: pytest.MonkeyPat
 
 # ---- nothing that can stand in a store makes it raise
 
-
 HOSTILE: list[dict[str, Any]] = [
     {"header": ""},
     {"header": "[]"},
@@ -319,128 +256,6 @@ def test_what_is_no_event_any_more(change: dict[str, Any]):
     problems = check(log, 10, was[-1].hash)
     assert problems[0].sequence == 5
     assert {p.sequence for p in problems} == {5}, "the events behind it are as they were"
-
-
-# ---- any single tampering, with any log
-
-
-def _flip(text: str, at: int, chance: random.Random) -> str:
-    at %= len(text)
-    return text[:at] + chance.choice([c for c in 'x"{}:,0é\\' if c != text[at]]) + text[at + 1 :]
-
-
-def change_header(log: Log, at: int, chance: random.Random) -> int:
-    log[at] = log[at]._replace(header=_flip(log[at].header, chance.randrange(10**6), chance))
-    return at + 1
-
-
-def change_data(log: Log, at: int, chance: random.Random) -> int:
-    log[at] = log[at]._replace(event_data=_flip(log[at].event_data, chance.randrange(10**6), chance))
-    return at + 1
-
-
-def change_hash(log: Log, at: int, chance: random.Random) -> int:
-    place = chance.randrange(32)
-    flipped = log[at].hash[place] ^ (1 << chance.randrange(8))
-    log[at] = log[at]._replace(hash=log[at].hash[:place] + bytes([flipped]) + log[at].hash[place + 1 :])
-    return at + 1
-
-
-def drop(log: Log, at: int, chance: random.Random) -> int:
-    del log[at]
-    return at + 1
-
-
-def cut(log: Log, at: int, chance: random.Random) -> int:
-    del log[at:]
-    return at + 1
-
-
-def duplicate(log: Log, at: int, chance: random.Random) -> int:
-    log.insert(at, log[at])
-    return at + 1
-
-
-def copy_elsewhere(log: Log, at: int, chance: random.Random) -> int:
-    """An event put into the place of another one, with the number of that place."""
-    to = chance.choice([n for n in range(len(log)) if n != at] or [at])
-    log[to] = log[at]._replace(sequence=to + 1, hash=log[at].hash[::-1] if to == at else log[at].hash)
-    return to + 1
-
-
-def swap(log: Log, at: int, chance: random.Random) -> int:
-    other = (at + 1 + chance.randrange(len(log) - 1)) % len(log) if len(log) > 1 else at
-    if other == at:
-        return change_hash(log, at, chance)
-    log[at], log[other] = log[other], log[at]
-    if chance.random() < 0.5:
-        for place in (at, other):
-            log[place] = log[place]._replace(sequence=place + 1)
-    return min(at, other) + 1
-
-
-def change_column(log: Log, at: int, chance: random.Random) -> int:
-    column = chance.choice([*COLUMNS, "sequence"])
-    value: Any = {**COLUMNS, "sequence": log[at].sequence + chance.choice([-3, -1, 1, 7])}[column]
-    if getattr(log[at], column) == value:
-        value = "nobody" if column == "actor" else None
-    log[at] = log[at]._replace(**{column: value})
-    return at + 1
-
-
-def forge(log: Log, at: int, chance: random.Random) -> int:
-    """Changed, and its own hash mended: the next event, or the row, tells."""
-    head = log[at - 1].hash if at else GENESIS
-    text = '{"forged":true}'
-    log[at] = log[at]._replace(event_data=text, hash=link(head, log[at].header, text))
-    return at + 2
-
-
-TAMPERINGS: list[Callable[[Log, int, random.Random], int]] = [
-    change_header,
-    change_data,
-    change_hash,
-    drop,
-    cut,
-    duplicate,
-    copy_elsewhere,
-    swap,
-    change_column,
-    forge,
-]
-
-
-@pytest.mark.parametrize("tamper", TAMPERINGS)
-@settings(max_examples=150, derandomize=True, deadline=None, database=None)
-@given(count=st.integers(1, 12), at=st.integers(0, 11), seed=st.integers(0, 10**6))
-def test_any_single_tampering_is_noticed_and_located(
-    tamper: Callable[[Log, int, random.Random], int], count: int, at: int, seed: int
-):
-    was = log_of(count, seed)
-    log = was.copy()
-    at %= count
-    place = tamper(log, at, random.Random(seed))
-    problems = check(log, count, was[-1].hash)
-    assert problems, "nothing was noticed"
-    found = problems[0].sequence
-    if place > count:
-        assert found in {None, count + 1, count}  # the last event: the row tells
-    elif tamper is change_column:
-        # A number that is too small or too large is named where it stands, or as what is missing there.
-        assert found is not None
-        assert found <= place
-    else:
-        assert found == place
-
-
-@settings(max_examples=100, derandomize=True, deadline=None, database=None)
-@given(count=st.integers(1, 40), seed=st.integers(0, 10**6), size=st.integers(1, 10))
-def test_no_log_that_was_sealed_by_us_has_a_problem(count: int, seed: int, size: int):
-    log = log_of(count, seed)
-    checker = Checker(ID)
-    for start in range(0, count, size):
-        checker.add(log[start : start + size])
-    assert checker.finish(count, log[-1].hash) == []
 
 
 # ---- the report
