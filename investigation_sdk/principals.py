@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import builtins
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from investigation_sdk.arguments import LIMIT, NAMES_OR_NONE, PAGE_OR_NONE, TEXT, check
-from investigation_sdk.domain.metrics import MetricsReport
-from investigation_sdk.domain.progress_record import InvestigationProgress
-from investigation_sdk.domain.records import (
-    Investigation,
-    InvestigationEvent,
-    InvestigationPhase,
-    Page,
-    PhasePlan,
-    Resolution,
-    ToolExecution,
-    ToolTotals,
-    VerificationReport,
-)
+from investigation_sdk.domain.records import Investigation, PhasePlan, Resolution, RowsReport, ToolExecution
 from investigation_sdk.domain.rows import InvestigationRow, ToolRow
-from investigation_sdk.domain.states import InvestigationState, ToolState
-from investigation_sdk.engine import measuring, queries, reading
-from investigation_sdk.engine.queries import When, created_between, equals, in_states
+from investigation_sdk.domain.states import InvestigationState
+from investigation_sdk.engine import reading
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.service import InvestigationStateService
+from investigation_sdk.engine.sight import Sight, equals
 from investigation_sdk.errors import (
     AccessDenied,
     InvalidArgument,
@@ -36,7 +22,8 @@ from investigation_sdk.errors import (
     InvestigationUnfinished,
 )
 from investigation_sdk.ids import HasId, Id, canonical
-from investigation_sdk.realtime.live import LiveReader
+from investigation_sdk.principal_reads import PrincipalReads
+from investigation_sdk.realtime.live import LiveReader, SeenReader
 from investigation_sdk.security.roles import Action, Principal, Scope, allows, denied, scope_of
 from investigation_sdk.storage.commit import Where
 
@@ -62,8 +49,64 @@ class Submit(Protocol):
         ...
 
 
+class PrincipalSight(Sight):
+    """Sees what a principal's roles let it do one thing to. What another tenant has is not there.
+
+    Args:
+        principal: Who asks.
+        action: What it is about to do.
+    """
+
+    def __init__(self, principal: Principal, action: Action) -> None:
+        super().__init__(principal.tenant)
+        self._principal = principal
+        self._action = action
+
+    def admit(self, row: object, id: str) -> InvestigationRow:
+        """See :meth:`Sight.admit`.
+
+        Raises:
+            InvestigationNotFound: there is none of that id in the principal's tenant.
+            AccessDenied: its roles do not allow it.
+        """
+        here = isinstance(row, InvestigationRow) and row.tenant_id == self.tenant
+        found = super().admit(row if here else None, id)
+        if not allows(self._principal, self._action, owner=found.user_id, tenant=found.tenant_id):
+            raise denied(self._principal, self._action, id)
+        return found
+
+    def investigations(self, user_id: str | Sequence[str] | None = None) -> list[Where]:
+        """See :meth:`Sight.investigations`.
+
+        Raises:
+            AccessDenied: its roles let it see nothing, or not what is others'.
+        """
+        scope = scope_of(self._principal, self._action)
+        if scope == Scope.NONE:
+            raise denied(self._principal, self._action)
+        if scope == Scope.OWN:
+            if user_id not in (None, self._principal.id):
+                raise denied(self._principal, self._action)
+            user_id = self._principal.id
+        return [Where("tenant_id", "=", self.tenant), *equals("user_id", user_id)]
+
+    def keys(self) -> list[Where]:
+        """See :meth:`Sight.keys`: as the investigations themselves."""
+        return self.investigations()
+
+    def calls(self) -> list[Where]:
+        """See :meth:`Sight.calls`. Whose a call is stands with its investigation: so all of the tenant's, or none.
+
+        Raises:
+            AccessDenied: its roles do not reach over the whole tenant.
+        """
+        if scope_of(self._principal, self._action) != Scope.TENANT:
+            raise denied(self._principal, self._action)
+        return [Where("tenant_id", "=", self.tenant)]
+
+
 class Guard:
-    """Looks an investigation up for a principal: another tenant's is not there, and what no role allows is denied."""
+    """What a principal may command."""
 
     def __init__(self, recorder: Recorder, principal: Principal) -> None:
         if recorder.tenant not in ("", principal.tenant):
@@ -83,16 +126,9 @@ class Guard:
             AccessDenied: its roles do not allow it.
         """
         id = canonical(investigation_id)
-        await self.recorder.acall(self._row(action, id))
+        sight = PrincipalSight(self.principal, action)
+        await self.recorder.acall(reading.get_row(self.recorder.backend, id, sight))
         return id
-
-    async def _row(self, action: Action, id: str) -> InvestigationRow:
-        row = await reading.get_row(self.recorder.backend, id, self.recorder.tenant)
-        if row.tenant_id != self.principal.tenant:
-            raise InvestigationNotFound(f"There is no investigation {id} in this store.", investigation_id=id)
-        if not allows(self.principal, action, owner=row.user_id, tenant=row.tenant_id):
-            raise denied(self.principal, action, id)
-        return row
 
     async def call(self, action: Action, call_id: Id) -> str:
         """As :meth:`one`, for the investigation of a call."""
@@ -114,27 +150,13 @@ class Guard:
             raise denied(self.principal, Action.CREATE)
         return owner
 
-    def wheres(self, action: Action, user_id: str | Sequence[str] | None = None) -> list[Where]:
-        """Conditions that leave what the principal may see.
-
-        Raises:
-            AccessDenied: its roles let it see nothing, or not what is others'.
-        """
-        scope = scope_of(self.principal, action)
-        if scope == Scope.NONE:
-            raise denied(self.principal, action)
-        if scope == Scope.OWN:
-            if user_id not in (None, self.principal.id):
-                raise denied(self.principal, action)
-            user_id = self.principal.id
-        return [Where("tenant_id", "=", self.principal.tenant), *equals("user_id", user_id)]
-
 
 class PrincipalService:
     """Commands as one principal. Each is recorded with that principal as its actor."""
 
     def __init__(self, service: InvestigationStateService, guard: Guard) -> None:
         self._service = service
+        self._recorder = guard.recorder
         self._guard = guard
         self._actor = guard.principal.actor
 
@@ -244,7 +266,7 @@ class PrincipalService:
         return await self._service.retry(id, reason, actor=self._actor)
 
 
-class PrincipalSDK:
+class PrincipalSDK(PrincipalReads):
     """What ``sdk.as_principal(principal)`` gives: reading and commands, each as far as the principal's roles reach.
 
     Every method raises AccessDenied where no role allows it, and InvestigationNotFound for what is another
@@ -257,9 +279,13 @@ class PrincipalSDK:
         self, reader: LiveReader, recorder: Recorder, service: InvestigationStateService, submit: Submit, who: Principal
     ) -> None:
         self._reader = reader
+        self._recorder = recorder
         self._guard = Guard(recorder, who)
         self._submit = submit
         self.service = PrincipalService(service, self._guard)
+
+    def _seen(self, action: Action) -> LiveReader:
+        return SeenReader(self._reader, PrincipalSight(self.principal, action))
 
     @property
     def principal(self) -> Principal:
@@ -298,115 +324,23 @@ class PrincipalSDK:
         await self._guard.one(Action.READ, made.id)
         return made
 
-    async def get(self, investigation_id: Id) -> Investigation:
-        """One investigation."""
-        return await self._reader.get(await self._guard.one(Action.READ, investigation_id))
+    async def check(
+        self, investigation_id: Id, *, repair: bool = False, progress: Callable[[int], object] | None = None
+    ) -> RowsReport:
+        """As of the SDK; with `repair`, it needs what ``rebuild`` needs, else what ``verify`` does."""
+        return await self._checking(repair=repair).check(investigation_id, repair=repair, progress=progress)
 
-    async def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
-        """The newest investigation of a key that the principal may see, or None."""
-        check(key=(key, TEXT), investigation_type=(investigation_type, TEXT))
-        wheres = [
-            *self._guard.wheres(Action.READ),
-            *equals("investigation_type", investigation_type),
-            *equals("key", key),
-        ]
-        recorder = self._guard.recorder
-        page = await recorder.acall(queries.list_investigations(recorder.backend, wheres, None, 1))
-        return next(iter(page), None)
-
-    async def list(
+    async def check_all(
         self,
         *,
         investigation_type: str | None = None,
-        status: InvestigationState | Sequence[InvestigationState] | None = None,
-        user_id: str | None = None,
-        since: When | None = None,
-        until: When | None = None,
-        after: str | None = None,
-        limit: int = 100,
-    ) -> Page[Investigation]:
-        """Those that the principal may see, newest first; `since` and `until` bound their creation."""
-        check(
-            investigation_type=(investigation_type, NAMES_OR_NONE),
-            user_id=(user_id, NAMES_OR_NONE),
-            after=(after, PAGE_OR_NONE),
-            limit=(limit, LIMIT),
-        )
-        wheres = [
-            *self._guard.wheres(Action.READ, user_id),
-            *created_between(since, until),
-            *equals("investigation_type", investigation_type),
-            *in_states("status", InvestigationState, status),
-        ]
-        recorder = self._guard.recorder
-        return await recorder.acall(queries.list_investigations(recorder.backend, wheres, after, limit))
+        repair: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> AsyncIterator[RowsReport]:
+        """As :meth:`check`, for all that the principal may see."""
+        checking = self._checking(repair=repair)
+        async for report in checking.check_all(investigation_type=investigation_type, repair=repair, progress=progress):
+            yield report
 
-    async def progress(self, investigation_id: Id, *, include_tools: bool = True) -> InvestigationProgress:
-        """How far an investigation is."""
-        id = await self._guard.one(Action.READ, investigation_id)
-        return await self._reader.progress(id, include_tools=include_tools)
-
-    async def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
-        """All phases of an investigation, in their order."""
-        return await self._reader.phases(await self._guard.one(Action.READ, investigation_id))
-
-    async def tools(
-        self,
-        investigation_id: Id,
-        *,
-        tool: str | None = None,
-        agent: str | None = None,
-        phase: str | None = None,
-        status: ToolState | Sequence[ToolState] | None = None,
-        after: str | None = None,
-        limit: int = 100,
-    ) -> Page[ToolExecution]:
-        """Calls of one investigation, in the order of their start."""
-        id = await self._guard.one(Action.READ, investigation_id)
-        return await self._reader.tools(
-            id, tool=tool, agent=agent, phase=phase, status=status, after=after, limit=limit
-        )
-
-    async def tool_totals(self, investigation_id: Id) -> Sequence[ToolTotals]:
-        """What the calls of an investigation add up to."""
-        return await self._reader.tool_totals(await self._guard.one(Action.READ, investigation_id))
-
-    async def events(
-        self,
-        investigation_id: Id,
-        *,
-        event_type: str | Sequence[str] | None = None,
-        actor: str | None = None,
-        after: int | str = 0,
-        limit: int = 100,
-    ) -> Page[InvestigationEvent]:
-        """Events of an investigation behind the sequence `after`, in order."""
-        id = await self._guard.one(Action.READ, investigation_id)
-        return await self._reader.events(id, event_type=event_type, actor=actor, after=after, limit=limit)
-
-    async def tail(self, investigation_id: Id, *, after: int = 0) -> AsyncIterator[InvestigationEvent]:
-        """All events behind `after`, then those that come."""
-        id = await self._guard.one(Action.READ, investigation_id)
-        async for event in self._reader.tail(id, after=after):
-            yield event
-
-    async def payload(self, investigation_id: Id, value: Any) -> Any:
-        """What was recorded, in full."""
-        return await self._reader.payload(await self._guard.one(Action.READ, investigation_id), value)
-
-    async def verify(self, investigation_id: Id) -> VerificationReport:
-        """Check an investigation's chain."""
-        return await self._reader.verify(await self._guard.one(Action.VERIFY, investigation_id))
-
-    async def metrics(
-        self, *, since: When, until: When | None = None, investigation_type: str | None = None
-    ) -> MetricsReport:
-        """What the investigations of the principal's tenant add up to."""
-        check(investigation_type=(investigation_type, NAMES_OR_NONE))
-        wheres: builtins.list[Where] = [
-            *self._guard.wheres(Action.METRICS),
-            *created_between(since, until),
-            *equals("investigation_type", investigation_type),
-        ]
-        recorder = self._guard.recorder
-        return await recorder.acall(measuring.measure(recorder.backend, wheres))
+    def _checking(self, *, repair: bool) -> LiveReader:
+        return self._seen(Action.REBUILD if repair else Action.VERIFY)

@@ -27,10 +27,14 @@ from investigation_sdk.domain.states import Effect, InvestigationState, ToolStat
 from investigation_sdk.engine.queries import When
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.service import InvestigationStateService
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.ids import HasId, Id
+from investigation_sdk.principals import PrincipalSDK, PrincipalService
 from investigation_sdk.recording.steps import iterate
 from investigation_sdk.sdk import InvestigationSDK
+from investigation_sdk.security.roles import Principal
+from investigation_sdk.storage.backend import Backend
 
 
 class SyncInvestigationStateService:
@@ -195,6 +199,317 @@ class SyncProgressTracker:
         """
         return self._recorder.io.call(self._target.calculate_progress(investigation_id, include_tools=include_tools))
 
+    def at(self, backend: Backend, id: str, sight: Sight, *, with_tools: bool) -> InvestigationProgress:
+        """As :meth:`calculate_progress`, for who sees what `sight` says. On the I/O thread."""
+        return self._recorder.io.call(self._target.at(backend, id, sight, with_tools=with_tools))
+
+    def at_unless(
+        self, backend: Backend, id: str, sight: Sight, known: Sequence[str], *, with_tools: bool
+    ) -> InvestigationProgress | None:
+        """As :meth:`at`; None where its tag is known. On the I/O thread."""
+        return self._recorder.io.call(self._target.at_unless(backend, id, sight, known, with_tools=with_tools))
+
+
+class SyncPrincipalService:
+    """:class:`PrincipalService` without ``await``: each method blocks its thread until it is done."""
+
+    def __init__(self, target: PrincipalService) -> None:
+        self._target = target
+
+    @property
+    def _recorder(self) -> Recorder:
+        return self._target._recorder  # pyright: ignore[reportPrivateUsage]
+
+    def create_investigation(
+        self,
+        user_id: str | None,
+        subject: str,
+        investigation_type: str,
+        configuration: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        phases: Sequence[str | PhasePlan] = (),
+        metadata: Mapping[str, Any] | None = None,
+        parent: Id | HasId | None = None,
+        queue: bool = True,
+    ) -> Investigation:
+        """As of the service, in the principal's tenant; `user_id` None: its own.
+
+        Raises:
+            AccessDenied: its roles do not allow it.
+        """
+        return self._recorder.io.call(
+            self._target.create_investigation(
+                user_id,
+                subject,
+                investigation_type,
+                configuration,
+                key=key,
+                phases=phases,
+                metadata=metadata,
+                parent=parent,
+                queue=queue,
+            )
+        )
+
+    def transition_state(self, investigation_id: Id, new_state: InvestigationState, reason: str | None = None) -> bool:
+        """Change the state by hand, by one legal step; for admins, and with a reason.
+
+        Raises:
+            AccessDenied: its roles do not allow it.
+            InvalidArgument: no reason is given.
+        """
+        return self._recorder.io.call(self._target.transition_state(investigation_id, new_state, reason))
+
+    def record_tool_execution(
+        self,
+        investigation_id: Id,
+        phase_id: str | None,
+        agent_name: str,
+        tool_name: str,
+        input_parameters: Mapping[str, Any],
+        result: Any = None,
+        error: str | None = None,
+        **more: Any,
+    ) -> ToolExecution:
+        """As of the service.
+
+        Raises:
+            AccessDenied: its roles do not allow it.
+        """
+        return self._recorder.io.call(
+            self._target.record_tool_execution(
+                investigation_id, phase_id, agent_name, tool_name, input_parameters, result, error
+            )
+        )
+
+    def resolve(self, call_id: Id, resolution: Resolution) -> ToolExecution:
+        """As of the service."""
+        return self._recorder.io.call(self._target.resolve(call_id, resolution))
+
+    def pause(self, investigation_id: Id, reason: str | None = None) -> Investigation:
+        """As of the service."""
+        return self._recorder.io.call(self._target.pause(investigation_id, reason))
+
+    def resume(self, investigation_id: Id, reason: str | None = None) -> Investigation:
+        """As of the service."""
+        return self._recorder.io.call(self._target.resume(investigation_id, reason))
+
+    def cancel(self, investigation_id: Id, reason: str | None = None) -> Investigation:
+        """As of the service."""
+        return self._recorder.io.call(self._target.cancel(investigation_id, reason))
+
+    def retry(self, investigation_id: Id, reason: str | None = None) -> Investigation:
+        """As of the service."""
+        return self._recorder.io.call(self._target.retry(investigation_id, reason))
+
+
+class SyncPrincipalSDK:
+    """:class:`PrincipalSDK` without ``await``: each method blocks its thread until it is done."""
+
+    def __init__(self, target: PrincipalSDK) -> None:
+        self._target = target
+        self.service: SyncPrincipalService = SyncPrincipalService(target.service)
+
+    @property
+    def _recorder(self) -> Recorder:
+        return self._target._recorder  # pyright: ignore[reportPrivateUsage]
+
+    def get(self, investigation_id: Id) -> Investigation:
+        """As :meth:`InvestigationSDK.get`, for who may read."""
+        return self._recorder.io.call(self._target.get(investigation_id))
+
+    def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
+        """As :meth:`InvestigationSDK.find`, for who may read."""
+        return self._recorder.io.call(self._target.find(key=key, investigation_type=investigation_type))
+
+    def lookup(self, reference: str, *, investigation_type: str | None = None) -> Investigation:
+        """As :meth:`InvestigationSDK.lookup`, for who may read."""
+        return self._recorder.io.call(self._target.lookup(reference, investigation_type=investigation_type))
+
+    def list(
+        self,
+        *,
+        investigation_type: str | None = None,
+        status: InvestigationState | Sequence[InvestigationState] | None = None,
+        user_id: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[Investigation]:
+        """As :meth:`InvestigationSDK.list`, for who may read."""
+        return self._recorder.io.call(
+            self._target.list(
+                investigation_type=investigation_type,
+                status=status,
+                user_id=user_id,
+                since=since,
+                until=until,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    def progress(self, investigation_id: Id, *, include_tools: bool = True) -> InvestigationProgress:
+        """As :meth:`InvestigationSDK.progress`, for who may read."""
+        return self._recorder.io.call(self._target.progress(investigation_id, include_tools=include_tools))
+
+    def changed_progress(
+        self, investigation_id: Id, known: Sequence[str], *, include_tools: bool = True
+    ) -> InvestigationProgress | None:
+        """As :meth:`InvestigationSDK.changed_progress`, for who may read."""
+        return self._recorder.io.call(
+            self._target.changed_progress(investigation_id, known, include_tools=include_tools)
+        )
+
+    def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
+        """As :meth:`InvestigationSDK.phases`, for who may read."""
+        return self._recorder.io.call(self._target.phases(investigation_id))
+
+    def tools(
+        self,
+        investigation_id: Id | None = None,
+        *,
+        tool: str | None = None,
+        agent: str | None = None,
+        phase: str | None = None,
+        status: ToolState | Sequence[ToolState] | None = None,
+        effect: Effect | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[ToolExecution]:
+        """As :meth:`InvestigationSDK.tools`, for who may read."""
+        return self._recorder.io.call(
+            self._target.tools(
+                investigation_id,
+                tool=tool,
+                agent=agent,
+                phase=phase,
+                status=status,
+                effect=effect,
+                since=since,
+                until=until,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    def tool_totals(self, investigation_id: Id) -> Sequence[ToolTotals]:
+        """As :meth:`InvestigationSDK.tool_totals`, for who may read."""
+        return self._recorder.io.call(self._target.tool_totals(investigation_id))
+
+    def resumes(self, investigation_id: Id) -> Sequence[ResumeReport]:
+        """As :meth:`InvestigationSDK.resumes`, for who may read."""
+        return self._recorder.io.call(self._target.resumes(investigation_id))
+
+    def resume_preview(self, investigation_id: Id) -> ResumePreview:
+        """As :meth:`InvestigationSDK.resume_preview`, for who may read."""
+        return self._recorder.io.call(self._target.resume_preview(investigation_id))
+
+    def events(
+        self,
+        investigation_id: Id,
+        *,
+        event_type: str | Sequence[str] | None = None,
+        actor: str | None = None,
+        after: int | str = 0,
+        limit: int = 100,
+    ) -> Page[InvestigationEvent]:
+        """As :meth:`InvestigationSDK.events`, for who may read."""
+        return self._recorder.io.call(
+            self._target.events(investigation_id, event_type=event_type, actor=actor, after=after, limit=limit)
+        )
+
+    def iter_events(
+        self, investigation_id: Id, *, event_type: str | Sequence[str] | None = None, after: int = 0
+    ) -> Iterator[InvestigationEvent]:
+        """As :meth:`InvestigationSDK.iter_events`, for who may read."""
+        return iterate(
+            self._target.iter_events(investigation_id, event_type=event_type, after=after), self._recorder.io
+        )
+
+    def payload(self, investigation_id: Id, value: Any) -> Any:
+        """As :meth:`InvestigationSDK.payload`, for who may read."""
+        return self._recorder.io.call(self._target.payload(investigation_id, value))
+
+    def snapshots(
+        self, investigation_id: Id, *, after: str | None = None, limit: int = 100
+    ) -> Page[InvestigationSnapshot]:
+        """As :meth:`InvestigationSDK.snapshots`, for who may read."""
+        return self._recorder.io.call(self._target.snapshots(investigation_id, after=after, limit=limit))
+
+    def tail(self, investigation_id: Id, *, after: int = 0) -> Iterator[InvestigationEvent]:
+        """As :meth:`InvestigationSDK.tail`, for who may read."""
+        return iterate(self._target.tail(investigation_id, after=after), self._recorder.io)
+
+    def verify(self, investigation_id: Id, *, progress: Callable[[int], object] | None = None) -> VerificationReport:
+        """As :meth:`InvestigationSDK.verify`, for who may verify."""
+        return self._recorder.io.call(self._target.verify(investigation_id, progress=progress))
+
+    def metrics(
+        self, *, since: When, until: When | None = None, investigation_type: str | None = None
+    ) -> MetricsReport:
+        """As :meth:`InvestigationSDK.metrics`, for who may metrics."""
+        return self._recorder.io.call(
+            self._target.metrics(since=since, until=until, investigation_type=investigation_type)
+        )
+
+    def rebuild(self, investigation_id: Id) -> int:
+        """As :meth:`InvestigationSDK.rebuild`, for who may rebuild."""
+        return self._recorder.io.call(self._target.rebuild(investigation_id))
+
+    def submit(
+        self,
+        investigation_type: str,
+        subject: str,
+        *,
+        user_id: str | None = None,
+        key: str | None = None,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+    ) -> Investigation:
+        """As ``sdk.submit``, in the principal's tenant; `user_id` None: its own.
+
+        Raises:
+            AccessDenied: its roles do not allow it, or the key names one that it may not read.
+        """
+        return self._recorder.io.call(
+            self._target.submit(
+                investigation_type,
+                subject,
+                user_id=user_id,
+                key=key,
+                configuration=configuration,
+                metadata=metadata,
+                priority=priority,
+                not_before=not_before,
+            )
+        )
+
+    def check(
+        self, investigation_id: Id, *, repair: bool = False, progress: Callable[[int], object] | None = None
+    ) -> RowsReport:
+        """As of the SDK; with `repair`, it needs what ``rebuild`` needs, else what ``verify`` does."""
+        return self._recorder.io.call(self._target.check(investigation_id, repair=repair, progress=progress))
+
+    def check_all(
+        self,
+        *,
+        investigation_type: str | None = None,
+        repair: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[RowsReport]:
+        """As :meth:`check`, for all that the principal may see."""
+        return iterate(
+            self._target.check_all(investigation_type=investigation_type, repair=repair, progress=progress),
+            self._recorder.io,
+        )
+
 
 class SyncInvestigationSDK:
     """:class:`InvestigationSDK` without ``await``: each method blocks its thread until it is done."""
@@ -269,6 +584,24 @@ class SyncInvestigationSDK:
             InvestigationNotFound: there is none of that id.
         """
         return self._recorder.io.call(self._target.progress(investigation_id, include_tools=include_tools))
+
+    def changed_progress(
+        self, investigation_id: Id, known: Sequence[str], *, include_tools: bool = True
+    ) -> InvestigationProgress | None:
+        """As :meth:`progress`, for who asks again and again: None where nothing changed, which takes one short read.
+
+        Args:
+            investigation_id: See there.
+            known: What ``progress.tag`` was in answers of the same form. While it runs, it is another one every 5 s at
+                least: estimates, and what was reported within one percent, are not older than that.
+            include_tools: See there.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        return self._recorder.io.call(
+            self._target.changed_progress(investigation_id, known, include_tools=include_tools)
+        )
 
     def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
         """All phases of an investigation, in their order."""
@@ -547,3 +880,7 @@ class SyncInvestigationSDK:
     def close(self) -> None:
         """Flush and close the store; it opens again when it is used again."""
         self._target.__exit__(None, None, None)
+
+    def as_principal(self, principal: Principal) -> SyncPrincipalSDK:
+        """As ``sdk.as_principal``, without ``await``."""
+        return SyncPrincipalSDK(self._target.as_principal(principal))

@@ -1,7 +1,5 @@
 """The endpoints that need a principal: each hands over to the SDK as that principal may use it."""
 
-import hashlib
-import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
@@ -11,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 
 from investigation_sdk.api.entering import Entered, Guest, View
+from investigation_sdk.api.etags import etag, tags_known
 from investigation_sdk.api.models import (
     InvestigationStateResponse,
     NewInvestigation,
@@ -110,38 +109,22 @@ async def get_investigation(investigation_id: str, view: View) -> Investigation:
 @endpoints.get("/investigation/{investigation_id}/progress", response_model=ProgressResponse)
 async def get_investigation_progress(
     investigation_id: str,
-    response: Response,
     view: View,
     *,
     include_tools: bool = True,
     include_events: bool = False,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Any:
-    """Get detailed progress. Its ETag changes with what is done, not with the clocks of what runs."""
-    progress = await view.progress(investigation_id, include_tools=include_tools)
-    found = ProgressResponse.model_validate(progress.model_dump())
-    if include_events:
-        events = all_shown(await view.events(investigation_id, limit=1000))
-        found = found.model_copy(update={"events": events})
-    etag = _etag(found)
-    if if_none_match is not None and etag in [one.strip() for one in if_none_match.split(",")]:
-        return Response(status_code=304, headers={"ETag": etag})
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "private, no-cache"
-    return found
-
-
-def _etag(progress: ProgressResponse) -> str:
-    text = json.dumps(_without_clocks(progress.model_dump(mode="json")), sort_keys=True)
-    return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
-
-
-def _without_clocks(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_clocks(v) for k, v in value.items() if k != "elapsed_ms"}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list):
-        return [_without_clocks(member) for member in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
+    """Get detailed progress. Its ETag changes with what is recorded, and every 5 s while it runs."""
+    form = f"{include_tools:d}{include_events:d}"
+    known = tags_known(if_none_match, form)[-1:]
+    progress = await view.changed_progress(investigation_id, known, include_tools=include_tools)
+    if progress is None:
+        return Response(status_code=304, headers={"ETag": etag(known[0], form)})
+    events = all_shown(await view.events(investigation_id, limit=1000)) if include_events else None
+    found = ProgressResponse.model_construct(**dict(progress), events=events)
+    headers = {"ETag": etag(progress.tag, form), "Cache-Control": "private, no-cache"}
+    return Response(found.model_dump_json(), headers=headers, media_type="application/json")
 
 
 @endpoints.post("/investigation/{investigation_id}/transition")

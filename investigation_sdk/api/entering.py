@@ -38,13 +38,16 @@ def enter(connection: HTTPConnection, entered: Entered) -> None:
     connection.scope[_KEY] = entered
 
 
-def entered_of(connection: HTTPConnection) -> Entered:
+# Both are coroutines: what is not, FastAPI runs on another thread, which takes longer than what is done there.
+
+
+async def entered_of(connection: HTTPConnection) -> Entered:
     """What was kept. There is none where a route is not guarded, and then nothing is served."""
     return cast("Entered", connection.scope[_KEY])
 
 
-def _view(connection: HTTPConnection) -> PrincipalSDK:
-    return entered_of(connection).view
+async def _view(entered: Annotated[Entered, Depends(entered_of)]) -> PrincipalSDK:
+    return entered.view
 
 
 View = Annotated[PrincipalSDK, Depends(_view)]

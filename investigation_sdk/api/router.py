@@ -98,10 +98,10 @@ def create_app(
     return app
 
 
-def _anonymous(sdk: InvestigationSDK) -> Callable[[], Principal]:
+def _anonymous(sdk: InvestigationSDK) -> Callable[..., Any]:
     roles = frozenset({Role.OPERATOR})
 
-    def anonymous() -> Principal:
+    async def anonymous() -> Principal:
         return Principal(id="anonymous", roles=roles, tenant_id=sdk.tenant or None)
 
     return anonymous

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +12,10 @@ from investigation_sdk.domain.states import InvestigationState
 
 Described = dict[str, Any]
 """One object of the JSON. What is not known, or does not apply, is left out."""
+
+
+KEPT_MS: Final = 5000
+"""So long an answer may be taken for the newest, in the time that an investigation runs, where no more is recorded."""
 
 
 class Estimate(BaseModel):
@@ -81,3 +85,14 @@ class InvestigationProgress(BaseModel):
     usage: Usage
     attempt: int
     version: int
+
+    @property
+    def tag(self) -> str:
+        """Names this answer, for :meth:`InvestigationSDK.changed_progress`: the same while nothing changed that is
+        recorded, or shows in `overall_progress`, and for 5 s at most while it runs."""
+        return tag_of(self.version, self.status, self.overall_progress, self.elapsed_ms)
+
+
+def tag_of(version: int, status: str, percent: int, elapsed_ms: int) -> str:
+    """See :attr:`InvestigationProgress.tag`."""
+    return f"{version}-{status}-{percent}-{elapsed_ms // KEPT_MS}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from investigation_sdk.domain.rows import InvestigationRow
-from investigation_sdk.engine.queries import equals
+from investigation_sdk.engine.sight import Sight, equals
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import AmbiguousReference, InvestigationNotFound
 from investigation_sdk.ids import prefix_bounds
@@ -17,16 +17,16 @@ _LISTED: Final = 10
 """So many candidates are named."""
 
 
-async def lookup(backend: Backend, reference: str, investigation_type: str | None, tenant: str) -> InvestigationRow:
+async def lookup(backend: Backend, reference: str, investigation_type: str | None, sight: Sight) -> InvestigationRow:
     """The investigation of that id; else the newest of that key; else the one whose id begins so.
 
-    A key is found among those of one tenant, or of all where `tenant` is empty, as ids are.
+    A key is found among all that are seen, as ids are.
 
     Raises:
         InvestigationNotFound: there is none.
         AmbiguousReference: there are several.
     """
-    conditions = [*equals("tenant_id", tenant or None), *equals("investigation_type", investigation_type)]
+    conditions = [*sight.investigations(), *equals("investigation_type", investigation_type)]
     bounds = prefix_bounds(reference)
     if bounds is not None and bounds[0] == bounds[1]:
         row = await backend.get("investigation", bounds[0])

@@ -102,7 +102,7 @@ class StateHooks:
 
     @staticmethod
     def _call(recorder: Recorder, investigation_id: str, stored: StoredEvent, hooks: Sequence[Hook]) -> None:
-        row = recorder.call(reading.get_row(recorder.backend, investigation_id, recorder.tenant))
+        row = recorder.call(reading.get_row(recorder.backend, investigation_id, recorder.sight))
         record, event = queries.investigation(row), queries.event(stored)
         for hook in hooks:
             try:

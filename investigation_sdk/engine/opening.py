@@ -23,6 +23,7 @@ from investigation_sdk.engine.recorded import Recorded
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.repair import empty
 from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import stored_value
 from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.engine.writer import KeyTaken
@@ -84,7 +85,7 @@ async def create(
     """
     data = creation.data
     if recorder.tenant and "parent" in data:  # that there is one, the store sees to
-        await reading.get_row(recorder.backend, data["parent"], recorder.tenant)
+        await reading.get_row(recorder.backend, data["parent"], recorder.sight)
     session = recorder.sessions.add(empty(uuid7(), tenant))
     time_us = now_us()
     token = uuid7()
@@ -278,12 +279,12 @@ async def newest(recorder: Recorder, data: dict[str, Any], tenant: str) -> Inves
         RecordUnreadable: its rows cannot be made again.
     """
     backend, key, of_type = recorder.backend, data["key"], data["investigation_type"]
-    return await mended(recorder, lambda: queries.find(backend, key, of_type, tenant))
+    return await mended(recorder, lambda: queries.find(backend, key, of_type, Sight(tenant).keys()))
 
 
 async def existing(recorder: Recorder, taken: KeyTaken, data: dict[str, Any]) -> InvestigationError:
     """The error for a key that names an investigation already: finished or not, with its id."""
-    row = await mended(recorder, lambda: reading.get_row(recorder.backend, taken.existing_id, recorder.tenant))
+    row = await mended(recorder, lambda: reading.get_row(recorder.backend, taken.existing_id, recorder.sight))
     key = data["key"]
     if row.status == InvestigationState.COMPLETED.value:
         stored = None if row.result is None else stored_value(row.id, row.result)

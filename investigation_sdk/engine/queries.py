@@ -27,6 +27,7 @@ from investigation_sdk.domain.records import (
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, SnapshotRow, ToolRow
 from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
 from investigation_sdk.engine.reading import get_row, has_large, known_data, payload, whole
+from investigation_sdk.engine.sight import Sight, equals
 from investigation_sdk.engine.sound import readable, sound
 from investigation_sdk.ids import lower_bound
 from investigation_sdk.storage.backend import Backend
@@ -55,15 +56,6 @@ def created_between(since: When | None, until: When | None) -> list[Where]:
 
 def _moment(when: When) -> int:
     return from_datetime(datetime.now(UTC) - when if isinstance(when, timedelta) else when)
-
-
-def equals(field: str, value: Any) -> list[Where]:
-    """A condition that a value, or one of several, is there; none for None."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [Where(field, "=", str(value))]
-    return [Where(field, "in", tuple(str(v) for v in value))]
 
 
 def in_states(field: str, kind: type[StrEnum], value: str | Sequence[str] | None) -> list[Where]:
@@ -213,15 +205,15 @@ def _event(stored: StoredEvent) -> InvestigationEvent:
     )
 
 
-Look: TypeAlias = "Callable[[Backend, str, str], Awaitable[InvestigationRow]]"
+Look: TypeAlias = "Callable[[Backend, str, Sight], Awaitable[InvestigationRow]]"
 """Finds the row of an investigation, as :func:`~investigation_sdk.engine.reading.get_row` does."""
 
 
 async def whole_investigation(
-    backend: Backend, investigation_id: str, tenant: str, *, look: Look = get_row
+    backend: Backend, investigation_id: str, sight: Sight, *, look: Look = get_row
 ) -> Investigation:
     """One investigation; what of it stands in blobs is read."""
-    row = await look(backend, investigation_id, tenant)
+    row = await look(backend, investigation_id, sight)
     record = investigation(row)
     large = {name: value for name in _LARGE if has_large(value := getattr(record, name))}
     return record.model_copy(update={name: await whole(backend, row.id, value) for name, value in large.items()})
@@ -230,16 +222,18 @@ async def whole_investigation(
 _LARGE: Final = ("result", "metadata", "configuration")
 
 
-async def whole_value(backend: Backend, investigation_id: str, tenant: str, value: Any) -> Any:
+async def whole_value(backend: Backend, investigation_id: str, sight: Sight, value: Any) -> Any:
     """A part of a record of this investigation; what of it stands in blobs is read."""
-    await get_row(backend, investigation_id, tenant)
+    await get_row(backend, investigation_id, sight)
     return await whole(backend, investigation_id, value)
 
 
-async def find(backend: Backend, key: str, investigation_type: str, tenant: str) -> InvestigationRow | None:
-    """The newest generation of a key."""
+async def find(
+    backend: Backend, key: str, investigation_type: str, of_these: Sequence[Where]
+) -> InvestigationRow | None:
+    """The newest generation of a key, of those that conditions leave."""
     wheres = (
-        Where("tenant_id", "=", tenant),
+        *of_these,
         Where("investigation_type", "=", investigation_type),
         Where("key", "=", key),
     )
@@ -265,10 +259,10 @@ async def list_tools(
 
 
 async def list_snapshots(
-    backend: Backend, investigation_id: str, tenant: str, after: str | None, limit: int
+    backend: Backend, investigation_id: str, sight: Sight, after: str | None, limit: int
 ) -> Page[InvestigationSnapshot]:
     """Snapshots, the newest first."""
-    await get_row(backend, investigation_id, tenant)
+    await get_row(backend, investigation_id, sight)
     where = (Where("investigation_id", "=", investigation_id),)
     rows, following = await _page(backend, Query("snapshot", where, descending=True, after=_after(after), limit=limit))
     with readable(investigation_id):
@@ -287,9 +281,9 @@ def _snapshot(row: SnapshotRow) -> InvestigationSnapshot:
     )
 
 
-async def tool_totals(backend: Backend, investigation_id: str, tenant: str) -> list[ToolTotals]:
+async def tool_totals(backend: Backend, investigation_id: str, sight: Sight) -> list[ToolTotals]:
     """What an investigation's calls add up to, in the order of phases' ids, agents and tools."""
-    await get_row(backend, investigation_id, tenant)
+    await get_row(backend, investigation_id, sight)
     groups = ("phase_id", "agent_name", "tool_name", "status")
     wheres = (Where("investigation_id", "=", investigation_id),)
     found = await backend.aggregate(
@@ -319,9 +313,9 @@ async def phase_named(backend: Backend, investigation_id: str, name: str) -> str
     return rows[0].id if rows else None
 
 
-async def list_phases(backend: Backend, investigation_id: str, tenant: str) -> list[InvestigationPhase]:
+async def list_phases(backend: Backend, investigation_id: str, sight: Sight) -> list[InvestigationPhase]:
     """All phases, in order."""
-    await get_row(backend, investigation_id, tenant)
+    await get_row(backend, investigation_id, sight)
     records: list[InvestigationPhase] = []
     query = Query("phase", (Where("investigation_id", "=", investigation_id),), "phase_order", limit=_PAGE)
     while True:
@@ -348,14 +342,14 @@ async def _page(backend: Backend, query: Query) -> tuple[list[Any], str | None]:
 async def read_events(
     backend: Backend,
     investigation_id: str,
-    tenant: str,
+    sight: Sight,
     types: Sequence[str] | None,
     actor: str | None,
     after: int,
     limit: int,
 ) -> Page[InvestigationEvent]:
     """A page of events, in order."""
-    await get_row(backend, investigation_id, tenant)
+    await get_row(backend, investigation_id, sight)
     found: list[StoredEvent] = []
     position = after
     while len(found) <= limit:
@@ -369,10 +363,10 @@ async def read_events(
 
 
 async def iterate_events(
-    backend: Backend, investigation_id: str, tenant: str, types: Sequence[str] | None, after: int
+    backend: Backend, investigation_id: str, sight: Sight, types: Sequence[str] | None, after: int
 ) -> AsyncIterator[Sequence[InvestigationEvent]]:
     """All events behind `after`, in order, a chunk at a time."""
-    await get_row(backend, investigation_id, tenant)
+    await get_row(backend, investigation_id, sight)
     while True:
         page = await backend.read_events(investigation_id, after=after, limit=_PAGE, event_type=types)
         if page:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from investigation_sdk.arguments import (
+    FLAG,
     LIMIT,
     NAMES_OR_NONE,
     PAGE_OR_NONE,
@@ -31,8 +32,9 @@ from investigation_sdk.domain.resumes import ResumePreview, ResumeReport
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState
 from investigation_sdk.engine import measuring, queries, reading, rebuilding, resumes, verifying
 from investigation_sdk.engine.lookup import lookup
-from investigation_sdk.engine.queries import When, created_between, equals, in_states
+from investigation_sdk.engine.queries import When, created_between, in_states
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.sight import Sight, equals
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.errors import InvalidArgument
@@ -46,13 +48,19 @@ class InvestigationReader:
 
     _recorder: Recorder
     _look: queries.Look = staticmethod(reading.get_row)
+    _seen_as: Sight | None = None
 
     tracker: ProgressTracker
     """How far investigations are."""
 
-    def _place(self, id: str) -> tuple[Backend, str, str]:
+    @property
+    def _sight(self) -> Sight:
+        """Whose investigations are seen."""
+        return self._recorder.sight if self._seen_as is None else self._seen_as
+
+    def _place(self, id: str) -> tuple[Backend, str, Sight]:
         """Where an investigation is looked for, and whose it must be."""
-        return self._recorder.backend, id, self._recorder.tenant
+        return self._recorder.backend, id, self._sight
 
     async def get(self, investigation_id: Id) -> Investigation:
         """One investigation, with all of its result, configuration and metadata, however large.
@@ -66,8 +74,8 @@ class InvestigationReader:
     async def find(self, *, key: str, investigation_type: str = "general") -> Investigation | None:
         """The newest investigation of a key, or None."""
         check(key=(key, TEXT), investigation_type=(investigation_type, TEXT))
-        backend = self._recorder.backend
-        row = await self._recorder.acall(queries.find(backend, clean(key), investigation_type, self._recorder.tenant))
+        found = queries.find(self._recorder.backend, clean(key), investigation_type, self._sight.keys())
+        row = await self._recorder.acall(found)
         return None if row is None else queries.investigation(row)
 
     async def lookup(self, reference: str, *, investigation_type: str | None = None) -> Investigation:
@@ -81,7 +89,7 @@ class InvestigationReader:
             InvestigationNotFound: there is none.
             AmbiguousReference: several are meant; `candidates` has their ids.
         """
-        found = lookup(self._recorder.backend, reference, investigation_type, self._recorder.tenant)
+        found = lookup(self._recorder.backend, reference, investigation_type, self._sight)
         return queries.investigation(await self._recorder.acall(found))
 
     async def list(
@@ -106,8 +114,7 @@ class InvestigationReader:
             *created_between(since, until),
             *equals("investigation_type", investigation_type),
             *in_states("status", InvestigationState, status),
-            *equals("user_id", user_id),
-            *equals("tenant_id", self._recorder.tenant or None),
+            *self._sight.investigations(user_id),
         ]
         page = queries.list_investigations(self._recorder.backend, wheres, after, limit)
         return await self._recorder.acall(page)
@@ -123,7 +130,28 @@ class InvestigationReader:
         Raises:
             InvestigationNotFound: there is none of that id.
         """
-        return await self.tracker.calculate_progress(investigation_id, include_tools=include_tools)
+        check(include_tools=(include_tools, FLAG))
+        place = self._place(canonical(investigation_id))
+        return await self._recorder.acall(self.tracker.at(*place, with_tools=include_tools))
+
+    async def changed_progress(
+        self, investigation_id: Id, known: Sequence[str], *, include_tools: bool = True
+    ) -> InvestigationProgress | None:
+        """As :meth:`progress`, for who asks again and again: None where nothing changed, which takes one short read.
+
+        Args:
+            investigation_id: See there.
+            known: What ``progress.tag`` was in answers of the same form. While it runs, it is another one every 5 s at
+                least: estimates, and what was reported within one percent, are not older than that.
+            include_tools: See there.
+
+        Raises:
+            InvestigationNotFound: there is none of that id.
+        """
+        check(known=(known, NAMES_OR_NONE), include_tools=(include_tools, FLAG))
+        place = self._place(canonical(investigation_id))
+        changed = self.tracker.at_unless(*place, known, with_tools=include_tools)
+        return await self._recorder.acall(changed)
 
     async def phases(self, investigation_id: Id) -> Sequence[InvestigationPhase]:
         """All phases of an investigation, in their order."""
@@ -174,8 +202,7 @@ class InvestigationReader:
         if id is None and phase is not None:
             raise InvalidArgument("tools(phase=...) names a phase of one investigation; give its id too")
         wheres = [
-            *equals("investigation_id", id),
-            *equals("tenant_id", self._recorder.tenant or None),
+            *(self._sight.calls() if id is None else equals("investigation_id", id)),
             *created_between(since, until),
             *equals("tool_name", tool),
             *equals("agent_name", agent),
@@ -266,8 +293,7 @@ class InvestigationReader:
             InvestigationNotFound: there is none of that id.
             InvestigationError: the store does not have what the log refers to.
         """
-        backend, id, tenant = self._place(canonical(investigation_id))
-        return await self._recorder.acall(queries.whole_value(backend, id, tenant, value))
+        return await self._recorder.acall(queries.whole_value(*self._place(canonical(investigation_id)), value))
 
     async def metrics(
         self, *, since: When, until: When | None = None, investigation_type: str | None = None
@@ -285,7 +311,7 @@ class InvestigationReader:
         wheres = [
             *created_between(since, until),
             *equals("investigation_type", investigation_type),
-            *equals("tenant_id", self._recorder.tenant or None),
+            *self._sight.investigations(),
         ]
         return await self._recorder.acall(measuring.measure(self._recorder.backend, wheres))
 
@@ -364,7 +390,7 @@ class InvestigationReader:
         check(investigation_type=(investigation_type, NAMES_OR_NONE))
         wheres = [
             *equals("investigation_type", investigation_type),
-            *equals("tenant_id", self._recorder.tenant or None),
+            *self._sight.investigations(),
         ]
         reports = rebuilding.check_all(self._recorder.backend, wheres, repair=repair, progress=progress)
         while True:

@@ -10,8 +10,9 @@ from investigation_sdk.domain.events import FORMAT_VERSION, SCHEMA_VERSIONS, Eve
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.domain.upcast import upcast
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import readable, sound, stored_value, unreadable
-from investigation_sdk.errors import InvestigationNotFound, SchemaMismatch
+from investigation_sdk.errors import SchemaMismatch
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import Json, LargePayload, decode
 from investigation_sdk.storage.commit import StoredEvent
@@ -20,26 +21,19 @@ from investigation_sdk.storage.spelling import to_json
 _PAYLOADS: Final = frozenset({"configuration", "data", "input", "metadata", "output", "result"})
 
 
-async def get_row(backend: Backend, investigation_id: str, tenant: str) -> InvestigationRow:
-    """The row of an investigation: where ids that users give are looked up, and tenants are kept apart.
-
-    Empty, `tenant` stands for all of them.
+async def get_row(backend: Backend, investigation_id: str, sight: Sight) -> InvestigationRow:
+    """The row of an investigation: where ids that users give are looked up.
 
     Raises:
-        InvestigationNotFound: there is none of that id, or it is another tenant's.
+        InvestigationNotFound: there is none of that id, or none that is to be seen.
         RecordUnreadable: there is, and a column has a value that is not of its type.
     """
-    return sound(await get_raw_row(backend, investigation_id, tenant))
+    return sound(await get_raw_row(backend, investigation_id, sight))
 
 
-async def get_raw_row(backend: Backend, investigation_id: str, tenant: str) -> InvestigationRow:
+async def get_raw_row(backend: Backend, investigation_id: str, sight: Sight) -> InvestigationRow:
     """As :func:`get_row`, whatever is in it."""
-    row = await backend.get("investigation", investigation_id)
-    if not isinstance(row, InvestigationRow) or (tenant and row.tenant_id != tenant):
-        raise InvestigationNotFound(
-            f"There is no investigation {investigation_id} in this store.", investigation_id=investigation_id
-        )
-    return row
+    return sight.admit(await backend.get("investigation", investigation_id), investigation_id)
 
 
 async def payload(backend: Backend, investigation_id: str, inline: str | None, sequence: int | None, name: str) -> Any:

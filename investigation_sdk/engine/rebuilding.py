@@ -11,6 +11,7 @@ from investigation_sdk.domain.records import RowProblem, RowsReport
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.engine.projecting import Projected, project_log
 from investigation_sdk.engine.reading import get_raw_row
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import oddity, unreadable
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, RecordUnreadable
 from investigation_sdk.storage.backend import Backend
@@ -27,14 +28,14 @@ _TRIES: Final = 5
 REPAIRABLE: Final = frozenset({"damaged", "missing"})
 
 
-async def rebuild(backend: Backend, investigation_id: str, tenant: str) -> int:
+async def rebuild(backend: Backend, investigation_id: str, sight: Sight) -> int:
     """Write all rows of an investigation again, from its events; how many they are.
 
     Raises:
         InvestigationNotFound: there is none of that id, or it is another tenant's.
         RecordUnreadable: the log is not what was written, or its row states another end; nothing was written.
     """
-    row = await get_raw_row(backend, investigation_id, tenant)
+    row = await get_raw_row(backend, investigation_id, sight)
     whole = await project_log(backend, investigation_id, _nothing, version=_version(row))
     _refuse_other_end(row, whole)
 
@@ -69,7 +70,7 @@ def _refuse_other_end(row: InvestigationRow, whole: Projected) -> None:
 
 
 async def check(
-    backend: Backend, investigation_id: str, tenant: str, *, repair: bool = False, progress: Progress | None = None
+    backend: Backend, investigation_id: str, sight: Sight, *, repair: bool = False, progress: Progress | None = None
 ) -> RowsReport:
     """Compare the rows of one investigation with what its log adds up to, and where wanted make them again.
 
@@ -77,14 +78,14 @@ async def check(
         InvestigationNotFound: there is none of that id, or it is another tenant's.
         BackendUnavailable: the store does not answer.
     """
-    found = await _look(backend, investigation_id, tenant, progress)
+    found = await _look(backend, investigation_id, sight, progress)
     if not repair or not any(problem.kind in REPAIRABLE for problem in found.problems):
         return found
     try:
-        await rebuild(backend, investigation_id, tenant)
+        await rebuild(backend, investigation_id, sight)
     except RecordUnreadable:
         return found  # its problems say why
-    after = await _look(backend, investigation_id, tenant, None)
+    after = await _look(backend, investigation_id, sight, None)
     return after.model_copy(update={"repaired": max(0, len(found.problems) - len(after.problems))})
 
 
@@ -97,7 +98,7 @@ async def check_all(
         page = await backend.find(query)
         for row in page:
             try:
-                yield await check(backend, row.id, "", repair=repair, progress=progress)
+                yield await check(backend, row.id, Sight(), repair=repair, progress=progress)
             except BackendUnavailable:
                 raise
             except InvestigationError as error:
@@ -107,10 +108,10 @@ async def check_all(
         query = replace(query, after=(page[-1].id, page[-1].id))
 
 
-async def _look(backend: Backend, id: str, tenant: str, progress: Progress | None) -> RowsReport:
+async def _look(backend: Backend, id: str, sight: Sight, progress: Progress | None) -> RowsReport:
     """A look at rows that nobody changed meanwhile."""
     for _ in range(_TRIES):
-        before = await get_raw_row(backend, id, tenant)
+        before = await get_raw_row(backend, id, sight)
         comparison = _Comparison(backend, id)
         try:
             report = await comparison.run(before, progress)
@@ -118,7 +119,7 @@ async def _look(backend: Backend, id: str, tenant: str, progress: Progress | Non
             raise
         except InvestigationError as error:
             report = _report(id, 0, comparison.rows, [*comparison.problems, _unreadable(id, error)])
-        after = await get_raw_row(backend, id, tenant)
+        after = await get_raw_row(backend, id, sight)
         if report.ok or (after.version, after.head) == (before.version, before.head):
             return report
     busy = RowProblem(kind="busy", table="investigations", id=id, message="it changed each time that it was compared")

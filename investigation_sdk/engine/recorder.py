@@ -26,6 +26,7 @@ from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.results import Results, ResultsHere
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.sessions import Sessions
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.tracing import StoreMeter, Trace, Tracer
 from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.engine.writer import Writer
@@ -50,6 +51,7 @@ class Recorder:
     def __init__(self, backend: Backend, *, ttl_us: int, tenant: str = "", patience: float = 10.0) -> None:
         self.backend = backend
         self.tenant = tenant
+        self.sight: Sight = Sight(tenant)
         self.ttl_us = ttl_us
         self.io: IOThread = IOThread()
         self.sessions: Sessions = Sessions()

@@ -16,6 +16,7 @@ from investigation_sdk.domain.unproject import fold_from_rows
 from investigation_sdk.engine.reading import get_row, to_event
 from investigation_sdk.engine.rebuilding import rebuild
 from investigation_sdk.engine.session import Session, Woken
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.snapshots import EVERY, Base, count_calls, read_base
 from investigation_sdk.engine.sound import readable, sound, sound_json
 from investigation_sdk.engine.texts import clean
@@ -92,7 +93,7 @@ async def load(backend: Backend, investigation_id: str, tenant: str, *, snapshot
 
 async def _load(backend: Backend, investigation_id: str, tenant: str, *, snapshots: bool) -> Session:
     for _ in range(_TRIES):
-        row = await get_row(backend, investigation_id, tenant)
+        row = await get_row(backend, investigation_id, Sight(tenant))
         phases = await _all(backend, "phase", investigation_id, PhaseRow)
         calls = await _all(backend, "tool", investigation_id, ToolRow, Where("status", "=", "running"))
         again = await backend.get("investigation", investigation_id)

@@ -9,33 +9,34 @@ from investigation_sdk.domain.resumes import ResumedTool, ResumePreview, ResumeR
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.engine import queries, recorded
 from investigation_sdk.engine.reading import get_row
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import readable
 from investigation_sdk.storage.backend import Backend
 
 _TYPES = ("investigation.started", "resume.summary", "state.transition")
 
 
-async def resumes(backend: Backend, investigation_id: str, tenant: str) -> list[ResumeReport]:
+async def resumes(backend: Backend, investigation_id: str, sight: Sight) -> list[ResumeReport]:
     """What each attempt made of those before it, in their order.
 
     Raises:
         InvestigationNotFound, BackendUnavailable, RecordUnreadable: it cannot be read.
     """
     events: list[InvestigationEvent] = []
-    chunks = queries.iterate_events(backend, investigation_id, tenant, _TYPES, 0)
+    chunks = queries.iterate_events(backend, investigation_id, sight, _TYPES, 0)
     async for chunk in chunks:
         events += chunk
     with readable(investigation_id):
         return reports(events)
 
 
-async def preview(backend: Backend, investigation_id: str, tenant: str) -> ResumePreview:
+async def preview(backend: Backend, investigation_id: str, sight: Sight) -> ResumePreview:
     """What a resume would make of the recorded calls.
 
     Raises:
         InvestigationNotFound, BackendUnavailable, RecordUnreadable: it cannot be read.
     """
-    await get_row(backend, investigation_id, tenant)
+    await get_row(backend, investigation_id, sight)
     tools: dict[str, Counter[str]] = {}
     asked: list[str] = []
     undeclared: set[str] = set()

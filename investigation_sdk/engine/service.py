@@ -314,7 +314,7 @@ class InvestigationStateService:
     async def _get(self, id: str, *, told: bool) -> Investigation:
         """The record; whoever runs queued ones is `told`, if it is to be taken up."""
         recorder = self._recorder
-        row = await recorder.acall(reading.get_row(recorder.backend, id, recorder.tenant))
+        row = await recorder.acall(reading.get_row(recorder.backend, id, recorder.sight))
         if told and self._when_claimable is not None:
             await self._when_claimable(row)
         return queries.investigation(row)

@@ -13,13 +13,14 @@ from investigation_sdk.clock import now_us, to_datetime
 from investigation_sdk.domain.activity import Activity, Running, activity_of, marks_of
 from investigation_sdk.domain.estimate import History, Place
 from investigation_sdk.domain.progress import COMPLETED
-from investigation_sdk.domain.progress_record import Described, Estimate, InvestigationProgress
+from investigation_sdk.domain.progress_record import Described, Estimate, InvestigationProgress, tag_of
 from investigation_sdk.domain.records import Usage
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import InvestigationState, PhaseState, ToolState
 from investigation_sdk.engine.history import Histories, newest
 from investigation_sdk.engine.reading import get_row
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import readable
 from investigation_sdk.ids import Id, canonical
 from investigation_sdk.storage.backend import Backend
@@ -60,12 +61,32 @@ class ProgressTracker:
             InvestigationNotFound: there is none of that id.
         """
         check(include_tools=(include_tools, FLAG))
-        id = canonical(investigation_id)
-        return await self._recorder.acall(self._calculate(id, with_tools=include_tools))
+        recorder = self._recorder
+        at = self.at(recorder.backend, canonical(investigation_id), recorder.sight, with_tools=include_tools)
+        return await recorder.acall(at)
 
-    async def _calculate(self, id: str, *, with_tools: bool) -> InvestigationProgress:
-        backend = self._recorder.backend
-        row, phases = await asyncio.gather(get_row(backend, id, self._recorder.tenant), _phases(backend, id))
+    async def at(self, backend: Backend, id: str, sight: Sight, *, with_tools: bool) -> InvestigationProgress:
+        """As :meth:`calculate_progress`, for who sees what `sight` says. On the I/O thread."""
+        row, phases = await asyncio.gather(get_row(backend, id, sight), _phases(backend, id))
+        return await self._of(backend, row, phases, with_tools=with_tools)
+
+    async def at_unless(
+        self, backend: Backend, id: str, sight: Sight, known: Sequence[str], *, with_tools: bool
+    ) -> InvestigationProgress | None:
+        """As :meth:`at`; None where its tag is known. On the I/O thread."""
+        if not known:
+            return await self.at(backend, id, sight, with_tools=with_tools)
+        row = await get_row(backend, id, sight)
+        with readable(id):
+            elapsed = activity_of(json.loads(row.activity)).active_at(now_us()) // 1000
+        if tag_of(row.version, row.status, row.progress_percentage, elapsed) in known:
+            return None
+        return await self._of(backend, row, await _phases(backend, id), with_tools=with_tools)
+
+    async def _of(
+        self, backend: Backend, row: InvestigationRow, phases: Sequence[PhaseRow], *, with_tools: bool
+    ) -> InvestigationProgress:
+        id = row.id
         calls: Sequence[ToolRow] = ()
         changes: list[Described] = []
         count: int | None = None

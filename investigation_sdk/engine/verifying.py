@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from investigation_sdk.domain.records import Problem, VerificationReport
 from investigation_sdk.engine.reading import get_raw_row
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import oddity
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.chain import ChainProblem, Checker
@@ -21,17 +22,17 @@ _MARK: Final = '"$type":"blob"'
 
 
 async def verify(
-    backend: Backend, investigation_id: str, tenant: str, progress: Callable[[int], object] | None = None
+    backend: Backend, investigation_id: str, sight: Sight, progress: Callable[[int], object] | None = None
 ) -> VerificationReport:
     """Check the chain of one investigation, its columns, its blobs, and that its row states its end."""
-    row = await get_raw_row(backend, investigation_id, tenant)
+    row = await get_raw_row(backend, investigation_id, sight)
     checker = Checker(investigation_id)
     blobs = BlobChecker(backend, investigation_id)
     after = 0
     while True:
         # Events that were appended since the row was read are not the row's.
         page = await backend.read_events(investigation_id, after=after, limit=_PAGE)
-        again = await get_raw_row(backend, investigation_id, tenant) if len(page) < _PAGE else row
+        again = await get_raw_row(backend, investigation_id, sight) if len(page) < _PAGE else row
         checker.add(page)
         await blobs.add(page)
         if progress is not None:

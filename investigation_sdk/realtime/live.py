@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from investigation_sdk.arguments import POSITION, check
 from investigation_sdk.domain.records import InvestigationEvent
 from investigation_sdk.engine.reader import InvestigationReader
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.ids import Id, canonical
 from investigation_sdk.realtime.brokers import Hearing
 from investigation_sdk.realtime.hub import Hub
@@ -45,10 +46,26 @@ class LiveReader(InvestigationReader):
             BackendUnavailable: the store does not answer.
         """
         check(after=(after, POSITION))
-        tail = Tail(self._hub, canonical(investigation_id), self.tenant, int(after))
+        tail = Tail(self._hub, canonical(investigation_id), self._sight, int(after))
         async for event in events_of(tail):
             yield event
 
     def hearing(self) -> Hearing:
         """By what this process hears at once of what others record, and whether it does: for a readiness probe."""
         return self._hub.hearing()
+
+
+class SeenReader(LiveReader):
+    """What another one reads, for who sees less.
+
+    Args:
+        whole: The other one.
+        sight: What is seen.
+    """
+
+    def __init__(self, whole: LiveReader, sight: Sight) -> None:
+        self._recorder = whole._recorder
+        self._hub = whole._hub
+        self._look = whole._look
+        self.tracker = whole.tracker
+        self._seen_as = sight

@@ -13,6 +13,7 @@ from investigation_sdk.domain.records import Investigation
 from investigation_sdk.engine import queries
 from investigation_sdk.engine.reading import get_row
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.errors import InvestigationError, InvestigationNotFound
 from investigation_sdk.realtime.clients import BAD_CURSOR, NOT_FOUND, UNAVAILABLE, Client, Close
 from investigation_sdk.realtime.ending import ended
@@ -52,7 +53,7 @@ class Room:
         self._updating = False
 
     async def _run(self) -> None:
-        tail = Tail(self._rooms.hub, self.id, "", self.cursor, page=self._rooms.step)
+        tail = Tail(self._rooms.hub, self.id, Sight(), self.cursor, page=self._rooms.step)
         try:
             while page := await self._rooms.recorder.acall(tail.next()):
                 messages = [of_event(event) for event in page]
@@ -134,7 +135,7 @@ class Rooms:
         Raises:
             InvestigationNotFound: there is none.
         """
-        return queries.investigation(await self.recorder.acall(get_row(self.recorder.backend, id, tenant)))
+        return queries.investigation(await self.recorder.acall(get_row(self.recorder.backend, id, Sight(tenant))))
 
     async def follow(self, client: Client, record: Investigation, after: int, on_end: OnEnd) -> None:
         """Give a client all events behind `after`, and then those that come. Returns when it is in the room.

@@ -10,7 +10,7 @@ from typing import Final
 
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import ENDED, InvestigationState
-from investigation_sdk.engine.queries import equals
+from investigation_sdk.engine.sight import equals
 from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.ids import lower_bound, time_of, uuid7
 from investigation_sdk.realtime.hints import Hint

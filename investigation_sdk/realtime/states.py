@@ -9,6 +9,7 @@ from typing import Final
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import ENDED
 from investigation_sdk.engine.reading import get_row
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.storage.backend import Backend
 
@@ -25,16 +26,16 @@ class States:
         self._hub = hub
         self._kept: OrderedDict[str, tuple[InvestigationRow, float]] = OrderedDict()
 
-    async def get_row(self, backend: Backend, investigation_id: str, tenant: str) -> InvestigationRow:
+    async def get_row(self, backend: Backend, investigation_id: str, sight: Sight) -> InvestigationRow:
         """See :func:`investigation_sdk.engine.reading.get_row`."""
         hub = self._hub
         hub.start()
         row, until = self._kept.get(investigation_id, (None, 0.0))
         fresh = row is not None and row.version >= hub.version_of(investigation_id) and time.monotonic() < until
-        if row is not None and fresh and hub.hears and tenant in ("", row.tenant_id):
-            return row
+        if row is not None and fresh and hub.hears:
+            return sight.admit(row, investigation_id)
         hears, asked = hub.hears, time.monotonic()
-        row = await get_row(backend, investigation_id, tenant)
+        row = await get_row(backend, investigation_id, sight)
         self._kept.pop(investigation_id, None)
         if hears and row.status not in ENDED:
             self._kept[investigation_id] = row, asked + OLDEST_SECONDS

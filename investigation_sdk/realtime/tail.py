@@ -12,6 +12,7 @@ from investigation_sdk.domain.states import ENDED, InvestigationState
 from investigation_sdk.engine import queries
 from investigation_sdk.engine.reading import get_row
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.errors import BackendUnavailable, InvalidArgument
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.storage.commit import StoredEvent
@@ -32,7 +33,7 @@ class Tail:
     nothing is missed and nothing comes twice.
 
     Args:
-        tenant: Whose it must be; empty: anybody's.
+        sight: Whose it must be.
         after: The sequence of the last event that is known; 0 for all.
         page: Events at most that :meth:`next` gives.
 
@@ -40,12 +41,12 @@ class Tail:
         after: The sequence of the last event that was given out.
     """
 
-    def __init__(self, hub: Hub, investigation_id: str, tenant: str, after: int, *, page: int = 500) -> None:
+    def __init__(self, hub: Hub, investigation_id: str, sight: Sight, after: int, *, page: int = 500) -> None:
         self.id = investigation_id
         self.after: int = after
         self.recorder: Recorder = hub.recorder
         self._hub = hub
-        self._tenant = tenant
+        self._sight = sight
         self._page = page
         self._state: InvestigationState | None = None
 
@@ -80,7 +81,7 @@ class Tail:
 
     async def _look(self) -> bool:
         """Whether there is more than is known."""
-        row = await get_row(self.recorder.backend, self.id, self._tenant)
+        row = await get_row(self.recorder.backend, self.id, self._sight)
         if row.version < self.after:
             raise InvalidArgument(
                 f"after={self.after} is behind the end of investigation {self.id}, whose last event is {row.version}: "

@@ -40,6 +40,8 @@ class Action(StrEnum):
     """To say what became of a call of unknown outcome."""
     TRANSITION = "transition"
     """To change the state by hand."""
+    REBUILD = "rebuild"
+    """To have rows made again from the log."""
 
 
 class Scope(IntEnum):

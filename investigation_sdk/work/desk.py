@@ -130,7 +130,7 @@ class Desk:
         """As :meth:`execute`, on the running loop."""
         id, recorder = canonical(investigation_id), self._recorder
         row = await recorder.acall(
-            opening.mended(recorder, lambda: reading.get_row(recorder.backend, id, recorder.tenant))
+            opening.mended(recorder, lambda: reading.get_row(recorder.backend, id, recorder.sight))
         )
         self.investigators.of(row.investigation_type)
         nothing_to_do = _RESTS.get(row.status)

@@ -177,7 +177,7 @@ class WorkFace(LiveReader):
         """
         check(timeout=(timeout, SECONDS_OR_NONE))
         id = canonical(investigation_id)
-        return await self._recorder.acall(submitting.wait(self._hub, id, self._recorder.tenant, timeout))
+        return await self._recorder.acall(submitting.wait(self._hub, id, self._recorder.sight, timeout))
 
     def worker(
         self,

@@ -57,20 +57,20 @@ async def submit(
         if found is None:
             raise
         return found
-    return await reading.get_row(backend, session.id, recorder.tenant)
+    return await reading.get_row(backend, session.id, recorder.sight)
 
 
-async def ended(hub: Hub, investigation_id: str, tenant: str) -> Investigation:
+async def ended(hub: Hub, investigation_id: str, sight: Sight) -> Investigation:
     """Wait until it is completed, failed or cancelled. On the I/O thread."""
     backend = hub.recorder.backend
     while True:
-        row = await reading.get_row(backend, investigation_id, tenant)
+        row = await reading.get_row(backend, investigation_id, sight)
         if InvestigationState(row.status) in ENDED:
-            return await queries.whole_investigation(backend, investigation_id, tenant)
+            return await queries.whole_investigation(backend, investigation_id, sight)
         await hub.news(investigation_id, row.version)
 
 
-async def wait(hub: Hub, investigation_id: str, tenant: str, timeout: float | None) -> Investigation:
+async def wait(hub: Hub, investigation_id: str, sight: Sight, timeout: float | None) -> Investigation:
     """As :func:`ended`, for so many seconds.
 
     Raises:
@@ -78,7 +78,7 @@ async def wait(hub: Hub, investigation_id: str, tenant: str, timeout: float | No
     """
     try:
         async with asyncio.timeout(timeout):
-            return await ended(hub, investigation_id, tenant)
+            return await ended(hub, investigation_id, sight)
     except TimeoutError:
         message = f"Investigation {investigation_id} has not ended within {timeout:g} s; it goes on."
         raise TimeoutError(message) from None

@@ -12,6 +12,8 @@ import pytest
 from investigation_sdk import BackendUnavailable, ConfigurationError, InvestigationSDK, tool
 from investigation_sdk.api import create_app, create_router
 from investigation_sdk.api.problems import MAX_BODY
+from investigation_sdk.clock import now_us
+from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.ids import uuid7
 
 ADMIN = {"Authorization": "root admin acme"}
@@ -151,16 +153,20 @@ async def test_errors_of_the_store_tell_nothing_of_it(
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(sdk), "progress", failing)
+            patch.setattr(ProgressTracker, "at_unless", failing)
             answer = await client.get(f"/investigation/{id}/progress")
         said(answer, status)
         assert "hunter2" not in answer.text
 
 
-async def test_progress_that_is_known_is_not_sent_again(sdk: InvestigationSDK, client: httpx.AsyncClient) -> None:
+async def test_progress_that_is_known_is_not_sent_again(
+    sdk: InvestigationSDK, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     id = await submitted(client)
     async with sdk.attach(id) as run, run.phase("devices"):
         await sdk.flush()
+        now = now_us()
+        monkeypatch.setattr("investigation_sdk.engine.tracker.now_us", lambda: now)
         url = f"/investigation/{id}/progress"
         first = await client.get(url)
         known = {"If-None-Match": f'"other", {first.headers["etag"]}'}
@@ -172,6 +178,15 @@ async def test_progress_that_is_known_is_not_sent_again(sdk: InvestigationSDK, c
         changed = await client.get(url, headers=known)
         assert changed.status_code == 200
         assert changed.headers["etag"] != first.headers["etag"]
+        newest = {"If-None-Match": changed.headers["etag"]}
+        assert (await client.get(url, headers=newest)).status_code == 304
+        for other in ("?include_tools=false", "?include_events=true"):
+            assert (await client.get(url + other, headers=newest)).status_code == 200, other
+        now += 5_000_000  # what is not recorded, such as an estimate, is not older than that
+        assert (await client.get(url, headers=newest)).status_code == 200
+    ended = await client.get(url)
+    now += 3_600_000_000
+    assert (await client.get(url, headers={"If-None-Match": ended.headers["etag"]})).status_code == 304
 
 
 async def test_events_are_streamed_from_a_cursor(sdk: InvestigationSDK, client: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""The statements of pages are kept by the shape of the query: what is kept must be what would be made."""
+"""The statements of pages and figures are kept by the shape of the query: what is kept must be what would be made."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from investigation_backends.checks import check_query, columns
 from investigation_backends.sql import postgres_selects
 from investigation_backends.sql.postgres_selects import Selects
 from investigation_sdk.ids import uuid7
-from investigation_sdk.storage.commit import Kind, Query, Where
+from investigation_sdk.storage.commit import Aggregate, Kind, Measure, Query, Where
 
 IDS = [uuid7() for _ in range(3)]
 TEXTS = st.sampled_from([*IDS, "completed", "failed", "", "no id", IDS[0].upper()])
@@ -44,7 +44,19 @@ SELECTS = Selects(None, "")
 def test_a_kept_statement_is_the_one_that_would_be_made(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(KINDS))
     for query in data.draw(st.lists(queries(kind), min_size=2, max_size=4)):
-        assert SELECTS.page_text(query) == SELECTS.text(SELECTS.page(query))
+        assert SELECTS.kept_text(query) == SELECTS.text(SELECTS.page(query))
+        if kind in ("investigation", "tool"):
+            measured = Measure("sum", "tokens_used")
+            figures = Aggregate(kind, query.where, ("status",), (Measure("count"), measured))
+            assert SELECTS.kept_text(figures) == SELECTS.text(SELECTS.figures(figures))
+
+
+def test_constants_of_figures_are_kept_with_them() -> None:
+    for id in IDS:
+        figures = Aggregate("tool", (Where("investigation_id", "=", id),), (), (Measure("sum", "duration_ms"),))
+        text, values = SELECTS.kept_text(figures)
+        assert (text, values) == SELECTS.text(SELECTS.figures(figures))
+        assert values == [0, id]
 
 
 @pytest.mark.parametrize(
@@ -63,12 +75,12 @@ def test_shapes_that_differ(one: Where, other: Where) -> None:
     selects = Selects(None, "")
     for where in (one, other, one):
         query = Query("tool", (where,))
-        assert selects.page_text(query) == selects.text(selects.page(query))
+        assert selects.kept_text(query) == selects.text(selects.page(query))
 
 
 def test_only_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_selects, "_MOST", 3)
     selects = Selects(None, "")
     for count in range(1, 9):
-        selects.page_text(Query("tool", (Where("tool_name", "in", ["x"] * count),)))
+        selects.kept_text(Query("tool", (Where("tool_name", "in", ["x"] * count),)))
         assert len(selects._made) <= 3

@@ -28,7 +28,7 @@ from investigation_backends.mongo import MongoBackend
 from investigation_backends.postgres import PostgresBackend
 from investigation_sdk.testing.servers import MongoServer, PostgresServer, ServerMissing
 from tests.benchmarks import contestants as c
-from tests.benchmarks import fan_out, importing, mongo_floor, peers, postgres_floor, resuming, storage_cost
+from tests.benchmarks import fan_out, importing, mongo_floor, peers, polling, postgres_floor, resuming, storage_cost
 
 Make = Callable[[], AbstractAsyncContextManager[c.Runner]]
 _GRAPH, _FLOW = "LangGraph, StateGraph", "DBOS, steps"
@@ -109,15 +109,18 @@ def works(folder: Path, server: PostgresServer | None, mongo: MongoServer | None
     ]
 
 
+def empty_databases(server: PostgresServer, count: int) -> list[str]:
+    """URLs of databases that have our tables, and nothing in them."""
+    urls = [server.url_of(server.create_database()) for _ in range(count)]
+    for url in urls:
+        asyncio.run(PostgresBackend(url).upgrade())
+    return urls
+
+
 def postgres_works(server: PostgresServer) -> list[Work]:
     """The comparisons with PostgreSQL, each contestant in a database of its own."""
 
-    def ours() -> str:
-        url = server.url_of(server.create_database())
-        asyncio.run(PostgresBackend(url).upgrade())
-        return url
-
-    one, many = ours(), ours()
+    one, many = empty_databases(server, 2)
     floors = [server.url_of(server.create_database()) for _ in range(2)]
     graph, flow = (server.url_of(server.create_database()) for _ in range(2))
     return [
@@ -268,6 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.only and not any(part in work.name for part in options.only):
                 continue
             report(work, asyncio.run(measure(work, max(7, options.rounds))))
+        if server is not None and (not options.only or "polling" in options.only):
+            polling.report(empty_databases(server, 3), max(7, options.rounds))
         if not options.only or "resume" in options.only:
             resuming.report(Path(folder), max(7, options.rounds))
         if not options.only or "storage" in options.only:

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import functools
 import gc
-import statistics
 import sys
 import tempfile
 import time
@@ -27,11 +26,11 @@ from investigation_sdk.testing.contract import Case
 from investigation_sdk.testing.servers import PostgresServer, ServerMissing
 from tests.benchmarks import contestants as c
 from tests.benchmarks import stored
+from tests.benchmarks.measuring import compared, measured
 from tests.benchmarks.run import machine
 
 FEW, MANY, CALLS = 100, 1_000, 20
 SMALL: Final = 1_000
-_REPEATED: Final = 40
 
 
 def resident() -> float:
@@ -40,19 +39,6 @@ def resident() -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     return 0.0
-
-
-def compared(name: str, times: dict[str, list[float]], goal: float) -> None:
-    """Print two contestants, and the ratio of the second to the first."""
-    (one, first), (two, second) = times.items()
-    ratios = [b / a for a, b in zip(first, second, strict=True)]
-    ratio = statistics.median(ratios)
-    print(
-        f"  {name:22} {one}: {statistics.median(first):9.1f} µs   {two}: {statistics.median(second):9.1f} µs   "
-        f"{ratio:.2f}x ({min(ratios):.2f} to {max(ratios):.2f}), goal {goal:.2f}x: "
-        f"{'met' if ratio <= goal else 'MISSED'}",
-        flush=True,
-    )
 
 
 async def concurrent(name: str, url: str, rounds: int) -> None:
@@ -78,21 +64,6 @@ async def concurrent(name: str, url: str, rounds: int) -> None:
     calls = 2 * MANY * CALLS
     print(f"  memory: {before:.0f} MB before, {held[0]:.0f} MB after {calls:,} calls, ", end="")
     print(f"{held[-1]:.0f} MB after {rounds * calls:,}", flush=True)
-
-
-async def measured(works: dict[str, Callable[[], Awaitable[Any]]], rounds: int) -> dict[str, list[float]]:
-    """µs of each, one figure a round: the median of many that took turns, so that others on the machine hit both."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(1 + rounds):
-        taken: dict[str, list[float]] = {name: [] for name in works}
-        for turn in range(_REPEATED):
-            for name in list(works) if turn % 2 == 0 else reversed(works):
-                started = time.perf_counter()
-                await works[name]()
-                taken[name].append((time.perf_counter() - started) * 1e6)
-        for name, values in taken.items():
-            times[name].append(statistics.median(values))
-    return {name: values[1:] for name, values in times.items()}  # the first round made connections and plans
 
 
 async def filled(name: str, backends: dict[str, Backend], events: int) -> dict[str, Case]:

@@ -130,15 +130,22 @@ async def plans(url: str, case: Case) -> dict[str, Plan]:
     return dict(zip(("get", "events", "last event", "calls", "append"), explaining.plans, strict=True))
 
 
+class Asked(NamedTuple):
+    """A statement, and its values."""
+
+    statement: str
+    values: tuple[Any, ...]
+
+
 @contextmanager
-def watched() -> Iterator[list[str]]:
+def watched() -> Iterator[list[Asked]]:
     """The statements that go to PostgreSQL meanwhile, in order: each is one round trip once it is prepared."""
-    seen: list[str] = []
+    seen: list[Asked] = []
     originals = {name: getattr(asyncpg.Connection, name) for name in ("fetch", "fetchrow", "execute")}
 
     def watch(name: str) -> Callable[..., Any]:
         async def call(self: Any, statement: str, *values: Any, **options: Any) -> Any:
-            seen.append(statement)
+            seen.append(Asked(statement, values))
             return await originals[name](self, statement, *values, **options)
 
         return call
@@ -162,7 +169,7 @@ async def statements_of(backend: Backend, case: Case) -> dict[str, list[str]]:
     for name, work in works.items():
         with watched() as seen:
             await work()
-        found[name] = list(seen)
+        found[name] = [asked.statement for asked in seen]
     return found
 
 

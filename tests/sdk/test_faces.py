@@ -44,7 +44,8 @@ def test_the_blocking_face_has_the_same_methods(face: type, blocking: type) -> N
     expected = methods(face)
     assert len(expected) > 5
     found = {name for name, member in vars(blocking).items() if inspect.isfunction(member) and name[0] != "_"}
-    assert found == {"close" if name == "aclose" else name for name in expected}
+    extra = {"as_principal"} if face is InvestigationSDK else set()  # what it gives has a blocking face of its own
+    assert found == extra | {"close" if name == "aclose" else name for name in expected}
     for name, method in expected.items():
         twin = getattr(blocking, "close" if name == "aclose" else name)
         assert not inspect.iscoroutinefunction(twin)

@@ -21,8 +21,11 @@ from investigation_sdk import (
     Role,
     tool,
 )
+from investigation_sdk.engine.service import InvestigationStateService
 from investigation_sdk.ids import uuid7
 from investigation_sdk.principals import PrincipalService
+from investigation_sdk.realtime.live import LiveReader
+from investigation_sdk.security.methods import READS, WITHHELD, WITHHELD_COMMANDS
 from investigation_sdk.security.roles import PERMISSIONS, Action, Scope, allows
 
 
@@ -58,10 +61,18 @@ ONE: dict[str, tuple[Action, Doing]] = {
     "phases": (Action.READ, lambda s, i, c: s.phases(i)),
     "tools": (Action.READ, lambda s, i, c: s.tools(i)),
     "tool_totals": (Action.READ, lambda s, i, c: s.tool_totals(i)),
+    "changed_progress": (Action.READ, lambda s, i, c: s.changed_progress(i, [])),
+    "resumes": (Action.READ, lambda s, i, c: s.resumes(i)),
+    "resume_preview": (Action.READ, lambda s, i, c: s.resume_preview(i)),
+    "snapshots": (Action.READ, lambda s, i, c: s.snapshots(i)),
     "events": (Action.READ, lambda s, i, c: s.events(i)),
+    "iter_events": (Action.READ, lambda s, i, c: anext(s.iter_events(i))),
     "tail": (Action.READ, lambda s, i, c: anext(s.tail(i))),
     "payload": (Action.READ, lambda s, i, c: s.payload(i, {})),
     "verify": (Action.VERIFY, lambda s, i, c: s.verify(i)),
+    "rebuild": (Action.REBUILD, lambda s, i, c: s.rebuild(i)),
+    "check": (Action.VERIFY, lambda s, i, c: s.check(i)),
+    "check, and repair": (Action.REBUILD, lambda s, i, c: s.check(i, repair=True)),
     "service.pause": (Action.PAUSE, lambda s, i, c: s.service.pause(i)),
     "service.resume": (Action.RESUME, lambda s, i, c: s.service.resume(i)),
     "service.cancel": (Action.CANCEL, lambda s, i, c: s.service.cancel(i)),
@@ -80,16 +91,36 @@ ONE: dict[str, tuple[Action, Doing]] = {
     ),
 }
 """What concerns one investigation; the others are tested by name below."""
-MANY = {"submit", "find", "list", "metrics", "service.create_investigation"}
+MANY = {"submit", "find", "lookup", "list", "metrics", "check_all", "service.create_investigation"}
 
 
 def public(cls: type) -> set[str]:
-    return {name for name, value in vars(cls).items() if not name.startswith("_") and inspect.isroutine(value)}
+    return {name for name, value in inspect.getmembers(cls, inspect.isroutine) if not name.startswith("_")}
 
 
 def test_every_method_is_tested_for_its_guard() -> None:
     methods = public(PrincipalSDK) | {f"service.{name}" for name in public(PrincipalService)}
-    assert methods == set(ONE) | MANY
+    assert methods == {name.partition(",")[0] for name in ONE} | MANY
+
+
+def test_every_method_of_the_sdk_is_guarded_or_withheld_for_a_reason() -> None:
+    given, own = public(PrincipalSDK), public(PrincipalService)
+    inherited = public(LiveReader) - public(InvestigationSDK)
+    assert not inherited
+    assert given | set(WITHHELD) == public(InvestigationSDK)
+    assert not given & set(WITHHELD)
+    assert own | set(WITHHELD_COMMANDS) == public(InvestigationStateService)
+    assert not own & set(WITHHELD_COMMANDS)
+    assert all(len(reason) > 20 for reason in [*WITHHELD.values(), *WITHHELD_COMMANDS.values()])
+    shown = {name for name, value in vars(PrincipalSDK).items() if isinstance(value, property)}
+    assert shown == {"principal"}, "nothing else of the SDK may be reached through it"
+
+
+def test_what_a_table_names_exists_and_needs_what_the_table_says() -> None:
+    assert {name: action for name, (action, _) in ONE.items() if name in READS} == {
+        name: READS[name] for name in READS if name not in MANY
+    }
+    assert set(READS) <= public(LiveReader)
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -153,6 +184,57 @@ async def test_lists_have_what_may_be_seen(sdk: InvestigationSDK) -> None:
         await own.metrics(since=timedelta(days=1))
     report = await sdk.as_principal(who(Role.AUDITOR)).metrics(since=timedelta(days=1))
     assert report.started == 2
+
+
+async def test_what_is_meant_is_found_among_what_may_be_seen(sdk: InvestigationSDK) -> None:
+    anas = await sdk.as_principal(who(Role.OPERATOR)).submit("fraud", "a", user_id="ana", key="k")
+    for reference in ("k", anas.id, anas.id.replace("-", "")):
+        assert (await sdk.as_principal(who(Role.VIEWER)).lookup(reference)).id == anas.id
+        for other in (who(Role.INVESTIGATOR), who(Role.ADMIN, tenant="beta"), who(Role.ADMIN, tenant=None)):
+            with pytest.raises(InvestigationNotFound):
+                await sdk.as_principal(other).lookup(reference)
+        with pytest.raises(AccessDenied, match="may not read"):
+            await sdk.as_principal(who()).lookup(reference)
+
+
+async def test_calls_across_investigations_are_those_of_the_tenant(sdk: InvestigationSDK) -> None:
+    ids = [await made(sdk, "gil"), await made(sdk, "ana"), await made(sdk, "gil", "beta"), await made(sdk, "gil", None)]
+    for id in ids:
+        await call_in(sdk, id)
+    since = timedelta(days=1)
+    seen = await sdk.as_principal(who(Role.VIEWER)).tools(since=since)
+    assert [call.investigation_id for call in seen] == [ids[1], ids[0]]
+    with pytest.raises(AccessDenied, match="beyond its own"):
+        await sdk.as_principal(who(Role.INVESTIGATOR)).tools(since=since)
+    with pytest.raises(AccessDenied, match="may not read"):
+        await sdk.as_principal(who()).tools(since=since)
+
+
+async def test_all_rows_are_checked_within_the_tenant_and_repaired_by_admins(sdk: InvestigationSDK) -> None:
+    ids = [await made(sdk, "gil"), await made(sdk, "ana")]
+    await made(sdk, "gil", "beta")
+    auditor = sdk.as_principal(who(Role.AUDITOR))
+    assert [report.investigation_id async for report in auditor.check_all()] == ids
+    for refused in (auditor.check_all(repair=True), sdk.as_principal(who(Role.OPERATOR)).check_all()):
+        with pytest.raises(AccessDenied):
+            await anext(refused)
+    assert [report.ok async for report in sdk.as_principal(who(Role.ADMIN)).check_all(repair=True)] == [True, True]
+
+
+def test_without_await_it_is_the_same(make_sdk: Callable[..., InvestigationSDK]) -> None:
+    sdk = make_sdk("memory://")
+    own = sdk.sync.as_principal(who(Role.INVESTIGATOR))
+    mine = own.submit("fraud", "a")
+    assert (mine.user_id, mine.tenant_id) == ("gil", "acme")
+    assert own.get(mine.id) == mine
+    assert next(event.actor for event in own.iter_events(mine.id)) == "gil"
+    assert own.service.cancel(mine.id, "by phone").status == InvestigationState.CANCELLED
+    assert [event.event_type for event in own.tail(mine.id)][-1] == "investigation.cancelled"
+    with pytest.raises(AccessDenied, match="may not verify"):
+        own.verify(mine.id)
+    names = {name for name in public(PrincipalSDK) if not name.startswith("_")}
+    assert names == public(type(own))
+    assert public(PrincipalService) == public(type(own.service))
 
 
 async def test_what_is_created_is_its_own_and_in_its_tenant(sdk: InvestigationSDK) -> None:

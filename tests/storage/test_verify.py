@@ -13,6 +13,7 @@ import pytest
 from investigation_sdk import InvestigationSDK, tool
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.engine import verifying
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.errors import InvestigationNotFound
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.chain import link
@@ -227,6 +228,6 @@ def test_events_that_are_appended_meanwhile_are_no_problem(make_sdk: MakeSDK, vi
     backend: Any = sdk._recorder.backend
     events = asyncio.run(backend.read_events(run.id))
     row = asyncio.run(backend.get("investigation", run.id))
-    report = asyncio.run(verifying.verify(cast("Backend", Growing(row, events, visible)), run.id, ""))
+    report = asyncio.run(verifying.verify(cast("Backend", Growing(row, events, visible)), run.id, Sight()))
     assert (report.ok, report.problems) == (True, [])
     assert report.checked <= max(visible)

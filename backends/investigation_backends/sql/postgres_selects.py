@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -51,7 +51,7 @@ class Selects:
         for table in self._tables.metadata.tables.values():
             table.schema = schema
         self._dialect: Dialect = _asyncpg()
-        self._made: dict[Hashable, tuple[str, list[str]]] = {}
+        self._made: dict[Hashable, tuple[str, list[str], dict[str, Any]]] = {}
 
     def page(self, query: Query) -> Select[Any]:
         """The statement of one page.
@@ -63,35 +63,45 @@ class Selects:
         statement = page(query, self._tables)
         return statement if table is None else statement.with_only_columns(*map(_plain, table.columns))
 
+    def figures(self, aggregate: Aggregate) -> Select[Any]:
+        """The statement of figures.
+
+        Raises:
+            ValueError: see :meth:`investigation_sdk.storage.backend.Backend.aggregate`.
+        """
+        return figures(aggregate, self._tables, _MONEY)
+
     async def find(self, connection: Connection, query: Query) -> list[Row | SnapshotRow]:
         """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
-        text, values = self.page_text(query)
+        text, values = self.kept_text(query)
         make = ROW_TYPES[query.kind]._make
         return [make(found) for found in await connection.fetch(text, *values)]
 
-    def page_text(self, query: Query) -> tuple[str, list[Any]]:
-        """The statement of one page as the driver takes it, and its values.
+    def kept_text(self, asked: Query | Aggregate) -> tuple[str, list[Any]]:
+        """The statement of a page, or of figures, as the driver takes it, and its values.
 
-        To make one takes longer than to run it, so the texts are kept, by the shape of the query.
+        To make one takes longer than to run it, so the texts are kept, by the shape of what is asked.
         """
-        key = shape(query)
+        key = shape(asked)
         made = self._made.get(key)
         if made is None:
             if len(self._made) >= _MOST:
                 self._made.clear()
-            compiled = self._compiled(self.page(query))
-            made = self._made[key] = (compiled.string, list(compiled.positiontup or ()))
-        text, names = made
-        values = self._values(query)
+            compiled = self._compiled(self.page(asked) if isinstance(asked, Query) else self.figures(asked))
+            made = self._made[key] = (compiled.string, list(compiled.positiontup or ()), compiled.params)
+        text, names, constants = made  # such as the 0 for a sum of nothing
+        values = {**constants, **self._values(asked)}
         return text, [values[name] for name in names]
 
-    def _values(self, query: Query) -> dict[str, Any]:
-        """What the parameters of a page are, by their names in :mod:`.queries`."""
-        columns = self._tables.by_kind[query.kind].c
-        values: dict[str, Any] = {"most": query.limit}
-        if query.after is not None:
-            values["after"], values["after_id"] = query.after
-        for n, (name, op, value) in enumerate(query.where):
+    def _values(self, asked: Query | Aggregate) -> dict[str, Any]:
+        """What the parameters of a statement are, by their names in :mod:`.queries`."""
+        columns = self._tables.by_kind[asked.kind].c
+        values: dict[str, Any] = {}
+        if isinstance(asked, Query):
+            values["most"] = asked.limit
+            if asked.after is not None:
+                values["after"], values["after_id"] = asked.after
+        for n, (name, op, value) in enumerate(asked.where):
             if op == "in":
                 members = enumerate(members_of(columns[name], value), 1)
                 values.update((f"w{n}_{place}", member) for place, member in members)
@@ -102,9 +112,9 @@ class Selects:
     async def aggregate(self, connection: Connection, aggregate: Aggregate) -> list[tuple[Any, ...]]:
         """See :meth:`investigation_sdk.storage.backend.Backend.aggregate`."""
         groups = len(aggregate.group_by)
-        statement = figures(aggregate, self._tables, _MONEY)
+        text, parameters = self.kept_text(aggregate)
         found: list[tuple[Any, ...]] = []
-        for row in await self._rows(connection, statement):
+        for row in await connection.fetch(text, *parameters):
             values = list(row)
             group = (str(value) if isinstance(value, UUID | Decimal) else value for value in values[:groups])
             measured = zip(aggregate.measures, values[groups:], strict=True)
@@ -119,10 +129,6 @@ class Selects:
 
     def _compiled(self, statement: Select[Any]) -> Any:
         return statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
-
-    async def _rows(self, connection: Connection, statement: Select[Any]) -> Sequence[Any]:
-        text, values = self.text(statement)
-        return await connection.fetch(text, *values)
 
 
 def _figure(kind: str, measure: Measure, value: Any) -> Any:

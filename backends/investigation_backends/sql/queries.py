@@ -51,11 +51,13 @@ def page(query: Query, tables: Tables) -> Select[Any]:
     return statement.order_by(*(column.desc() if query.descending else column.asc() for column in order))
 
 
-def shape(query: Query) -> Hashable:
+def shape(asked: Query | Aggregate) -> Hashable:
     """What of a checked query its statement depends on: two of the same shape differ in their values alone."""
-    forms = [(name, op, _form(op, value)) for name, op, value in query.where]
-    after = None if query.after is None else tuple(_form("=", value) for value in query.after)
-    return query.kind, query.sort, query.descending, after, *forms
+    forms = [(name, op, _form(op, value)) for name, op, value in asked.where]
+    if isinstance(asked, Aggregate):
+        return asked.kind, tuple(asked.group_by), tuple(asked.measures), *forms
+    after = None if asked.after is None else tuple(_form("=", value) for value in asked.after)
+    return asked.kind, asked.sort, asked.descending, after, *forms
 
 
 def _form(op: str, value: Any) -> Hashable:
