@@ -85,7 +85,7 @@ async def load(backend: Backend, investigation_id: str, tenant: str, *, snapshot
     try:
         return await _load(backend, investigation_id, tenant, snapshots=snapshots)
     except RecordUnreadable as damaged:
-        await rebuild(backend, investigation_id, tenant)
+        await rebuild(backend, investigation_id, Sight(tenant))
         session = await _load(backend, investigation_id, tenant, snapshots=snapshots)
         _warn(session, "rows", f"Rows could not be used, and were made again from the events: {damaged.reason}")
         return session

@@ -12,6 +12,7 @@ from investigation_sdk.domain.states import ENDED, InvestigationState
 from investigation_sdk.engine import opening, queries, reading
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvalidArgument
