@@ -8,7 +8,8 @@ from typing import Any, Final
 from investigation_sdk.domain.events import Event
 from investigation_sdk.telemetry import conventions as names
 
-_OPTIONAL: Final = ((names.EFFECT, "effect"), (names.TOOL_VERSION, "version"), (names.AGAIN, "again"))
+_DECLARED: Final = (("effect", names.EFFECT), ("version", names.TOOL_VERSION), ("again", names.AGAIN))
+_AGENT: Final = (("agent_version", names.AGENT_VERSION), ("model", names.REQUEST_MODEL))
 
 
 class Attributes:
@@ -24,6 +25,7 @@ class Attributes:
         self._genai = genai
         self._openinference = openinference
         self._content = content
+        self._optional = (*_DECLARED, *_AGENT) if genai else _DECLARED
 
     def common(self, investigation_id: str) -> dict[str, Any]:
         """Of every span inside the investigation."""
@@ -57,18 +59,16 @@ class Attributes:
         """Of a call, from its ``tool.started``, for a span of our own. Few, as each costs time: what the spans
         around it say is not said again."""
         data = started.data
-        attributes = _declared(data)
+        attributes: dict[str, Any] = {}
         if self._genai:
-            attributes[names.CONVERSATION_ID] = investigation_id
-            attributes[names.OPERATION] = names.EXECUTE_TOOL
-            attributes[names.TOOL_NAME] = data["tool"]
-            attributes[names.TOOL_CALL_ID] = started.id
-            attributes[names.TOOL_TYPE] = "function"
-            attributes[names.AGENT_NAME] = data["agent"]
-            if "agent_version" in data:
-                attributes[names.AGENT_VERSION] = data["agent_version"]
-            if "model" in data:
-                attributes[names.REQUEST_MODEL] = data["model"]
+            attributes = {
+                names.CONVERSATION_ID: investigation_id,
+                names.OPERATION: names.EXECUTE_TOOL,
+                names.TOOL_NAME: data["tool"],
+                names.TOOL_CALL_ID: started.id,
+                names.TOOL_TYPE: "function",
+                names.AGENT_NAME: data["agent"],
+            }
             if self._content:
                 attributes[names.TOOL_ARGUMENTS] = str(data["input"])
         if self._openinference:
@@ -80,6 +80,9 @@ class Attributes:
             if self._content:
                 attributes[names.OI_INPUT] = str(data["input"])
                 attributes[names.OI_INPUT_TYPE] = names.JSON
+        for member, name in self._optional:
+            if member in data:
+                attributes[name] = data[member]
         return attributes
 
     @staticmethod
@@ -91,16 +94,19 @@ class Attributes:
     def outcome(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Of a call's end, from the event that closes it."""
         attributes: dict[str, Any] = {}
-        usage: Mapping[str, Any] = data.get("usage") or {}
-        if "tokens_used" in usage:
-            attributes[names.TOKENS_USED] = usage["tokens_used"]
-        if "api_calls_made" in usage:
-            attributes[names.API_CALLS_MADE] = usage["api_calls_made"]
-        if "cost_estimate" in usage:
-            attributes[names.COST_ESTIMATE] = float(usage["cost_estimate"])
-        if self._content and "summary" in data:
+        usage: Mapping[str, Any] | None = data.get("usage")
+        if usage:
+            if "tokens_used" in usage:
+                attributes[names.TOKENS_USED] = usage["tokens_used"]
+            if "api_calls_made" in usage:
+                attributes[names.API_CALLS_MADE] = usage["api_calls_made"]
+            if "cost_estimate" in usage:
+                attributes[names.COST_ESTIMATE] = float(usage["cost_estimate"])
+        if not self._content:
+            return attributes
+        if "summary" in data:
             attributes[names.SUMMARY] = data["summary"]
-        if self._content and "output" in data:
+        if "output" in data:
             if self._genai:
                 attributes[names.TOOL_RESULT] = str(data["output"])
             if self._openinference:
@@ -110,7 +116,7 @@ class Attributes:
 
 
 def _declared(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: data[member] for name, member in _OPTIONAL if member in data}
+    return {name: data[member] for member, name in _DECLARED if member in data}
 
 
 def error_of(data: Mapping[str, Any]) -> str | None:

@@ -65,40 +65,45 @@ class OpenTelemetryTracer:
 class _Current:
     """Makes a span current, and puts back what was."""
 
-    __slots__ = ("_before", "span")
+    __slots__ = ("_around", "_inside", "span")
 
     def __init__(self, span: otel.Span) -> None:
         self.span: otel.Span = span
-        self._before: Context | None = None
+        self._around: Context | None = None
+        self._inside: Context | None = None
 
     def enter(self) -> None:
         """What runs next in this context belongs to it; where there is nothing to belong to, nothing changes."""
         if self.span.get_span_context().is_valid:
-            self._before = otel_context.get_current()
-            otel_context.attach(otel.set_span_in_context(self.span, self._before))
+            self._around = around = otel_context.get_current()
+            self._inside = inside = otel.set_span_in_context(self.span, around)
+            otel_context.attach(inside)
 
     def leave(self) -> None:
         """The context that was there is back, unless this one is left elsewhere than where it was entered."""
-        before, self._before = self._before, None
-        if before is not None and otel.get_current_span() is self.span:
-            otel_context.attach(before)
+        around = self._around
+        if around is None:
+            return
+        # mostly it is the very context; else whoever added to it, such as baggage, added to what is left
+        if otel_context.get_current() is self._inside or otel.get_current_span() is self.span:
+            otel_context.attach(around)
+        self._around = self._inside = None
 
-    def finish(self, attributes: dict[str, Any], error: str | None, *, over: bool = True) -> None:
-        """Say how it went, and end the span where it is `over`."""
+    def finish(self, attributes: dict[str, Any], error: str | None) -> None:
+        """Say how it went, and end the span."""
         span = self.span
-        if error is not None and over:
+        if error is not None:
             attributes[names.ERROR_TYPE] = error
             span.set_status(Status(StatusCode.ERROR))
         if attributes:
             span.set_attributes(attributes)
-        if over:
-            span.end()
+        span.end()
 
 
 class BlockTrace(_Current):
     """What is traced of one block: see :class:`investigation_sdk.engine.tracing.Trace`."""
 
-    __slots__ = ("_begun", "_counted", "_heard", "_parent", "common", "id", "on", "type")
+    __slots__ = ("_begun", "_counted", "_heard", "_parent", "common", "id", "on", "taken", "type")
 
     def __init__(self, on: OpenTelemetryTracer) -> None:
         super().__init__(otel.INVALID_SPAN)
@@ -110,6 +115,8 @@ class BlockTrace(_Current):
         self.id: str = ""
         self.type: str = ""
         self.common: dict[str, Any] = {}
+        self.taken: set[otel.Span] = set()
+        """Spans that say already what they are of: this block, a phase or a call that runs now."""
 
     def carrier(self) -> dict[str, str] | None:
         """The trace around the block."""
@@ -126,15 +133,16 @@ class BlockTrace(_Current):
         """
         self.id = investigation_id
         self.type = investigation_type
-        parent, links = self._around(attempt, earlier)
+        parent, links = self._related(attempt, earlier)
         attributes = self.on.attributes.block(investigation_id, investigation_type, attempt)
         self.common = self.on.attributes.common(investigation_id)
         self._heard = self.on.heard
         self.span: otel.Span = self.on.start(f"{names.INVOKE_WORKFLOW} {investigation_type}", attributes, parent, links)
+        self.taken = {self.span}
         self._begun = time.monotonic()
         return _headers(otel.set_span_in_context(self.span, Context()))
 
-    def _around(self, attempt: int, earlier: Mapping[str, Any]) -> tuple[Context, Sequence[Link]]:
+    def _related(self, attempt: int, earlier: Mapping[str, Any]) -> tuple[Context, Sequence[Link]]:
         known = extract({name: str(earlier[name]) for name in _CARRIED if name in earlier}, context=Context())
         before = otel.get_current_span(known).get_span_context()
         around = otel.get_current_span(self._parent).get_span_context()
@@ -166,76 +174,92 @@ class BlockTrace(_Current):
         """A phase is entered."""
         data = started.data
         attributes = self.on.attributes.phase(self.common, data)
-        return PhaseSpan(self.on.start(f"investigation.phase {data['name']}", attributes, None, ()))
+        return PhaseSpan(self, self.on.start(f"investigation.phase {data['name']}", attributes, None, ()))
 
     def call(self, started: Event) -> CallSpan | None:
         """A body begins to run; None where nobody listens."""
-        on = self.on
         if not self._heard:
             return None
+        on = self.on
         data = started.data
         tool = data["tool"]
         if "again" in data:
             on.metrics.retried(tool)
-        framework = _framework_span(tool, self.id)
-        if framework is not None:
-            framework.set_attributes(on.attributes.added(self.id, started))
-            return CallSpan(self, tool, framework, mine=False)
+        around = otel_context.get_current()
+        span = otel.get_current_span(around)
+        if span not in self.taken and _made_for(span, tool):
+            span.set_attributes(on.attributes.added(self.id, started))
+            return AddedSpan(self, tool, span)
         attributes = on.attributes.call(self.id, started)
-        return CallSpan(self, tool, on.start(f"{names.EXECUTE_TOOL} {tool}", attributes, None, ()), mine=True)
+        return CallSpan(self, tool, on.start(f"{names.EXECUTE_TOOL} {tool}", attributes, around, ()))
 
 
 class PhaseSpan(_Current):
     """Of a phase."""
 
-    __slots__ = ()
+    __slots__ = ("_block",)
+
+    def __init__(self, block: BlockTrace, span: otel.Span) -> None:
+        super().__init__(span)
+        self._block = block
+        block.taken.add(span)
 
     def end(self, event_type: str, data: Mapping[str, Any]) -> None:
         """The phase is left. Its duration is measured where its event is durable."""
+        self._block.taken.discard(self.span)
         self.finish({names.OUTCOME: event_type.rpartition(".")[2]}, error_of(data))
 
 
 class CallSpan(_Current):
-    """Of a call."""
+    """Of a call, made by us."""
 
-    __slots__ = ("_block", "_mine", "_tool")
+    __slots__ = ("_block", "_tool")
 
-    def __init__(self, block: BlockTrace, tool: str, span: otel.Span, *, mine: bool) -> None:
+    def __init__(self, block: BlockTrace, tool: str, span: otel.Span) -> None:
         super().__init__(span)
         self._block = block
         self._tool = tool
-        self._mine = mine
-
-    def enter(self) -> None:
-        """The body runs; a framework's own span is current already."""
-        if self._mine:
-            super().enter()
+        block.taken.add(span)
 
     def end(self, event_type: str, data: Mapping[str, Any]) -> None:
         """The body has ended."""
-        on = self._block.on
-        error = error_of(data) if event_type == "tool.failed" else None
-        if self.span.is_recording():
-            attributes = on.attributes.outcome(data)
-            if event_type != "tool.completed":
-                attributes[names.OUTCOME] = event_type.rpartition(".")[2]
-            self.finish(attributes, error, over=self._mine)
-        if event_type == "tool.failed":
-            on.logs.failed(names.TOOL_EXCEPTION, self.span, data, self._block.common)
+        block = self._block
+        on = block.on
+        block.taken.discard(self.span)
+        error = None
+        attributes = on.attributes.outcome(data)
+        if event_type != "tool.completed":
+            attributes[names.OUTCOME] = event_type.rpartition(".")[2]
+            if event_type == "tool.failed":
+                error = error_of(data)
+                on.logs.failed(names.TOOL_EXCEPTION, self.span, data, block.common)
+        self.finish(attributes, error)
         on.metrics.called(self._tool, data, error)
 
 
-def _framework_span(tool: str, investigation_id: str) -> otel.Span | None:
-    """The current span, where a framework made it for this very call."""
-    span = otel.get_current_span()
+class AddedSpan(CallSpan):
+    """Of a call, made by a framework, which has entered it and will end it."""
+
+    __slots__ = ()
+
+    def enter(self) -> None:
+        """It is current already."""
+
+    def finish(self, attributes: dict[str, Any], error: str | None) -> None:
+        """Say how it went, unless the framework has ended it."""
+        if attributes and self.span.is_recording():
+            self.span.set_attributes(attributes)
+
+
+def _made_for(span: otel.Span, tool: str) -> bool:
+    """Whether a framework made this span for a call of this tool."""
     if not span.is_recording():
-        return None
+        return False
     attributes: Any = getattr(span, "attributes", None)  # the SDK's spans can be read; the API promises it not
-    if not attributes or investigation_id in (attributes.get(names.CONVERSATION_ID), attributes.get(names.OI_SESSION)):
-        return None
+    if not attributes:
+        return False
     genai = attributes.get(names.OPERATION) == names.EXECUTE_TOOL and attributes.get(names.TOOL_NAME) == tool
-    inference = attributes.get(names.OI_KIND) == "TOOL" and attributes.get(names.OI_TOOL) == tool
-    return span if genai or inference else None
+    return bool(genai or (attributes.get(names.OI_KIND) == "TOOL" and attributes.get(names.OI_TOOL) == tool))
 
 
 def _headers(context: Context) -> dict[str, str] | None:

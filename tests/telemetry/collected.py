@@ -63,3 +63,19 @@ class Collected(NamedTuple):
             for metric in scope.metrics
             for point in metric.data.data_points
         ]
+
+
+def parent(span: ReadableSpan) -> int | None:
+    """Id of the span around it."""
+    return None if span.parent is None else span.parent.span_id
+
+
+def own(span: ReadableSpan) -> int:
+    """Its id."""
+    assert span.context is not None
+    return int(span.context.span_id)
+
+
+def said(span: ReadableSpan) -> dict[str, Any]:
+    """Its attributes."""
+    return dict(span.attributes or {})

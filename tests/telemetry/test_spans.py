@@ -14,11 +14,9 @@ from typing import Any
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from investigation_sdk import (
-    ConfigurationError,
     InvestigationPaused,
     InvestigationSDK,
     agent,
@@ -26,23 +24,9 @@ from investigation_sdk import (
     propagate,
     tool,
 )
-from investigation_sdk.telemetry import Telemetry
-from tests.telemetry.collected import Collected
+from tests.telemetry.collected import Collected, own, parent, said
 
 Make = Callable[..., InvestigationSDK]
-
-
-def parent(span: ReadableSpan) -> int | None:
-    return None if span.parent is None else span.parent.span_id
-
-
-def own(span: ReadableSpan) -> int:
-    assert span.context is not None
-    return int(span.context.span_id)
-
-
-def said(span: ReadableSpan) -> dict[str, Any]:
-    return dict(span.attributes or {})
 
 
 @tool(agent="registry", version="3", effect="read")
@@ -181,14 +165,6 @@ async def test_openinference(otel: Collected, make_sdk: Make) -> None:
     assert said(otel.one("invoke_workflow general"))["openinference.span.kind"] == "CHAIN"
 
 
-def test_wrong_options(otel: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="conventions='langfuse' is not one of 'genai', 'openinf"):
-        otel.options(conventions="langfuse")
-    monkeypatch.setenv("INVESTIGATION_OTEL_SEMCONV", "x")
-    with pytest.raises(ConfigurationError, match="INVESTIGATION_OTEL_SEMCONV='x'"):
-        Telemetry()
-
-
 async def test_user_spans_are_inside_of_the_call_that_made_them(traced: InvestigationSDK, otel: Collected) -> None:
     tracer = otel.tracer_provider.get_tracer("user")
 
@@ -296,41 +272,6 @@ async def test_the_trace_of_who_creates_it_goes_on_with_who_drives_it(
     assert [link.context.span_id for link in linked.links] == [own(otel.one("worker"))]
 
 
-async def test_a_framework_that_made_a_span_for_the_call_is_added_to(traced: InvestigationSDK, otel: Collected) -> None:
-    tracer = otel.tracer_provider.get_tracer("framework")
-    names = (
-        {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "look_up"},
-        {"openinference.span.kind": "TOOL", "tool.name": "look_up"},
-    )
-    async with traced.investigation("s") as investigation:
-        for attributes in names:
-            with tracer.start_as_current_span("theirs", attributes=attributes):
-                assert look_up("a") == "A"
-        with tracer.start_as_current_span("of another tool", attributes={**names[0], "gen_ai.tool.name": "other"}):
-            assert look_up("a") == "A"
-    calls = [call.id for call in await traced.tools(investigation.id)]
-    theirs = otel.named("theirs")
-    ours = otel.one("execute_tool look_up")
-    found = [said(span)["investigation.tool.call_id"] for span in theirs] + [said(ours)["gen_ai.tool.call.id"]]
-    assert sorted(found) == sorted(calls)
-    assert [said(span)["investigation.id"] for span in theirs] == [investigation.id] * 2
-    assert parent(otel.one("execute_tool look_up")) == own(otel.one("of another tool"))
-
-
-@tool
-def factorial(n: int) -> int:
-    return 1 if n == 0 else n * factorial(n - 1)
-
-
-def test_a_tool_that_calls_itself_has_a_span_for_each_call(traced: InvestigationSDK, otel: Collected) -> None:
-    with traced.investigation("s"):
-        assert factorial(3) == 6
-    inner, *_ = spans = otel.named("execute_tool factorial")
-    assert len({own(span) for span in spans}) == 4
-    assert [parent(span) for span in spans[:-1]] == [own(span) for span in spans[1:]]
-    assert said(inner)["gen_ai.tool.call.id"] != said(spans[-1])["gen_ai.tool.call.id"]
-
-
 async def test_a_block_that_is_stopped(traced: InvestigationSDK, otel: Collected, make_sdk: Make) -> None:
     sdk = make_sdk("memory://", on_pause="raise", telemetry=otel.options())
     with pytest.raises(InvestigationPaused):
@@ -375,55 +316,6 @@ async def test_every_span_of_real_runs_is_an_event(
             elif event.event_type == "tool.completed":
                 assert "investigation.outcome" not in said(spans[event.event_data["call"]])
     assert seen == len(spans) == sum(len(line["calls"]) for line in runs)
-
-
-UNUSED = """
-import sys
-from investigation_sdk import InvestigationSDK, tool
-
-@tool
-def double(n):
-    return 2 * n
-
-sdk = InvestigationSDK("memory://")
-with sdk.investigation("s"):
-    double(1)
-print(*(name for name in sys.modules if name.startswith("opentelemetry")))
-"""
-
-
-def test_opentelemetry_is_not_loaded_by_those_who_do_not_use_it() -> None:
-    done = subprocess.run([sys.executable, "-c", UNUSED], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == ""
-
-
-NO_SDK = """
-from opentelemetry import trace
-from investigation_sdk import InvestigationSDK, tool
-
-@tool
-def double(n):
-    assert not trace.get_current_span().get_span_context().is_valid
-    return 2 * n
-
-sdk = InvestigationSDK("memory://")
-with sdk.investigation("s") as investigation:
-    double(1)
-print(sdk._recorder.tracer is not None, [e.metadata for e in sdk.sync.events(investigation.id) if e.metadata])
-"""
-
-
-def test_the_api_alone_records_nothing_and_stores_nothing() -> None:
-    done = subprocess.run([sys.executable, "-c", NO_SDK], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "True []"
-
-
-def test_telemetry_can_be_switched_off(otel: Collected, make_sdk: Make) -> None:
-    sdk = make_sdk("memory://", telemetry=False)
-    with sdk.investigation("s"):
-        look_up("a")
-    assert sdk._recorder.tracer is None
-    assert otel.spans == []
 
 
 def test_every_span_of_the_example_is_an_event(make_sdk: Make, sqlite_url: str) -> None:
