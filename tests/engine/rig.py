@@ -21,7 +21,7 @@ from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import Json
 from investigation_sdk.storage.commit import Commit, CommitResult, CommitStatus
-from investigation_sdk.testing.faults import FaultyBackend, Plan
+from investigation_sdk.testing.faults import Fault, FaultyBackend, Plan
 from tests.engine.invariants import check_backend
 from tests.engine.parts import POISON
 
@@ -98,3 +98,13 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - it comes true on another thread
             await asyncio.sleep(0.002)
+
+
+def notes(events):
+    return [event for event in events if event.type == "my.note"]
+
+
+async def hold_next_commit(rig):
+    """The next commit hangs until it is released; returns the number of batches so far."""
+    rig.plan.outage = Fault("hang")
+    return len(rig.backend.batches)

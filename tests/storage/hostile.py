@@ -172,11 +172,11 @@ async def read_everything(sdk: InvestigationSDK, id: str) -> None:
 
 async def main() -> dict[str, Any]:
     global watching  # noqa: PLW0603 - a hook knows globals only
-    sdk = InvestigationSDK(f"sqlite:///{DATABASE}")
+    sdk = InvestigationSDK(f"sqlite:///{DATABASE}", max_inline_bytes=1024)
     with sdk.investigation("hostile", key="k", metadata={"m": 1}, configuration={"c": {1, 2}}) as run:
         with run.phase("p", input_data={"x": 1}, tools=["make"]) as p:
             make(1)
-            make(3000)  # in a blob
+            make(60)  # in a blob
             p.output_data = [Point(1)]
         run.checkpoint([1])
         run.record("my.note", {"n": 1})

@@ -1,0 +1,126 @@
+"""Connections that are cut, shared, exhausted and forked."""
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import time
+from typing import Any
+
+import pytest
+
+from investigation_backends.postgres import PostgresBackend
+from investigation_sdk import InvestigationSDK, tool
+from investigation_sdk.errors import BackendUnavailable
+from investigation_sdk.testing.contract import Case
+
+
+async def test_connections_that_were_cut_meanwhile_are_made_again(
+    backend: PostgresBackend, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case()
+    await case.apply(backend)
+    await asyncio.gather(*(backend.get("investigation", case.id) for _ in range(5)))
+    monkeypatch.setattr("investigation_backends.sql.postgres_pool._RESTED", 0.0)
+    kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'investigation_sdk'"
+    for _ in range(3):
+        assert await raw.fetchval(kill) >= 2
+        await case.apply(backend)
+        assert await backend.get("investigation", case.id) == case.row
+
+
+async def test_of_too_few_connections_each_gets_its_turn(postgres_store: str) -> None:
+    backend = PostgresBackend(postgres_store, pool_size=1, max_overflow=1, pool_timeout=20)
+    await backend.open()
+    assert await asyncio.gather(*(backend.holder(f"r{n}") for n in range(40))) == [None] * 40
+    assert len(backend._link._pool._idle) == 1, "what overflowed is closed"
+    await backend.close()
+
+
+async def test_a_pool_that_is_exhausted_says_so(postgres_store: str, raw: Any) -> None:
+    backend = PostgresBackend(postgres_store, pool_size=1, max_overflow=1, pool_timeout=0.2)
+    await backend.open()
+    await raw.execute("BEGIN; LOCK TABLE investigation_leases IN ACCESS EXCLUSIVE MODE")
+    waiting = [asyncio.create_task(backend.holder("x")) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    started = time.monotonic()
+    with pytest.raises(BackendUnavailable, match=r"all 2 connections are in use for 0.2 seconds; make pool_size"):
+        await backend.holder("x")
+    assert time.monotonic() - started < 15
+    await raw.execute("ROLLBACK")
+    assert await asyncio.gather(*waiting) == [None, None]
+    await backend.close()
+
+
+async def test_a_call_that_is_broken_off_leaves_no_answer_to_the_next(backend: PostgresBackend, raw: Any) -> None:
+    cases = [Case(), Case()]
+    for case in cases:
+        await case.apply(backend)
+    await raw.execute("BEGIN; LOCK TABLE investigations IN ACCESS EXCLUSIVE MODE")
+    tasks = [asyncio.create_task(backend.get("investigation", cases[0].id)) for _ in range(5)]
+    tasks.append(asyncio.create_task(backend.commit([cases[0].commit()])))  # type: ignore[arg-type]
+    await asyncio.sleep(0.1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await raw.execute("ROLLBACK")
+    for case in cases * 5:
+        row: Any = await backend.get("investigation", case.id)
+        assert row.id == case.id
+
+
+@tool
+def lookup(name: str) -> str:
+    return name.upper()
+
+
+def test_a_forked_child_has_connections_of_its_own(postgres_store: str) -> None:
+    program = textwrap.dedent(
+        """
+        import os, sys
+        from investigation_sdk import InvestigationSDK, tool
+        @tool
+        def lookup(name): return name.upper()
+        sdk = InvestigationSDK(sys.argv[1])
+        with sdk.investigation("parent") as parent:
+            lookup("a")
+            if not (pid := os.fork()):
+                with sdk.investigation("child") as child:
+                    lookup("b")
+                ok = len(sdk.sync.tools(child.id)) == 1 and sdk.sync.verify(child.id).ok
+                os._exit(0 if ok else 3)
+            lookup("c")
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            lookup("d")
+        assert code == 0, code
+        assert len(sdk.sync.tools(parent.id)) == 3 and sdk.sync.verify(parent.id).ok
+        sdk.sync.close()
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, postgres_store], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_can_be_used_from_one_loop_after_another(postgres_store: str) -> None:
+    backend = PostgresBackend(postgres_store)
+
+    async def once() -> None:
+        await backend.open()
+        await Case().apply(backend)
+        await backend.close()
+
+    asyncio.run(once())
+    asyncio.run(once())
+
+
+def test_thousands_of_calls_leave_a_log_that_verifies(postgres_store: str) -> None:
+    with InvestigationSDK(postgres_store) as sdk:
+        with sdk.investigation("many") as run:
+            for n in range(300):
+                lookup(f"n{n}")
+        report = sdk.sync.verify(run.id)
+        assert report.ok
+        assert report.checked > 600
+        assert len(sdk.sync.tools(run.id, limit=1000)) == 300
