@@ -24,6 +24,8 @@ from investigation_sdk.testing.servers import (
     ServerMissing,
 )
 
+pytest.register_assert_rewrite("investigation_sdk.testing._contract")  # before any test imports a part of it
+
 
 def pytest_configure() -> None:
     """Lets signals do what they do in a terminal: tests send them, and children inherit what is ignored here.

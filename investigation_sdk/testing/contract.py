@@ -14,13 +14,17 @@ It needs pytest and pytest-asyncio, and nothing of the engine: the events are ma
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 import pytest_asyncio
 
-pytest.register_assert_rewrite("investigation_sdk.testing._contract")
+_PARTS: Final = "investigation_sdk.testing._contract"
+if _PARTS not in sys.modules:  # else somebody had them before: they check the same, and pytest would only warn
+    pytest.register_assert_rewrite(_PARTS)
 
 from ._contract.building import Case  # noqa: E402
 from ._contract.opening import OpenStore, StoreUnderTest, opened  # noqa: E402

@@ -39,6 +39,10 @@ class PgBouncer(Server):
     def command(self) -> list[str | Path]:
         return [self._binary, self.folder / "ini"]
 
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
     def url_of(self, url: str) -> str:
         """The same database, through the pooler."""
         return urllib.parse.urlsplit(url)._replace(netloc=f"postgres@127.0.0.1:{self.port}").geturl()

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Final, Self
@@ -29,7 +30,7 @@ class ServerMissing(RuntimeError):
     """The binaries of a server are not installed here; the message says how to get them."""
 
 
-class Server:
+class Server(ABC):
     """A server on a free port of 127.0.0.1, with data in a temporary folder.
 
     Usable in ``with``. A subclass says what to run.
@@ -60,15 +61,15 @@ class Server:
         self.stop()
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """What to connect to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self) -> Sequence[str | Path]:
         """What to run."""
-        raise NotImplementedError
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Make what it needs in its new folder."""
 
     def user(self) -> tuple[int, int]:
