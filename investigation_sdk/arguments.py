@@ -80,12 +80,16 @@ def _limit(value: Any) -> bool:
 
 def _position(value: Any) -> bool:
     if isinstance(value, str):
-        return value.isascii() and value.isdigit() and len(value) < 20
+        return value.isascii() and value.isdigit() and len(value) < 20 and int(value) < 2**63
     return _whole(value) and 0 <= value < 2**63
 
 
 def _id(value: Any) -> bool:
     return isinstance(value, UUID) or (isinstance(value, str) and bool(_UUID.fullmatch(value)))
+
+
+def _where_cached(value: Any) -> bool:
+    return _flag(value) or value == "redis"
 
 
 def _exceptions(value: Any) -> bool:
@@ -118,6 +122,7 @@ MAPPING: Final = Kind(_mapping, "a mapping, such as {'region': 'eu'}")
 MAPPING_OR_NONE: Final = _optional(MAPPING)
 NAMES_OR_NONE: Final = _optional(Kind(_names, "a text or a list of texts"))
 FLAG: Final = Kind(_flag, "True or False")
+WHERE_CACHED: Final = Kind(_where_cached, "True, False or 'redis'")
 COUNTS_OR_NONE: Final = _optional(Kind(_counts, "whole numbers from 1 by name, such as {'phishing': 5}"))
 COUNT: Final = Kind(_whole, "a whole number")
 NUMBER: Final = Kind(_number, "a finite number")

@@ -18,6 +18,7 @@ from investigation_sdk.arguments import (
     MAPPING_OR_NONE,
     SECONDS_OR_NONE,
     TEXT_OR_NONE,
+    WHERE_CACHED,
     WORDS_OR_NONE,
     check,
     check_options,
@@ -40,8 +41,9 @@ from investigation_sdk.principals import PrincipalSDK
 from investigation_sdk.realtime.brokers import broker_of
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.realtime.redis import RedisBroker, redis_of
-from investigation_sdk.realtime.redis_results import RedisResults, store_name
-from investigation_sdk.realtime.states import States
+from investigation_sdk.realtime.redis_cache import RedisCache, store_name
+from investigation_sdk.realtime.redis_results import RedisResults
+from investigation_sdk.realtime.redis_states import states_of
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.driver import Options
 from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationRun
@@ -90,9 +92,10 @@ class InvestigationSDK(WorkFace):
         redis: URL of a Redis server by which processes hear at once of what others record; ``INVESTIGATION_REDIS_URL``
             where it is not given. None: by PostgreSQL's own way where that is the store, else each looks at the store
             every 0.25 s. While it is away everything is slower, and nothing else.
-        cache_states: Keep the states of investigations that are under way in the process, and give them out while it
-            hears of every change, by Redis or PostgreSQL: :meth:`get` then looks at the store when something changed,
-            and every 5 s. What it gives may be as old as a hint takes; reported progress, 5 s.
+        cache_states: Keep the states and progress of investigations that are under way in the process, and give them
+            out while it hears of every change, by Redis or PostgreSQL: :meth:`get` and :meth:`progress` then look at
+            the store when something changed, and every 5 s. What they give may be as old as a hint takes; reported
+            progress, 5 s. ``"redis"``: keep them in Redis, too, for all processes that say so; it needs `redis`.
         backend_options: Options for the backend that the URL names.
 
     Raises:
@@ -118,7 +121,7 @@ class InvestigationSDK(WorkFace):
         lease_ttl: timedelta = timedelta(seconds=30),
         telemetry: Telemetry | Literal[False] | None = None,
         redis: str | None = None,
-        cache_states: bool = False,
+        cache_states: bool | Literal["redis"] = False,
         backend_options: Mapping[str, Any] | None = None,
     ) -> None:
         chosen = durability or os.environ.get("INVESTIGATION_DURABILITY") or Durability.SYNC
@@ -132,7 +135,7 @@ class InvestigationSDK(WorkFace):
             snapshot_every=(snapshot_every, COUNT),
             tenant_id=(tenant_id, WORDS_OR_NONE),
             redis=(redis, TEXT_OR_NONE),
-            cache_states=(cache_states, FLAG),
+            cache_states=(cache_states, WHERE_CACHED),
             backend_options=(backend_options, MAPPING_OR_NONE),
             auto_migrate=(auto_migrate, FLAG),
         )
@@ -155,13 +158,17 @@ class InvestigationSDK(WorkFace):
         self._url = "" if url_or_backend is None else getattr(url_or_backend, "url", url_or_backend)
         self._redis = redis_of(redis)
         self._store = store_name(self._url or default_url(), backend_options)
+        self._cache_states: bool | Literal["redis"] = cache_states
+        if cache_states == "redis" and self._redis is None:
+            raise ConfigurationError("cache_states='redis' needs redis=, the URL of a Redis server")
+        self._cache: RedisCache | None = None
         self._recorder = self._recorder_of(backend)
-        self._cache_states = cache_states
         self._hub = self._hub_of(self._recorder)
         self.service = InvestigationStateService(
             self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes
         )
         self.tracker: ProgressTracker = ProgressTracker(self._recorder)
+        self._keep_states()
         self._desk = Desk(lambda: self._hub, self._options, dispatcher)
         self.service._when_claimable = self._desk.claimable  # pyright: ignore[reportPrivateUsage]
 
@@ -171,15 +178,19 @@ class InvestigationSDK(WorkFace):
         recorder.sessions.snapshot_every = self._snapshot_every
         recorder.sessions.spool_limit = self._spool_limit
         if self._redis is not None:
-            recorder.results = RedisResults(self._redis, lambda: recorder.io, self._store)
+            self._cache = RedisCache(self._redis, lambda: recorder.io, self._store)
+            recorder.results = RedisResults(self._cache)
         return recorder
 
     def _hub_of(self, recorder: Recorder) -> Hub:
         broker = broker_of(recorder.backend) if self._redis is None else RedisBroker(self._redis)
-        hub = Hub(recorder, broker)
+        return Hub(recorder, broker)
+
+    def _keep_states(self) -> None:
         if self._cache_states:
-            self._look = States(hub).get_row
-        return hub
+            states = states_of(self._hub, self._cache if self._cache_states == "redis" else None)
+            self._look = states.get_row
+            self.tracker._ask(states)  # pyright: ignore[reportPrivateUsage]
 
     def _use(self, backend: Backend | Recorder) -> Recorder:
         """Work on another store from now on; the recorder of the one before, which stays as it is."""
@@ -189,6 +200,7 @@ class InvestigationSDK(WorkFace):
         self._hub = self._hub_of(after)
         self.service._use(after)  # pyright: ignore[reportPrivateUsage]
         self.tracker._use(after)  # pyright: ignore[reportPrivateUsage]
+        self._keep_states()
         return before
 
     def __enter__(self) -> Self:

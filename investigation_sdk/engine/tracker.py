@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -15,27 +14,15 @@ from investigation_sdk.domain.estimate import History, Place
 from investigation_sdk.domain.progress import COMPLETED
 from investigation_sdk.domain.progress_record import Described, Estimate, InvestigationProgress, tag_of
 from investigation_sdk.domain.records import Usage
-from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow
 from investigation_sdk.domain.states import InvestigationState, PhaseState, ToolState
 from investigation_sdk.engine.history import Histories, newest
-from investigation_sdk.engine.reading import get_row
+from investigation_sdk.engine.parts import Called, Change, Parts, Source, Stored
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import readable
 from investigation_sdk.ids import Id, canonical
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.commit import Aggregate, Query, Where
-
-MAX_CALLS: Final = 100
-"""Calls in the full form, the newest; `tool_calls` says how many there are."""
-
-_PAGE: Final = 1000
-_CHANGES: Final = (
-    "state.transition",
-    "investigation.completed",
-    "investigation.failed",
-    "investigation.cancelled",
-)
 
 
 class ProgressTracker:
@@ -44,10 +31,14 @@ class ProgressTracker:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._histories = Histories()
+        self._source: Source = Stored()
 
     def _use(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._histories = Histories()
+
+    def _ask(self, source: Source) -> None:
+        self._source = source
 
     async def calculate_progress(self, investigation_id: Id, *, include_tools: bool = True) -> InvestigationProgress:
         """How far an investigation is, what runs now, and when it may be done.
@@ -67,8 +58,7 @@ class ProgressTracker:
 
     async def at(self, backend: Backend, id: str, sight: Sight, *, with_tools: bool) -> InvestigationProgress:
         """As :meth:`calculate_progress`, for who sees what `sight` says. On the I/O thread."""
-        row, phases = await asyncio.gather(get_row(backend, id, sight), _phases(backend, id))
-        return await self._of(backend, row, phases, with_tools=with_tools)
+        return await self._of(backend, *await self._source.both(backend, id, sight, with_tools=with_tools))
 
     async def at_unless(
         self, backend: Backend, id: str, sight: Sight, known: Sequence[str], *, with_tools: bool
@@ -76,41 +66,25 @@ class ProgressTracker:
         """As :meth:`at`; None where its tag is known. On the I/O thread."""
         if not known:
             return await self.at(backend, id, sight, with_tools=with_tools)
-        row = await get_row(backend, id, sight)
+        row = await self._source.get_row(backend, id, sight)
         with readable(id):
             elapsed = activity_of(json.loads(row.activity)).active_at(now_us()) // 1000
         if tag_of(row.version, row.status, row.progress_percentage, elapsed) in known:
             return None
-        return await self._of(backend, row, await _phases(backend, id), with_tools=with_tools)
+        return await self._of(backend, row, await self._source.parts(backend, row, with_tools=with_tools))
 
-    async def _of(
-        self, backend: Backend, row: InvestigationRow, phases: Sequence[PhaseRow], *, with_tools: bool
-    ) -> InvestigationProgress:
+    async def _of(self, backend: Backend, row: InvestigationRow, parts: Parts) -> InvestigationProgress:
         id = row.id
-        calls: Sequence[ToolRow] = ()
-        changes: list[Described] = []
-        count: int | None = None
-        if with_tools:
-            calls, count, changes = await asyncio.gather(
-                _newest_calls(backend, id), _count_calls(backend, id), _changes(backend, id)
-            )
         with readable(id):
-            progress = progress_of(row, phases, calls, changes, count, now_us())
+            progress = progress_of(row, parts, now_us())
         if row.status != InvestigationState.RUNNING:
             return progress
         history = await self._histories.of(backend, row.tenant_id, row.investigation_type)
         with readable(id):
-            return with_estimate(progress, row, phases, history, now_us())
+            return with_estimate(progress, row, parts.phases, history, now_us())
 
 
-def progress_of(
-    row: InvestigationRow,
-    phases: Sequence[PhaseRow],
-    calls: Sequence[ToolRow],
-    changes: list[Described],
-    count: int | None,
-    now: int,
-) -> InvestigationProgress:
+def progress_of(row: InvestigationRow, parts: Parts, now: int) -> InvestigationProgress:
     """The record of these rows, as of the time `now` (µs).
 
     Raises:
@@ -118,8 +92,8 @@ def progress_of(
     """
     activity = activity_of(json.loads(row.activity))
     active = activity.active_at(now)
-    names = {phase.id: phase.phase_name for phase in phases}
-    described = [_phase(phase, activity, active) for phase in phases]
+    names = {phase.id: phase.phase_name for phase in parts.phases}
+    described = [_phase(phase, activity, active) for phase in parts.phases]
     current = next((one for one in described if one["name"] == row.current_phase), None)
     return InvestigationProgress(
         investigation_id=row.id,
@@ -127,10 +101,10 @@ def progress_of(
         overall_progress=row.progress_percentage,
         current_phase=None if current is None else {name: current[name] for name in _CURRENT if name in current},
         phases=described,
-        tool_executions=[_call(call, now) for call in calls],
+        tool_executions=[_call(call, now) for call in parts.calls],
         estimated_completion=None,
-        state_transitions=changes,
-        tool_calls=count,
+        state_transitions=[_change(change) for change in parts.changes],
+        tool_calls=parts.many,
         running=[_open(call, names, now) for call in activity.running],
         running_calls=activity.open,
         estimate=None,
@@ -216,10 +190,14 @@ def _open(call: Running, phases: Mapping[str, str], now: int) -> Described:
     return one if call.progress is None else {**one, "progress": call.progress}
 
 
-def _call(call: ToolRow, now: int) -> Described:
+def _change(change: Change) -> Described:
+    return {"from": change.before, "to": change.after, "timestamp": to_datetime(change.at)}
+
+
+def _call(call: Called, now: int) -> Described:
     one: Described = {
-        "tool": call.tool_name,
-        "agent": call.agent_name,
+        "tool": call.tool,
+        "agent": call.agent,
         "status": call.status,
         "duration_ms": call.duration_ms,
         "result_summary": call.result_summary,
@@ -227,39 +205,3 @@ def _call(call: ToolRow, now: int) -> Described:
     if call.status == ToolState.RUNNING:
         one["elapsed_ms"] = max(0, now - call.started_at) // 1000
     return one
-
-
-async def _phases(backend: Backend, id: str) -> list[PhaseRow]:
-    found: list[PhaseRow] = []
-    after: tuple[Any, str] | None = None
-    while True:
-        query = Query("phase", (Where("investigation_id", "=", id),), "phase_order", after=after, limit=_PAGE)
-        rows = [row for row in await backend.find(query) if isinstance(row, PhaseRow)]
-        found += rows
-        if len(rows) < _PAGE:
-            return found
-        after = (rows[-1].phase_order, rows[-1].id)
-
-
-async def _newest_calls(backend: Backend, id: str) -> Sequence[ToolRow]:
-    query = Query("tool", (Where("investigation_id", "=", id),), descending=True, limit=MAX_CALLS)
-    return [row for row in reversed(await backend.find(query)) if isinstance(row, ToolRow)]
-
-
-async def _count_calls(backend: Backend, id: str) -> int:
-    ((count,),) = await backend.aggregate(Aggregate("tool", (Where("investigation_id", "=", id),)))
-    return int(count)
-
-
-async def _changes(backend: Backend, id: str) -> list[Described]:
-    changes: list[Described] = []
-    after = 0
-    while True:
-        events = await backend.read_events(id, after=after, event_type=_CHANGES, limit=_PAGE)
-        for event in events:
-            if event.previous_state is not None and event.new_state is not None:
-                time = to_datetime(event.event_timestamp)
-                changes.append({"from": event.previous_state, "to": event.new_state, "timestamp": time})
-        if len(events) < _PAGE:
-            return changes
-        after = events[-1].sequence

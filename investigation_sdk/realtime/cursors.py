@@ -6,20 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+from investigation_sdk.arguments import POSITION
 from investigation_sdk.errors import InvestigationNotFound
 from investigation_sdk.ids import canonical
-
-_LONGEST = 19
-"""Digits of the largest number that a store keeps, 2**63 - 1."""
 
 
 def position(given: object) -> int | None:
     """The sequence that a number or its text names; nothing given is 0. None where it cannot be one."""
     if given is None or given == "":
         return 0
-    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) <= _LONGEST:
-        given = int(given)
-    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**63 else None
+    return int(cast("int | str", given)) if POSITION.accepts(given) else None
 
 
 def positions(given: Mapping[str, int] | str | None) -> dict[str, int] | None:

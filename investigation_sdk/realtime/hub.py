@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import time
 import weakref
 from collections import OrderedDict
@@ -47,6 +48,9 @@ class Hub:
     Args:
         recorder: The store, and this process's commits.
         broker: What other processes are heard by; None: the store alone.
+
+    Attributes:
+        forgot_at: When :meth:`version_of` last forgot an investigation, by the monotonic clock; 0 where it never did.
     """
 
     def __init__(self, recorder: Recorder, broker: Broker | None = None) -> None:
@@ -63,6 +67,7 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._observing = False
         self._hears = False
+        self.forgot_at: float = 0.0
         recorder.before_closing.append(self.stop)
         if broker is not None:
             self.observe()
@@ -107,6 +112,11 @@ class Hub:
     def hears(self) -> bool:
         """Whether it is told of what others record, as far as it can tell."""
         return self._listening is not None and self._hears and self._listening.deaf is None
+
+    @property
+    def heard_since(self) -> float:
+        """Since when it misses nothing, by the monotonic clock; infinity where it is not told of what others record."""
+        return self._listening.since if self._listening is not None and self.hears else math.inf
 
     def hearing(self) -> Hearing:
         """What other processes are heard by, and what is wrong with that."""
@@ -216,8 +226,10 @@ class Hub:
         latest = self._latest
         if sequence > latest.get(id, 0):
             latest[id] = sequence
-            if len(latest) > _REMEMBERED:
-                with contextlib.suppress(KeyError):  # two threads at once
+            with contextlib.suppress(KeyError):  # two threads at once
+                latest.move_to_end(id)
+                if len(latest) > _REMEMBERED:
+                    self.forgot_at = time.monotonic()
                     latest.popitem(last=False)
 
     def _wake(self, id: str, sequence: int) -> None:

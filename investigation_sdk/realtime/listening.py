@@ -45,10 +45,12 @@ class Listening:
 
     Attributes:
         deaf: Why it hears nothing; None while it does.
+        since: When it began to hear, by the monotonic clock.
     """
 
     def __init__(self, broker: Broker, heard: Callable[[Hint], object], changed: Callable[[], object]) -> None:
         self.deaf: str | None = "it is not connected yet"
+        self.since: float = 0.0
         self.ping_seconds: float = PING_SECONDS
         self._broker = broker
         self._heard = heard
@@ -115,6 +117,7 @@ class Listening:
         if self._warned:
             _log.warning("Hints are heard again by %s.", self._broker.name)
             self._warned = False
+        self.since = time.monotonic()
         self.deaf = None
         self._changed()
 

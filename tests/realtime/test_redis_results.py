@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from investigation_sdk import InvestigationSDK, tool
-from investigation_sdk.realtime import redis_results
-from investigation_sdk.realtime.redis_results import store_name
+from investigation_sdk.realtime import redis_cache
+from investigation_sdk.realtime.redis_cache import store_name
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import RedisServer
 
@@ -66,7 +66,7 @@ def test_without_redis_it_is_slower_and_right(
     how: str, sqlite_url: str, make_sdk: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.WARNING, "investigation_sdk.realtime")
-    monkeypatch.setattr(redis_results, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(redis_cache, "REST_SECONDS", 0.0)
     with RedisServer() as server, FaultProxy("127.0.0.1", server.port) as proxy:
         sdk = make_sdk(sqlite_url, redis=f"redis://:hush@127.0.0.1:{proxy.port}/0".replace(":hush@", ""))
         assert sources(sdk, 1) == ["executed"]

@@ -99,5 +99,5 @@ async def test_alone_nothing_is_kept(sqlite_url: str, make_sdk: Make, monkeypatc
 
 
 def test_it_is_a_flag(sqlite_url: str) -> None:
-    with pytest.raises(ConfigurationError, match="cache_states='yes' is not True or False"):
+    with pytest.raises(ConfigurationError, match="cache_states='yes' is not True, False or 'redis'"):
         InvestigationSDK(sqlite_url, cache_states="yes")  # type: ignore[arg-type]
