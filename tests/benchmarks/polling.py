@@ -309,7 +309,7 @@ FEW, MANY, OF_RAW, OF_FEW = 10, 10_000, 2.0, 1.5
 READS: Final = {"the summary": False, "with calls": True}
 
 
-async def _with_calls(sdk: InvestigationSDK, count: int) -> str:
+async def with_calls(sdk: InvestigationSDK, count: int) -> str:
     """An investigation that ran, in two phases, with that many calls."""
 
     @tool
@@ -333,7 +333,7 @@ async def _raw(connection: Any, asked: Sequence[stored.Asked]) -> None:
 async def of_the_read(url: str, rounds: int) -> None:
     """Print what ``sdk.progress`` takes of its own statements, and of the same with a thousandth of the calls."""
     async with InvestigationSDK(url, telemetry=False) as sdk:
-        few, many = [await _with_calls(sdk, count) for count in (FEW, MANY)]
+        few, many = [await with_calls(sdk, count) for count in (FEW, MANY)]
         await stored.tidy(url)
         connection = await asyncpg.connect(url)
         print(f"\nThe read, {rounds} rounds of 40 in turns")
