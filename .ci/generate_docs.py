@@ -11,13 +11,17 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import draw
 from draw import Message, Note
+from fastapi import APIRouter
+from fastapi.routing import APIRoute, APIWebSocketRoute
+from starlette.routing import BaseRoute
 
-from investigation_sdk import errors
+from investigation_sdk import InvestigationSDK, errors
+from investigation_sdk.api import create_app, create_router
 from investigation_sdk.domain.events import EventType
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, WAYS, Verb, Way
 from investigation_sdk.domain.states import InvestigationState as State
@@ -186,11 +190,50 @@ def errors_tree() -> str:
     return "\n" + "".join(lines) + "\n"
 
 
+# ---- the HTTP API
+
+
+def routes_of(router: APIRouter) -> Iterator[BaseRoute]:
+    """All routes, those of routers in it, too."""
+    for route in router.routes:
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield route
+        else:
+            yield from routes_of(inner)
+
+
+def _named(route: APIRoute | APIWebSocketRoute) -> str:
+    named = [*route.dependant.query_params, *route.dependant.header_params]
+    for inner in route.dependant.dependencies:
+        named += [*inner.query_params, *inner.header_params]
+    return ", ".join(f"`{one.alias}`" for one in named)
+
+
+def endpoints() -> str:
+    """Each endpoint: what it does, takes and answers."""
+    sdk = InvestigationSDK("memory://")
+    described = create_app(sdk, allow_anonymous=True).openapi()["paths"]
+    rows: list[list[str]] = []
+    for route in routes_of(create_router(sdk, allow_anonymous=True)):
+        if isinstance(route, APIRoute):
+            for method in sorted(route.methods or ()):
+                said = described[route.path][method.lower()]
+                answers = ", ".join(sorted(said["responses"]))
+                rows.append([f"`{method} {route.path}`", said["description"], _named(route), answers])
+        elif isinstance(route, APIWebSocketRoute):
+            rows.append([f"`WS {route.path}`", inspect.getdoc(route.endpoint) or "", _named(route), ""])
+    return table(
+        ["request", "does", "query, headers", "answers"], [[cell.replace("``", "`") for cell in row] for row in rows]
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "transitions": lambda: "\n" + transitions() + "\n",
     "ways": lambda: "\n" + ways() + "\n",
     "events": lambda: "\n" + events() + "\n",
     "errors": errors_tree,
+    "endpoints": lambda: "\n" + endpoints() + "\n",
 }
 PICTURES: dict[str, Callable[[], str]] = {
     "reference/states.svg": states_picture,

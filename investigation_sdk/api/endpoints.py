@@ -2,12 +2,15 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
 
+from investigation_sdk.api import examples
+from investigation_sdk.api.described import InvestigationId, answers, of_body, of_one
 from investigation_sdk.api.entering import Entered, Guest, View
 from investigation_sdk.api.etags import etag, tags_known
 from investigation_sdk.api.models import (
@@ -18,39 +21,36 @@ from investigation_sdk.api.models import (
     all_shown,
     shown,
 )
-from investigation_sdk.api.problems import ProblemDetails, ProblemRoute
+from investigation_sdk.api.problems import ProblemRoute
 from investigation_sdk.api.tickets import SECONDS, about_many
 from investigation_sdk.domain.metrics import MetricsReport
-from investigation_sdk.domain.records import Investigation, InvestigationEvent, InvestigationPhase, Page, ToolExecution
+from investigation_sdk.domain.records import (
+    Investigation,
+    InvestigationEvent,
+    InvestigationPhase,
+    InvestigationSnapshot,
+    Page,
+    ToolExecution,
+)
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationState, ToolState
 from investigation_sdk.ids import canonical
 from investigation_sdk.realtime.access import within_reach
 from investigation_sdk.realtime.selecting import Selection
 from investigation_sdk.security.roles import Action, denied
 
-_PROBLEM: Final[dict[str, Any]] = {
-    "model": ProblemDetails,
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
-}
-PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {**_PROBLEM, "description": what}
-    for status, what in (
-        (400, "The body cannot be read"),
-        (401, "Not authenticated"),
-        (403, "The principal's roles do not allow it"),
-        (404, "There is none, or it is another tenant's"),
-        (409, "Its state does not allow it"),
-        (413, "The body is too large"),
-        (422, "Not as described here"),
-        (503, "The store does not answer"),
-    )
-}
-
-endpoints: APIRouter = APIRouter(route_class=ProblemRoute, responses=PROBLEMS, tags=["investigations"])
+endpoints: APIRouter = APIRouter(route_class=ProblemRoute, tags=["investigations"])
 
 Reason = Annotated[str | None, Query(max_length=2000, description="Recorded with the change.")]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="So many at most.")]
 Name = Annotated[str | None, Query(max_length=1000)]
+After = Annotated[UUID | None, Query(description="Behind this one; as the header `Link` of the page before has it.")]
+Sequence = Annotated[int, Query(ge=0, lt=2**63, description="Behind the event of this sequence.")]
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
 
 
 def _text(id: UUID | None) -> str | None:
@@ -63,13 +63,13 @@ def _link(request: Request, response: Response, page: Page[Any]) -> None:
         response.headers["Link"] = f'<{request.url.include_query_params(after=page.next)}>; rel="next"'
 
 
-@endpoints.post("/investigations", status_code=202)
+@endpoints.post("/investigations", status_code=202, responses=of_body(examples.QUEUED, 409, status=202))
 async def submit_investigation(body: NewInvestigation, view: View) -> Investigation:
     """Have something investigated: queued for a worker of its type."""
     return shown(await view.submit(**dict(body)))
 
 
-@endpoints.get("/investigations")
+@endpoints.get("/investigations", responses=answers([examples.RUNNING]))
 async def list_investigations(
     request: Request,
     response: Response,
@@ -78,18 +78,26 @@ async def list_investigations(
     investigation_type: Name = None,
     status: Annotated[list[InvestigationState] | None, Query()] = None,
     user_id: Name = None,
-    after: UUID | None = None,
+    created_after: Annotated[AwareDatetime | None, Query(description="Created then, or later.")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Created before then.")] = None,
+    after: After = None,
     limit: Limit = 100,
 ) -> list[Investigation]:
     """Those that may be seen, newest first. The header ``Link`` names the next page."""
     page = await view.list(
-        investigation_type=investigation_type, status=status, user_id=user_id, after=_text(after), limit=limit
+        investigation_type=investigation_type,
+        status=status,
+        user_id=user_id,
+        since=created_after,
+        until=created_before,
+        after=_text(after),
+        limit=limit,
     )
     _link(request, response, page)
     return all_shown(page)
 
 
-@endpoints.get("/investigations/metrics")
+@endpoints.get("/investigations/metrics", responses=answers(examples.METRICS))
 async def get_metrics(
     view: View,
     *,
@@ -100,15 +108,19 @@ async def get_metrics(
     return await view.metrics(since=timedelta(hours=hours), investigation_type=investigation_type)
 
 
-@endpoints.get("/investigation/{investigation_id}")
-async def get_investigation(investigation_id: str, view: View) -> Investigation:
+@endpoints.get("/investigation/{investigation_id}", responses=of_one(examples.RUNNING))
+async def get_investigation(investigation_id: InvestigationId, view: View) -> Investigation:
     """One investigation, with its result."""
     return shown(await view.get(investigation_id))
 
 
-@endpoints.get("/investigation/{investigation_id}/progress", response_model=ProgressResponse)
+@endpoints.get(
+    "/investigation/{investigation_id}/progress",
+    response_model=ProgressResponse,
+    responses={**of_one(examples.PROGRESS), 304: {"description": "Nothing is new since the ETag of If-None-Match"}},
+)
 async def get_investigation_progress(
-    investigation_id: str,
+    investigation_id: InvestigationId,
     view: View,
     *,
     include_tools: bool = True,
@@ -127,9 +139,9 @@ async def get_investigation_progress(
     return Response(found.model_dump_json(), headers=headers, media_type="application/json")
 
 
-@endpoints.post("/investigation/{investigation_id}/transition")
+@endpoints.post("/investigation/{investigation_id}/transition", responses=of_one(examples.STATE, 409))
 async def transition_investigation_state(
-    investigation_id: str, view: View, *, new_state: InvestigationState, reason: Reason = None
+    investigation_id: InvestigationId, view: View, *, new_state: InvestigationState, reason: Reason = None
 ) -> InvestigationStateResponse:
     """Manually transition the state (admin only, with a reason)."""
     await view.service.transition_state(investigation_id, new_state, reason)
@@ -139,46 +151,50 @@ async def transition_investigation_state(
     )
 
 
-@endpoints.post("/investigation/{investigation_id}/pause")
-async def pause_investigation(investigation_id: str, view: View, *, reason: Reason = None) -> Investigation:
+@endpoints.post("/investigation/{investigation_id}/pause", responses=of_one(examples.PAUSED, 409))
+async def pause_investigation(investigation_id: InvestigationId, view: View, *, reason: Reason = None) -> Investigation:
     """Pause a running investigation: it stops at its next boundary."""
     return shown(await view.service.pause(investigation_id, reason))
 
 
-@endpoints.post("/investigation/{investigation_id}/resume")
-async def resume_investigation(investigation_id: str, view: View, *, reason: Reason = None) -> Investigation:
+@endpoints.post("/investigation/{investigation_id}/resume", responses=of_one(examples.RUNNING, 409))
+async def resume_investigation(
+    investigation_id: InvestigationId, view: View, *, reason: Reason = None
+) -> Investigation:
     """Resume a paused investigation."""
     return shown(await view.service.resume(investigation_id, reason))
 
 
-@endpoints.post("/investigation/{investigation_id}/cancel")
-async def cancel_investigation(investigation_id: str, view: View, *, reason: Reason = None) -> Investigation:
+@endpoints.post("/investigation/{investigation_id}/cancel", responses=of_one(examples.CANCELLED, 409))
+async def cancel_investigation(
+    investigation_id: InvestigationId, view: View, *, reason: Reason = None
+) -> Investigation:
     """Cancel it for good."""
     return shown(await view.service.cancel(investigation_id, reason))
 
 
-@endpoints.post("/investigation/{investigation_id}/retry")
-async def retry_investigation(investigation_id: str, view: View, *, reason: Reason = None) -> Investigation:
+@endpoints.post("/investigation/{investigation_id}/retry", responses=of_one(examples.RETRYING, 409))
+async def retry_investigation(investigation_id: InvestigationId, view: View, *, reason: Reason = None) -> Investigation:
     """Have one that failed tried again."""
     return shown(await view.service.retry(investigation_id, reason))
 
 
-@endpoints.get("/investigation/{investigation_id}/phases")
-async def get_phases(investigation_id: str, view: View) -> list[InvestigationPhase]:
+@endpoints.get("/investigation/{investigation_id}/phases", responses=of_one([examples.PHASE]))
+async def get_phases(investigation_id: InvestigationId, view: View) -> list[InvestigationPhase]:
     """All phases, in their order."""
     return all_shown(await view.phases(investigation_id))
 
 
-@endpoints.get("/investigation/{investigation_id}/tools")
+@endpoints.get("/investigation/{investigation_id}/tools", responses=of_one([examples.CALL]))
 async def get_tool_executions(
-    investigation_id: str,
+    investigation_id: InvestigationId,
     request: Request,
     response: Response,
     view: View,
     *,
     agent_filter: Name = None,
     status_filter: ToolState | None = None,
-    after: UUID | None = None,
+    after: After = None,
     limit: Limit = 100,
 ) -> list[ToolExecution]:
     """Calls of tools, in the order of their start. The header ``Link`` names the next page."""
@@ -187,15 +203,31 @@ async def get_tool_executions(
     return all_shown(page)
 
 
-@endpoints.get("/investigation/{investigation_id}/events")
+@endpoints.get("/investigation/{investigation_id}/snapshots", responses=of_one([examples.SNAPSHOT]))
+async def get_snapshots(
+    investigation_id: InvestigationId,
+    request: Request,
+    response: Response,
+    view: View,
+    *,
+    after: After = None,
+    limit: Limit = 100,
+) -> list[InvestigationSnapshot]:
+    """Saved states, the newest first. The header ``Link`` names the next page."""
+    page = await view.snapshots(investigation_id, after=_text(after), limit=limit)
+    _link(request, response, page)
+    return all_shown(page)
+
+
+@endpoints.get("/investigation/{investigation_id}/events", responses=of_one([examples.EVENT]))
 async def get_investigation_events(
-    investigation_id: str,
+    investigation_id: InvestigationId,
     request: Request,
     response: Response,
     view: View,
     *,
     event_type: Annotated[str | None, Query(max_length=200)] = None,
-    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    after: Sequence = 0,
     limit: Limit = 100,
 ) -> list[InvestigationEvent]:
     """Get event history for audit trail, in order. The header ``Link`` names the next page."""
@@ -204,12 +236,16 @@ async def get_investigation_events(
     return all_shown(page)
 
 
-@endpoints.get("/investigation/{investigation_id}/events/stream", response_class=StreamingResponse)
+@endpoints.get(
+    "/investigation/{investigation_id}/events/stream",
+    response_class=EventStream,
+    responses=of_one(examples.STREAM, media_type=EventStream.media_type),
+)
 async def stream_events(
-    investigation_id: str,
+    investigation_id: InvestigationId,
     guest: Guest,
     *,
-    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    after: Sequence = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
     """Server-sent events: all behind ``after`` or ``Last-Event-ID``, then those that come."""
@@ -217,17 +253,19 @@ async def stream_events(
     known = last_event_id or ""
     cursor = int(known) if known.isascii() and known.isdigit() and len(known) < 19 else after
     stream = guest.served.rooms.stream(investigation_id, principal=guest.view.principal, after=cursor)
-    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return EventStream(stream, headers={"Cache-Control": "no-store"})
 
 
-@endpoints.post("/investigation/{investigation_id}/ticket", status_code=201)
-async def issue_ticket(investigation_id: str, guest: Guest) -> Ticket:
+@endpoints.post(
+    "/investigation/{investigation_id}/ticket", status_code=201, responses=of_one(examples.TICKET, status=201)
+)
+async def issue_ticket(investigation_id: InvestigationId, guest: Guest) -> Ticket:
     """A ticket with which a browser connects to ``…/ws/ticket`` within a minute, to watch this investigation."""
     record = await guest.view.get(investigation_id)
     return _ticket(guest, record.id)
 
 
-@endpoints.post("/investigations/ticket", status_code=201)
+@endpoints.post("/investigations/ticket", status_code=201, responses=answers(examples.TICKET, status=201))
 async def issue_ticket_for_many(guest: Guest, *, investigation_type: Name = None, user_id: Name = None) -> Ticket:
     """A ticket for ``/investigations/ws/ticket``, to be used with the same ``investigation_type`` and ``user_id``."""
     asked = Selection(investigation_type, user_id)

@@ -25,7 +25,10 @@ _PAYLOADS: Final = (
     "metadata",
     "output_data",
     "output_result",
+    "phase_states",
     "result",
+    "state_data",
+    "tool_states",
 )
 
 

@@ -126,14 +126,18 @@ def _open(served: Served) -> APIRouter:
     """What asks for no principal: whether it runs, and what a ticket opens."""
     router = APIRouter(route_class=ProblemRoute, tags=["service"])
 
-    @router.get("/health")
+    well = {"content": {"application/json": {"example": {"status": "ok", "hearing": None, "deaf": None}}}}
+    heard = {"content": {"application/json": {"example": {"status": "ok", "hearing": "redis", "deaf": None}}}}
+    down = {"model": Health, "description": "The store does not answer"}
+
+    @router.get("/health", responses={200: well})
     async def health() -> Health:
         """This process serves."""
         return Health(status="ok")
 
-    @router.get("/ready", responses={503: {"model": Health, "description": "The store does not answer"}})
+    @router.get("/ready", responses={200: heard, 503: down})
     async def ready(response: Response) -> Health:
-        """The store answers, too."""
+        """The store answers, too, and by what this process hears of others."""
         try:
             await served.sdk.list(limit=1)
         except InvestigationError:
@@ -144,6 +148,7 @@ def _open(served: Served) -> APIRouter:
 
     @router.websocket("/investigation/{investigation_id}/ws/ticket")
     async def watch_by_ticket(websocket: WebSocket, investigation_id: str, ticket: str = "", after: str = "") -> None:
+        """All events of one behind ``after``, then those that come, by a ticket."""
         try:
             principal = served.tickets.holder(ticket, canonical(investigation_id))
         except InvestigationNotFound:
@@ -162,6 +167,7 @@ def _open(served: Served) -> APIRouter:
         user_id: str | None = None,
         after: str = "",
     ) -> None:
+        """All events of a type's, a user's or all investigations, by a ticket; ``after``: JSON by id."""
         principal = served.tickets.holder(ticket, about_many(investigation_type, user_id))
         if principal is None:
             await _no_ticket(websocket)

@@ -80,6 +80,40 @@ async def test_lists_go_on_by_the_link(client: httpx.AsyncClient) -> None:
     assert [one["sequence"] for one in events.json() + following.json()] == [1, 2]
 
 
+async def test_lists_are_of_what_was_created_in_a_time(client: httpx.AsyncClient) -> None:
+    ids = [await submitted(client, user_id=user) for user in ("ana", "gil", "ana")]
+    created = [(await client.get(f"/investigation/{id}")).json()["created_at"] for id in ids]
+
+    async def listed(**query: Any) -> list[str]:
+        answer = await client.get("/investigations", params=query)
+        assert answer.status_code == 200, answer.text
+        return [one["id"] for one in answer.json()]
+
+    assert await listed(user_id="ana") == [ids[2], ids[0]]
+    assert await listed(created_after="2000-01-01T00:00:00Z", created_before="2001-01-01T00:00:00Z") == []
+    assert await listed(created_after="2000-01-01T00:00:00Z", created_before="2100-01-01T00:00:00+02:00") == ids[::-1]
+    assert set(await listed(created_after=created[0])) == set(ids)
+    assert await listed(investigation_type="other") == []
+    said(await client.get("/investigations", params={"created_after": "2026-11-25T10:00:00"}), 422)  # of which zone?
+
+
+async def test_snapshots_come_in_pages_newest_first(sdk: InvestigationSDK, client: httpx.AsyncClient) -> None:
+    id = await submitted(client)
+    async with sdk.attach(id) as run:
+        for _ in range(3):
+            await run.checkpoint({})
+    url: str | None = f"/investigation/{id}/snapshots?limit=1"
+    found: list[dict[str, Any]] = []
+    while url is not None:
+        answer = await client.get(url)
+        found += answer.json()
+        url = answer.links.get("next", {}).get("url")
+    assert found
+    assert [one["id"] for one in found] == [one.id for one in await sdk.snapshots(id)]
+    assert {one["investigation_id"] for one in found} == {id}
+    assert all(one["state_data"] and one["snapshot_type"] for one in found)
+
+
 async def test_steering_and_what_is_not_allowed(client: httpx.AsyncClient) -> None:
     id = await submitted(client)
     refused = said(await client.post(f"/investigation/{id}/pause"), 409)
@@ -106,7 +140,7 @@ async def test_a_change_by_hand_is_for_admins_and_wants_a_reason(client: httpx.A
 async def test_what_does_not_exist_and_what_is_anothers(client: httpx.AsyncClient) -> None:
     id, unknown = await submitted(client), str(uuid7())
     beta = {"Authorization": "eve admin beta"}
-    for path in ("", "/progress", "/tools", "/events", "/phases", "/events/stream"):
+    for path in ("", "/progress", "/tools", "/events", "/phases", "/snapshots", "/events/stream"):
         nowhere = said(await client.get(f"/investigation/{unknown}{path}"), 404)["detail"].replace(unknown, id)
         assert said(await client.get(f"/investigation/{id}{path}", headers=beta), 404)["detail"] == nowhere
         said(await client.get(f"/investigation/not-an-id{path}"), 404)
