@@ -8,33 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from investigation_sdk import InvestigationSDK, InvestigationState, LeaseLost, tool
+from investigation_sdk import InvestigationSDK, InvestigationState, LeaseLost
+from tests.measured import fragile, work
 from tests.telemetry.collected import Collected
 
 Make = Callable[..., InvestigationSDK]
-
-
-@tool
-def fragile(n: int) -> int:
-    if n % 3 == 0:
-        raise ValueError(n)
-    return n
-
-
-async def work(sdk: InvestigationSDK, n: int) -> None:
-    try:
-        async with sdk.investigation(f"s{n}", investigation_type="fraud" if n % 2 else "abuse") as investigation:
-            async with investigation.phase("look"):
-                for i in range(4):
-                    try:
-                        fragile(i)
-                    except ValueError:
-                        pass
-            async with investigation.phase("verdict"):
-                if n % 4 == 0:
-                    raise RuntimeError(n)
-    except RuntimeError:
-        pass
 
 
 async def test_metrics_equal_what_sql_counts(otel: Collected, make_sdk: Make, tmp_path: Path) -> None:
