@@ -214,14 +214,15 @@ async def audit(sdk: InvestigationSDK, name: str, sites: Sequence[str], key: str
 
         async with inv.phase("inventory", input_data={"sites": sites}) as phase:
             folders = [package["metadata"] for site in sites for package in installed(site)]
-            phase.output_data = {"distributions": len(folders)}
-        show(f"inventory: {len(folders)} distributions", end=True)
-
-        async with inv.phase("integrity") as phase:
             claims: dict[str, set[str]] = {}
             for folder in folders:
                 for path, expected in read_record(Path(folder)).items():
                     claims.setdefault(path, set()).add(expected)
+            # how much there is to do: by such numbers estimates tell which past audits were like this one
+            phase.output_data = {"distributions": len(folders), "files": len(claims)}
+        show(f"inventory: {len(claims)} files of {len(folders)} distributions", end=True)
+
+        async with inv.phase("integrity") as phase:
 
             async def check(folder: str) -> None:
                 reports.append(await asyncio.to_thread(check_files, folder, claims))

@@ -1,8 +1,10 @@
 """When an investigation is likely to be done: by what past runs of its type took from where it is now.
 
 Percent says nothing of time: phases of equal weight take a second and an hour. So each past run is asked how long it
-took from the same place on, less the time that this run has spent there, and scaled by how much slower or faster this
-run has been so far. What these answers say together is an interval, or, if there are too few of them, nothing.
+took from the same place on. Its answer is scaled twice: to how much this run was given, as far as that number told how
+long past runs took; and to the pace of this run, as far as how long they took until there told how long they took from
+there. The time that this run has been there is taken off. What these answers say together is an interval, or, if there
+are too few of them, nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +12,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
-
-from investigation_sdk.domain.progress import STEP
 
 MIN_RUNS: Final = 3
 """Of fewer past runs nothing is concluded."""
@@ -21,49 +21,40 @@ MIN_RUNS: Final = 3
 LOW: Final = 0.1
 """The interval: about one run in ten is done before it, and one in ten after it."""
 
-_MANY: Final = 20
+_RANKED: Final = 9
 """From so many on the answers are their own distribution; of fewer a logarithmic normal one is assumed."""
 
-_PACES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+_T90: Final = (1.89, 1.64, 1.53, 1.48, 1.44, 1.41)
+"""The quantile of Student's distribution above which a tenth lies, from 2 degrees of freedom on."""
+
 _PATIENCE: Final = 3
 _SMALL: Final = 0.2
 _NEARLY: Final = 0.1
 _LEAST: Final = 1000.0
 """µs; times below are taken for this."""
 
-_T90: Final = (
-    3.08,
-    1.89,
-    1.64,
-    1.53,
-    1.48,
-    1.44,
-    1.41,
-    1.40,
-    1.38,
-    1.37,
-    1.36,
-    1.36,
-    1.35,
-    1.35,
-    1.34,
-    1.34,
-    1.33,
-    1.33,
-)
-"""The quantile of Student's distribution above which a tenth lies, from 1 degree of freedom on."""
+_PACES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+_POWERS: Final = (0.5, 1.0)
+_BIAS: Final = 0.2
+"""By so much less must past runs miss each other at an end of `_PACES` than in the middle, to be believed."""
 
+_WORTH: Final = 0.95
+"""At most so much of what they miss each other by otherwise, for a size to be believed."""
+
+_KEPT: Final = 128
 
 Marks = Sequence[tuple[int, float]]
 """When a phase was how far, in order: percent, and µs since it began."""
 
 
 class Span(NamedTuple):
-    """When a phase began and ended, in µs since the run began, and how it went on in between."""
+    """When a phase began and ended, in µs since the run began, and how it went on in between: by what it `reported`
+    itself, or else by its tools."""
 
     began: float
     ended: float
     marks: Marks = ()
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +64,12 @@ class PastRun:
     Attributes:
         total: How long it took, µs.
         phases: When it was in which phase.
+        sizes: How much it was given or found: numbers greater than 0, by name.
     """
 
     total: float
     phases: Mapping[str, Span]
+    sizes: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +82,8 @@ class Place:
         since: When it entered that phase, or left it.
         percent: How far the phase is.
         marks: When it got there.
+        reported: Whether it said so itself.
+        sizes: How much it was given, as far as that is known by now.
     """
 
     elapsed: float
@@ -97,6 +92,18 @@ class Place:
     inside: bool = True
     percent: int = 0
     marks: Marks = ()
+    reported: bool = False
+    sizes: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def mark(self) -> int:
+        """The last mark that it got to, percent."""
+        return self.marks[-1][0] if self.marks and self.inside else 0
+
+    @property
+    def reached(self) -> float:
+        """When it got there."""
+        return self.since + (self.marks[-1][1] if self.marks and self.inside else 0.0)
 
 
 class Remaining(NamedTuple):
@@ -109,18 +116,29 @@ class Remaining(NamedTuple):
 
 
 class _Leg(NamedTuple):
-    """What a past run did from a place on, µs: how long until there, until it was seen to go on, and after that."""
+    """What a past run did, µs: `before` the mark, from there until it was `here`, until it was seen to go on, and
+    `after` that."""
 
     before: float
+    here: float
     inside: float
     after: float
 
 
-class _Point(NamedTuple):
-    """A place, as far as past runs can be compared with it: µs until it was reached, and since."""
+class _Fit(NamedTuple):
+    """How past runs tell each other from one place on.
 
-    before: float
-    spent: float
+    Attributes:
+        legs: One of each run, with how much it was given, where that counts, else 1.
+        size: The name of what counts, if anything does.
+        power: The power of its ratio.
+        pace: The power of the ratio of the times until here.
+    """
+
+    legs: Sequence[tuple[_Leg, float]]
+    size: str | None
+    power: float
+    pace: float
 
 
 class History:
@@ -128,102 +146,129 @@ class History:
 
     def __init__(self, runs: Iterable[PastRun]) -> None:
         self.runs: Sequence[PastRun] = tuple(runs)
-        self._fits: dict[tuple[str | None, bool, int], _Fit] = {}
+        self.sized: bool = any(run.sizes for run in self.runs)
+        """Whether it may matter how much a run is given."""
+        self._fits: dict[object, _Fit] = {}
 
     def remaining(self, place: Place) -> Remaining | None:
         """How much longer a run takes that is at `place`; None where past runs do not tell."""
-        mark = place.marks[-1][0] if place.marks else 0
-        fresh = place.percent // STEP > mark // STEP
-        legs = self._legs(place, fresh=fresh)
-        if len(legs) < MIN_RUNS:  # phases of another plan: the whole run is all that can be compared
-            place, fresh = Place(place.elapsed), False
-            legs = self._legs(place, fresh=fresh)
-        if len(legs) < MIN_RUNS:
+        place, runs = self._comparable(place)
+        if len(runs) < MIN_RUNS:
             return None
-        key = (place.phase, place.inside, place.percent // STEP)
+        key = (place.phase, place.inside, place.reported, place.mark, place.percent, *place.sizes)
         fit = self._fits.get(key)
         if fit is None:
-            fit = self._fits[key] = _fitted(legs, _PACES if place.phase is not None else (0.0,))
-        reached = place.since + (place.marks[-1][1] if place.marks and place.inside else 0.0)
-        point = _Point(place.elapsed, 0.0) if fresh else _Point(reached, max(0.0, place.elapsed - reached))
-        answers = [answer for leg in legs if (answer := _answer(leg, point, fit.pace)) is not None]
-        if len(answers) < MIN_RUNS:
-            return None
-        found = _interval(answers, fit.misses)
-        # longer there than any past run, and nothing to come after it: nobody knows
-        stalled = not any(leg.inside > point.spent for leg in legs) and found.likely < _NEARLY * point.spent
-        return None if stalled else found
+            if len(self._fits) >= _KEPT:
+                self._fits.clear()
+            fit = self._fits[key] = _fitted(runs, place)
+        return _told(fit, place)
 
-    def _legs(self, place: Place, *, fresh: bool) -> list[_Leg]:
-        if place.phase is None:
-            return [_Leg(0.0, run.total, 0.0) for run in self.runs]
-        spans = [(run, run.phases[place.phase]) for run in self.runs if place.phase in run.phases]
-        if not place.inside:
-            return [_Leg(span.ended, run.total - span.ended, 0.0) for run, span in spans]
-        return [_leg(run.total, span, place.percent, fresh=fresh) for run, span in spans]
+    def _comparable(self, place: Place) -> tuple[Place, Sequence[PastRun]]:
+        """The place, as far as enough past runs were at it, and these."""
+        if place.phase is not None:
+            name = place.phase
+            runs = [run for run in self.runs if name in run.phases]
+            if place.inside and (place.percent or place.marks):
+                said = [run for run in runs if run.phases[name].reported]
+                if not place.reported and not said:
+                    return place, runs
+                if place.reported and len(said) >= MIN_RUNS:
+                    return place, said
+                place = replace(place, percent=0, marks=())  # by what is reported, and by tools: not the same percent
+            if len(runs) >= MIN_RUNS:
+                return place, runs
+        return Place(place.elapsed, sizes=place.sizes), self.runs  # the whole is all that can be compared
 
 
-def _leg(total: float, span: Span, percent: int, *, fresh: bool) -> _Leg:
-    """From where the phase was so far, by its marks."""
+def _leg(run: PastRun, place: Place) -> _Leg:
+    if place.phase is None:
+        return _Leg(0.0, 0.0, run.total, 0.0)
+    span = run.phases[place.phase]
+    if not place.inside:
+        return _Leg(span.ended, 0.0, max(0.0, run.total - span.ended), 0.0)
+    mark, here = _when(span, place.mark), _when(span, max(place.mark, place.percent))
     whole = span.ended - span.began
-    step = percent // STEP
-    here = next((time for reached, time in span.marks if reached // STEP >= step), whole) if step else 0.0
-    on = next((time for reached, time in span.marks if reached // STEP > step and time > here), whole)
-    if fresh:  # on the way from this step to the next
-        here += (on - here) * (percent % STEP) / STEP
-    return _Leg(span.began + here, on - here, total - span.began - on)
+    on = min(whole, next((time for reached, time in span.marks if reached > place.percent and time > here), whole))
+    return _Leg(span.began + mark, here - mark, on - here, max(0.0, run.total - span.began - on))
 
 
-class _Fit(NamedTuple):
-    """How past runs tell each other at one place.
-
-    Attributes:
-        pace: How much the time until here says about the time from here on: the power of the ratio that is best.
-        misses: By how much each is told wrong by the others then: the logarithm of the ratio to what was told.
-    """
-
-    pace: float
-    misses: Sequence[float]
-
-
-def _fitted(legs: Sequence[_Leg], paces: Sequence[float]) -> _Fit:
-    fits = [_Fit(pace, [_miss(leg, legs, pace) for leg in legs]) for pace in paces]
-    return min(fits, key=lambda fit: statistics.fmean(map(abs, fit.misses)))
+def _when(span: Span, percent: int) -> float:
+    """When a phase was so far, µs since it began: between two marks it went on evenly."""
+    whole = span.ended - span.began
+    last, then = 0, 0.0
+    for reached, time in (*span.marks, (100, whole)):
+        if percent <= last:
+            break
+        there = max(then, min(time, whole))
+        if percent < reached:
+            return then + (there - then) * (percent - last) / (reached - last)
+        last, then = reached, there
+    return then
 
 
-def _miss(one: _Leg, legs: Sequence[_Leg], pace: float) -> float:
-    here = _Point(one.before, 0.0)
-    told = statistics.median([_answer(leg, here, pace) or 0.0 for leg in legs if leg is not one])
-    return math.log(max(_LEAST, one.inside + one.after) / max(_LEAST, told))
+def _fitted(runs: Sequence[PastRun], place: Place) -> _Fit:
+    """Of a few powers those by which the runs, all brought to the same size and pace, differ least."""
+    legs = [_leg(run, place) for run in runs]
+    until = [_log(leg.before) for leg in legs]
+    rest = [_log(leg.here + leg.inside + leg.after) for leg in legs]
+    paces = _PACES if place.phase is not None else _PACES[:1]
+    best = None
+    for name in (None, *(name for name in place.sizes if all(name in run.sizes for run in runs))):
+        sizes = [1.0 if name is None else run.sizes[name] for run in runs]
+        logs = [math.log(size) for size in sizes]
+        for power in (0.0,) if name is None else _POWERS:
+            for pace in (pace for pace in paces if power + pace <= 1):
+                left = [r - power * size - pace * u for r, size, u in zip(rest, logs, until, strict=True)]
+                missed = _differ(left) * (1 + _BIAS * abs(pace - 0.5)) / (1 if name is None else _WORTH)
+                if best is None or missed < best[0]:
+                    best = missed, _Fit(list(zip(legs, sizes, strict=True)), name, power, pace)
+    assert best is not None
+    return best[1]
 
 
-def _answer(leg: _Leg, point: _Point, pace: float) -> float | None:
-    """How long it takes from here, by one past run; None where it has been here for so much longer than that run that
-    they cannot be compared."""
-    so_far = leg.before + min(leg.inside, point.spent)
-    scale: float = (max(_LEAST, point.before + point.spent) / max(_LEAST, so_far)) ** pace
-    if point.spent > _PATIENCE * max(scale * leg.inside, _SMALL * point.before):
+def _differ(logs: Sequence[float]) -> float:
+    middle = statistics.median(logs)
+    return sum(abs(log - middle) for log in logs)
+
+
+def _told(fit: _Fit, place: Place) -> Remaining | None:
+    spent = max(0.0, place.elapsed - place.reached)
+    size = 1.0 if fit.size is None else place.sizes[fit.size]
+    reached = max(_LEAST, place.reached)
+    answers: list[float] = []
+    stalled = True
+    for leg, given in fit.legs:
+        scale: float = (size / given) ** fit.power * (reached / max(_LEAST, leg.before)) ** fit.pace
+        here, inside = scale * leg.here, scale * leg.inside
+        if spent > _PATIENCE * max(here + inside, _SMALL * place.reached):
+            continue  # here for so much longer that they cannot be compared
+        stalled = stalled and spent > here + inside
+        answers.append(min(inside, max(0.0, here + inside - spent)) + scale * leg.after)
+    if len(answers) < MIN_RUNS:
         return None
-    return scale * (max(0.0, leg.inside - point.spent) + leg.after)
+    found = _interval(answers)
+    # longer there than any past run, and nothing to come after it: nobody knows
+    return None if stalled and found.likely < _NEARLY * spent else found
 
 
-def _interval(answers: Sequence[float], misses: Sequence[float]) -> Remaining:
-    """What the answers say, and around that what they have missed by: the wider of the two."""
-    likely = statistics.median(answers)
-    logs = [math.log(max(_LEAST, answer)) for answer in answers]
-    middle = math.log(max(_LEAST, likely))
-    spreads = (_spread([log - middle for log in logs]), _spread(misses))
-    low = likely * math.exp(min(0.0, *(spread[0] for spread in spreads)))
-    high = likely * math.exp(max(0.0, *(spread[1] for spread in spreads)))
-    return Remaining(low, likely, high, len(answers))
+def _interval(answers: Sequence[float]) -> Remaining:
+    """Where the next answer lies: the powers were chosen by these, so that it differs a little more."""
+    count, likely = len(answers), statistics.median(answers)
+    wider = count / (count - 1) if likely else 1.0
+    ordered = sorted(likely * (answer / likely) ** wider if likely else answer for answer in answers)
+    if count >= _RANKED:
+        return Remaining(_ranked(ordered, LOW), likely, _ranked(ordered, 1 - LOW), count)
+    logs = [_log(answer) for answer in ordered]
+    width = math.exp(_T90[count - MIN_RUNS] * statistics.stdev(logs) * math.sqrt(1 + 1 / count))
+    return Remaining(likely / width, likely, likely * width, count)
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float]:
-    """Between which bounds the next value lies with 80 %."""
-    ordered = sorted(values)
-    count = len(ordered)
-    if count >= _MANY:
-        rank = int(LOW * (count + 1)) - 1
-        return ordered[rank], ordered[count - 1 - rank]
-    width = _T90[count - 2] * statistics.stdev(ordered) * math.sqrt(1 + 1 / count)
-    return statistics.fmean(ordered) - width, statistics.fmean(ordered) + width
+def _ranked(ordered: Sequence[float], part: float) -> float:
+    """What the next answer is below with a chance of `part`, however they are distributed."""
+    rank = part * (len(ordered) + 1) - 1
+    lower = min(len(ordered) - 2, int(rank))
+    return ordered[lower] + (ordered[lower + 1] - ordered[lower]) * (rank - lower)
+
+
+def _log(time: float) -> float:
+    return math.log(max(_LEAST, time))

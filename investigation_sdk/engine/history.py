@@ -7,7 +7,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, cast
 
 from investigation_sdk.domain.activity import activity_of, marks_of
 from investigation_sdk.domain.estimate import History, PastRun, Span
@@ -25,6 +25,12 @@ KEPT_SECONDS: Final = 60.0
 
 _KEPT: Final = 256
 _MAX_PHASES: Final = 1000
+_MAX_SIZES: Final = 12
+_LONG: Final = 4096
+"""Characters of JSON beyond which it is not searched for sizes."""
+
+_SMALLEST: Final = 1e-9
+_LARGEST: Final = 1e18
 _UNINTERRUPTED: Final = 0.95
 """A run counts if it was running for at least that part of the time from its beginning to its end."""
 
@@ -69,20 +75,59 @@ async def read(backend: Backend, tenant: str, investigation_type: str) -> Histor
         return History(())
     of_these = (Where("investigation_id", "in", tuple(rows)),)
     phases = await backend.find(Query("phase", of_these, "investigation_id", descending=True, limit=_MAX_PHASES + 1))
-    spans: dict[str, dict[str, Span]] = {id: {} for id in rows}
+    gone: dict[str, list[PhaseRow]] = {id: [] for id in rows}
     for phase in phases:
         if isinstance(phase, PhaseRow) and phase.started_at is not None and phase.completed_at is not None:
-            began = rows[phase.investigation_id].started_at or 0
-            spans[phase.investigation_id][phase.phase_name] = span(phase, began)
+            gone[phase.investigation_id].append(phase)
     if len(phases) > _MAX_PHASES:  # of the run where the page ends, only some are there
         last = phases[-1]
-        for id in [id for id in spans if isinstance(last, PhaseRow) and id <= last.investigation_id]:
-            del spans[id]
-    return History(PastRun(_duration(rows[id]), spans[id]) for id in spans)
+        for id in [id for id in gone if isinstance(last, PhaseRow) and id <= last.investigation_id]:
+            del gone[id]
+    return History(past_run(rows[id], gone[id]) for id in gone)
+
+
+def past_run(row: InvestigationRow, phases: Sequence[PhaseRow]) -> PastRun:
+    """A completed run, as estimates see it, by its row and those of the phases that it went through."""
+    began = row.started_at or 0
+    spans = {phase.phase_name: span(phase, began) for phase in phases}
+    return PastRun(_duration(row), spans, {**sizes(row), **sizes_of_phases(phases)})
 
 
 def _duration(row: InvestigationRow) -> int:
     return max(0, (row.completed_at or 0) - (row.started_at or 0))
+
+
+def sizes(row: InvestigationRow) -> dict[str, float]:
+    """How much a run was given: the numbers, and the lengths of the lists, in its configuration and metadata. Some of
+    them, where there are many."""
+    found: dict[str, float] = {}
+    _add_sizes(found, "configuration", row.configuration)
+    _add_sizes(found, "metadata", row.metadata)
+    return found
+
+
+def sizes_of_phases(phases: Sequence[PhaseRow]) -> dict[str, float]:
+    """How much it was given or found: the same in the input of each phase, and in the output of each that was left."""
+    found: dict[str, float] = {}
+    for phase in sorted(phases, key=lambda phase: phase.phase_order):
+        _add_sizes(found, f"{phase.phase_name} input", phase.input_data)
+        if phase.completed_at is not None:
+            _add_sizes(found, f"{phase.phase_name} output", phase.output_data)
+    return found
+
+
+def _add_sizes(found: dict[str, float], where: str, text: str | None) -> None:
+    if text is None or len(text) > _LONG or len(found) >= _MAX_SIZES:
+        return
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    for name, value in cast("dict[str, Any]", said).items() if isinstance(said, dict) else ():
+        size = len(cast("Sequence[Any]", value)) if isinstance(value, list) else value
+        number = isinstance(size, int | float) and not isinstance(size, bool)
+        if number and _SMALLEST < size < _LARGEST and len(found) < _MAX_SIZES:
+            found[f"{where} {name}"] = float(size)
 
 
 def _whole(row: InvestigationRow) -> bool:
@@ -98,8 +143,9 @@ def _whole(row: InvestigationRow) -> bool:
 def span(phase: PhaseRow, began: int) -> Span:
     """When a phase that was left was gone through, in a run that began then (µs)."""
     with readable(phase.investigation_id):
-        marks = marks_of(json.loads(phase.activity))
-    return Span(max(0, (phase.started_at or 0) - began), max(0, (phase.completed_at or 0) - began), marks)
+        said = json.loads(phase.activity)
+        marks, reported = marks_of(said), said.get("reported") is not None
+    return Span(max(0, (phase.started_at or 0) - began), max(0, (phase.completed_at or 0) - began), marks, reported)
 
 
 def newest(phases: Sequence[PhaseRow]) -> PhaseRow | None:

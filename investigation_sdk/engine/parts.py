@@ -1,12 +1,14 @@
-"""What progress is worked out from beside the row of an investigation: no payloads, and no times that go on."""
+"""What progress is worked out from beside the row of an investigation: of payloads some numbers, and no times that go
+on."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
+from investigation_sdk.engine.history import sizes_of_phases
 from investigation_sdk.engine.reading import get_row
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.storage.backend import Backend
@@ -52,6 +54,8 @@ class Parts(NamedTuple):
     many: int | None = None
     """How many calls there are; None in the summary form."""
     changes: Sequence[Change] = ()
+    sizes: Mapping[str, float] = {}
+    """Of its phases; see :func:`investigation_sdk.engine.history.sizes_of_phases`."""
 
 
 class Source(Protocol):
@@ -94,12 +98,17 @@ class Stored:
 async def read_parts(backend: Backend, id: str, *, with_tools: bool) -> Parts:
     """All of it, from the store."""
     if not with_tools:
-        return Parts(await _phases(backend, id))
-    return Parts(
-        *await asyncio.gather(
-            _phases(backend, id), _newest_calls(backend, id), _count_calls(backend, id), _changes(backend, id)
-        )
+        return parts_of(await _phases(backend, id))
+    phases, calls, many, changes = await asyncio.gather(
+        _phases(backend, id), _newest_calls(backend, id), _count_calls(backend, id), _changes(backend, id)
     )
+    return parts_of(phases)._replace(calls=calls, many=many, changes=changes)
+
+
+def parts_of(phases: Sequence[PhaseRow]) -> Parts:
+    """The summary form, by the rows of the phases."""
+    bare = [phase._replace(input_data=None, output_data=None, error_details=None) for phase in phases]
+    return Parts(bare, sizes=sizes_of_phases(phases))
 
 
 async def _phases(backend: Backend, id: str) -> list[PhaseRow]:
@@ -108,7 +117,7 @@ async def _phases(backend: Backend, id: str) -> list[PhaseRow]:
     while True:
         query = Query("phase", (Where("investigation_id", "=", id),), "phase_order", after=after, limit=_PAGE)
         rows = [row for row in await backend.find(query) if isinstance(row, PhaseRow)]
-        found += [row._replace(input_data=None, output_data=None, error_details=None) for row in rows]
+        found += rows
         if len(rows) < _PAGE:
             return found
         after = (rows[-1].phase_order, rows[-1].id)

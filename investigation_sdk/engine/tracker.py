@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from investigation_sdk.domain.progress_record import Described, Estimate, Invest
 from investigation_sdk.domain.records import Usage
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow
 from investigation_sdk.domain.states import InvestigationState, PhaseState, ToolState
-from investigation_sdk.engine.history import Histories, newest
+from investigation_sdk.engine.history import Histories, newest, sizes
 from investigation_sdk.engine.parts import Called, Change, Parts, Source, Stored
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.sight import Sight
@@ -81,7 +82,7 @@ class ProgressTracker:
             return progress
         history = await self._histories.of(backend, row.tenant_id, row.investigation_type)
         with readable(id):
-            return with_estimate(progress, row, parts.phases, history, now_us())
+            return with_estimate(progress, row, parts, history, now_us())
 
 
 def progress_of(row: InvestigationRow, parts: Parts, now: int) -> InvestigationProgress:
@@ -122,12 +123,15 @@ def progress_of(row: InvestigationRow, parts: Parts, now: int) -> InvestigationP
 def with_estimate(
     progress: InvestigationProgress,
     row: InvestigationRow,
-    phases: Sequence[PhaseRow],
+    parts: Parts,
     history: History,
     now: int,
 ) -> InvestigationProgress:
     """The same, with when it is likely to be done at the time `now` (µs), as far as past runs tell."""
-    remaining = history.remaining(_place(row, phases, now))
+    place = _place(row, parts.phases, now)
+    if history.sized:
+        place = replace(place, sizes={**sizes(row), **parts.sizes})
+    remaining = history.remaining(place)
     if remaining is None:
         return progress
     what = f"{remaining.runs} past runs of {row.investigation_type}"
@@ -149,7 +153,8 @@ def _place(row: InvestigationRow, phases: Sequence[PhaseRow], now: int) -> Place
         since = float(said.get("begun", elapsed))
         reported = said.get("reported")
         percent = inside.progress_percentage if reported is None else int(reported)
-        return Place(elapsed, inside.phase_name, since, percent=percent, marks=marks_of(said))
+        marks = marks_of(said)
+        return Place(elapsed, inside.phase_name, since, percent=percent, marks=marks, reported=reported is not None)
     left = newest([phase for phase in phases if phase.attempt == row.attempt])
     if left is None or left.completed_at is None:
         return Place(elapsed)

@@ -1,16 +1,22 @@
 """Measures estimates: how far off they are on runs that they have not seen, beside drawing the percentage on as a line.
 
-Usage: python -m tests.benchmarks.eta [--runs N] [--only WORK …] [--keep FOLDER]
+Usage: python -m tests.benchmarks.eta [--runs N] [--seed N] [--only WORK …] [--again] [--keep FOLDER]
 
-Real work is recorded first, by the clock on the wall, each kind as one type of investigation:
+Real work is recorded first, by the clock on the wall, each kind as one type of investigation (see eta_works.py):
 
 - audit: examples/python_environment_audit.py over as many different sets of the packages that are installed here,
+- audits: the same over several such sets at once, which takes longer,
 - sshd: examples/ssh_bruteforce.py over different slices of a real log (skipped, saying so, where that is not there),
-- tests: the project's own tests, one phase for each of some folders.
+- tests: some folders of the project's own tests, a phase for each, a call for each file,
+- part: the same, but each run leaves out tests at random, and neither says which nor how far it is.
 
-Then the runs are split, as a whole, into two halves; each half is told by the other. At nine places of each run, at 10
-to 90 percent of the time that it took in the end, both say how much longer it takes. The error is the difference to how
-long it took; a place at which one of them says nothing counts for neither, and is counted.
+Then the runs are split, as a whole, into two halves; each half is told by the other. Each run is gone through again,
+by its log, up to nine places at 10 to 90 percent of the time that it took in the end: the rows are what they were then
+(but that what a phase reported stands there by steps of 5 percent), and from these comes what was shown. The error is
+the difference to how long it took; a place where the estimate or the line says nothing counts for neither.
+
+With --again each work is done once more, from the same inputs, and told by how long it took the time before: so far off
+is who knows everything but what else the machine does.
 """
 
 from __future__ import annotations
@@ -18,139 +24,80 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from investigation_sdk import InvestigationSDK, PhasePlan, tool
-from investigation_sdk.domain.estimate import History, PastRun, Place
+from investigation_sdk import InvestigationSDK
+from investigation_sdk.clock import to_datetime
+from investigation_sdk.domain.estimate import History
+from investigation_sdk.domain.fold import Fold
+from investigation_sdk.domain.project import investigation_row, phase_row
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow
 from investigation_sdk.engine import history
-from investigation_sdk.storage.commit import Query, Where
+from investigation_sdk.engine.parts import parts_of
+from investigation_sdk.engine.reading import to_event
+from investigation_sdk.engine.texts import json_text
+from investigation_sdk.engine.tracker import progress_of, with_estimate
+from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.commit import Query, StoredEvent, Where
+from tests.benchmarks.eta_works import LOG, WORKS
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-DATA: Final = Path(os.environ.get("INVESTIGATION_TEST_DATA") or ROOT.parent / "shared" / "data")
-LOG: Final = DATA / "openssh_2k.log"
 PLACES: Final = tuple(n / 10 for n in range(1, 10))
-FOLDERS: Final = ("vectors", "golden", "domain")
+HEAD: Final = (
+    "| work | runs | each takes | mean error | of a line | ratio | part of the run | of a line | ratio "
+    "| inside the 80 % interval | median width | stated | compared |"
+)
 
 
-class Said(NamedTuple):
-    """What was said at one place of one run, and how it was. All as a part of the run's time; None: nothing said."""
+class Seen(NamedTuple):
+    """What was there at one place of a run: how much of its time was gone, and the rows."""
 
-    actual: float
-    ours: float | None
-    low: float
-    high: float
-    line: float | None
-    total: float
-    """Seconds."""
-
-
-# ---- recording
-
-
-def audit(url: str, count: int, folder: Path, chance: random.Random) -> None:
-    """Audits of different sets of packages."""
-    site = next((Path(sys.prefix) / "lib").glob("python*/site-packages"))
-    installed = sorted(path for path in site.glob("*.dist-info"))
-    for n in range(count):
-        target = folder / f"site-{n}" / "site-packages"
-        target.mkdir(parents=True)
-        for info in chance.sample(installed, chance.randint(len(installed) // 3, len(installed))):
-            for name in {line.split("/")[0] for line in (info / "RECORD").read_text("utf-8").splitlines()}:
-                if not (target / name).exists() and (site / name).is_dir():
-                    (target / name).symlink_to(site / name)
-        example("python_environment_audit.py", "--environment", str(target), "--db", url)
-
-
-def sshd(url: str, count: int, folder: Path, chance: random.Random) -> None:
-    """Investigations of logs that are made of slices of a real one."""
-    lines = LOG.read_text("utf-8", errors="surrogateescape").splitlines(keepends=True)
-    for n in range(count):
-        path = folder / f"sshd-{n}.log"
-        with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
-            for _ in range(chance.randint(20, 60)):
-                begin = chance.randrange(len(lines))
-                file.writelines(lines[begin : begin + chance.randint(100, 2000)])
-        example("ssh_bruteforce.py", str(path), "--db", url)
-
-
-def tests(url: str, count: int, folder: Path, chance: random.Random) -> None:
-    """Runs of the project's own tests, of which each leaves out some at random."""
-
-    @tool(name="pytest")
-    def run(name: str, seed: int) -> int:
-        letters = random.Random(seed).sample("abcdefghijklmnoprstuw", 12)
-        wanted = " or ".join(f"test_{letter}" for letter in letters)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{name}", "-k", wanted]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=500).returncode
-
-    plan = [PhasePlan(name, tools=(run,)) for name in FOLDERS]
-    with InvestigationSDK(url) as sdk:
-        for _ in range(count):
-            with sdk.investigation("the project's tests", investigation_type="tests", phases=plan) as investigation:
-                for name in FOLDERS:
-                    with investigation.phase(name):
-                        run(name, chance.randrange(10**6))
-
-
-def example(name: str, *arguments: str) -> None:
-    """Run one of the examples; what it finds is of no concern here."""
-    command = [sys.executable, str(ROOT / "examples" / name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"{name} failed: {done.stderr[-2000:]}")
-
-
-WORKS: Final[dict[str, Callable[[str, int, Path, random.Random], None]]] = {
-    "audit": audit,
-    "sshd": sshd,
-    "tests": tests,
-}
-
-
-# ---- telling
+    part: float
+    now: int
+    row: InvestigationRow
+    phases: Sequence[PhaseRow]
 
 
 class Run(NamedTuple):
-    """One completed run, as the store has it."""
+    """One completed run, as the store has it, and as it was at its places."""
 
     row: InvestigationRow
     phases: Sequence[PhaseRow]
+    places: Sequence[Seen]
 
     @property
     def total(self) -> int:
         """µs."""
         return (self.row.completed_at or 0) - (self.row.started_at or 0)
 
-    @property
-    def past(self) -> PastRun:
-        """As estimates of others see it."""
-        began = self.row.started_at or 0
-        return PastRun(self.total, {one.phase_name: history.span(one, began) for one in self.phases})
 
-    def at(self, elapsed: float) -> tuple[Place, int]:
-        """Where it was after so long (µs), and the percentage that was shown."""
-        spans, place = self.past.phases, Place(elapsed)
-        done = 0.0
-        for phase in self.phases:
-            span = spans[phase.phase_name]
-            marks = [mark for mark in span.marks if span.began + mark[1] <= elapsed]
-            percent = marks[-1][0] if marks else 0
-            if span.ended <= elapsed:
-                done += phase.weight
-                place = Place(elapsed, phase.phase_name, span.ended, inside=False)
-            elif span.began <= elapsed:
-                done += phase.weight * percent / 100
-                place = Place(elapsed, phase.phase_name, span.began, percent=percent, marks=marks)
-        return place, int(100 * done / sum(phase.weight for phase in self.phases))
+class Said(NamedTuple):
+    """What was said at one place of one run, and how it was: seconds from there on; None: nothing was said."""
+
+    total: float
+    actual: float
+    ours: float | None
+    low: float
+    high: float
+    line: float | None
+
+
+# ---- what was recorded
+
+
+def record(url: str, name: str, runs: int, seed: int) -> None:
+    """Do the work so many times."""
+    for n in range(runs):
+        with tempfile.TemporaryDirectory() as inputs:
+            WORKS[name](url, Path(inputs), random.Random(f"{name} {seed} {n}"))
 
 
 async def recorded(url: str) -> list[Run]:
@@ -158,62 +105,102 @@ async def recorded(url: str) -> list[Run]:
     async with InvestigationSDK(url) as sdk:
         backend = sdk._recorder.backend  # pyright: ignore[reportPrivateUsage]
         completed = (Where("status", "=", "completed"),)
-        rows = await backend.find(Query("investigation", completed, limit=1000))
         runs: list[Run] = []
-        for row in rows:
+        for row in await backend.find(Query("investigation", completed, limit=1000)):
             of_this = Query("phase", (Where("investigation_id", "=", row.id),), "phase_order")
             phases = [one for one in await backend.find(of_this) if isinstance(one, PhaseRow) and one.completed_at]
             if isinstance(row, InvestigationRow):
-                runs.append(Run(row, phases))
+                runs.append(Run(row, phases, list(places(row, phases, await log(backend, row.id)))))
         return runs
+
+
+async def log(backend: Backend, id: str) -> list[StoredEvent]:
+    """All events."""
+    events: list[StoredEvent] = []
+    while page := await backend.read_events(id, after=events[-1].sequence if events else 0):
+        events += page
+    return events
+
+
+def places(row: InvestigationRow, phases: Sequence[PhaseRow], stored: Sequence[StoredEvent]) -> Iterator[Seen]:
+    """Go through a run again, and stop at its places. Reports that no event says are told by the marks of phases."""
+    began, ended = row.started_at or 0, row.completed_at or 0
+    fold = Fold(row.id, row.tenant_id)
+    happened: list[tuple[int, Callable[[], object]]] = [
+        (event.at, partial(fold.apply, event)) for event in map(to_event, stored)
+    ]
+    for phase in phases:
+        span = history.span(phase, began)
+        for percent, since in span.marks if span.reported else ():
+            time = (phase.started_at or 0) + int(since)
+            happened.append((time, partial(fold.report, phase.id, percent, time)))
+    happened.sort(key=lambda one: one[0])
+    for part in PLACES:
+        now = began + int(part * (ended - began))
+        while happened and happened[0][0] <= now:
+            happened.pop(0)[1]()
+        then = [phase_row(row.id, phase, json_text) for phase in fold.phases.values()]
+        yield Seen(part, now, investigation_row(fold, fold.version, b"", json_text), then)
+
+
+# ---- what was said
 
 
 def told(run: Run, known: History) -> Iterator[Said]:
     """What both say at the places of one run."""
-    for part in PLACES:
-        elapsed = part * run.total
-        place, percent = run.at(elapsed)
-        remaining = known.remaining(place)
-        line = part * (100 - percent) / percent if percent else None
-        if remaining is None:
-            yield Said(1 - part, None, 0, 0, line, run.total / 1e6)
-        else:
-            low, likely, high = (time / run.total for time in remaining[:3])
-            yield Said(1 - part, likely, low, high, line, run.total / 1e6)
+    for seen in run.places:
+        parts = parts_of(seen.phases)
+        shown = progress_of(seen.row, parts, seen.now)
+        estimate = with_estimate(shown, seen.row, parts, known, seen.now).estimate
+        total, percent = run.total / 1e6, shown.overall_progress
+        line = seen.part * total * (100 - percent) / percent if percent else None
+        low = likely = high = None
+        if estimate is not None:
+            now = to_datetime(seen.now)
+            times = (estimate.earliest, estimate.likely, estimate.latest)
+            low, likely, high = ((time - now).total_seconds() for time in times)
+        yield Said(total, (1 - seen.part) * total, likely, low or 0.0, high or 0.0, line)
 
 
 def measure(runs: Sequence[Run]) -> list[Said]:
     """Each half told by the other."""
-    halves = runs[::2], runs[1::2]
     said: list[Said] = []
-    for mine, others in (halves, halves[::-1]):
-        known = History([run.past for run in others])
+    for mine, others in ((runs[::2], runs[1::2]), (runs[1::2], runs[::2])):
+        known = History([history.past_run(run.row, run.phases) for run in others])
         for run in mine:
             said += told(run, known)
     return said
 
 
-def report(name: str, runs: Sequence[Run], said: Sequence[Said]) -> None:
+def by_twins(runs: Sequence[Run], again: Sequence[Run]) -> list[Said]:
+    """Each told by how long the same took the other time."""
+    said: list[Said] = []
+    for one, other in [*zip(runs, again, strict=False), *zip(again, runs, strict=False)]:
+        for before in told(one, History(())):
+            left = max(0.0, other.total / 1e6 - (before.total - before.actual))
+            said.append(before._replace(ours=left, low=left, high=left))
+    return said
+
+
+def report(name: str, runs: Sequence[Run], said: Sequence[Said]) -> str:
     """One line of the table."""
     totals = [run.total / 1e6 for run in runs]
-    both = [one for one in said if one.ours is not None and one.line is not None]
     stated = [one for one in said if one.ours is not None]
-    if not both:
-        print(f"| {name} | {len(runs)} | nothing to compare |")
-        return
-    seconds = (
-        [(one.ours or 0) * one.total - one.actual * one.total for one in both],
-        [(one.line or 0) * one.total - one.actual * one.total for one in both],
-    )
-    ours, line = (statistics.fmean(map(abs, errors)) for errors in seconds)
-    typical = [
-        statistics.median(abs(error) / one.total for error, one in zip(errors, both, strict=True)) for errors in seconds
+    both = [
+        (one.total, one.ours - one.actual, one.line - one.actual)
+        for one in said
+        if one.ours is not None and one.line is not None
     ]
+    if not both:
+        return f"| {name} | {len(runs)} | nothing to compare |"
+    ours, line = (statistics.fmean(abs(one[n]) for one in both) for n in (1, 2))
+    part, line_part = (statistics.fmean(abs(one[n]) / one[0] for one in both) for n in (1, 2))
     inside = sum(one.low <= one.actual <= one.high for one in stated) / len(stated)
-    print(
-        f"| {name} | {len(runs)} | {min(totals):.2f} to {max(totals):.2f} s "
-        f"| {ours:.3f} s | {line:.3f} s | {ours / line:.2f} "
-        f"| {typical[0]:.0%} | {typical[1]:.0%} | {inside:.0%} | {len(stated)} of {len(said)} | {len(both)} |"
+    width = statistics.median((one.high - one.low) / one.total for one in stated)
+    return (
+        f"| {name} | {len(runs)} | {min(totals):.2f} to {max(totals):.2f} s | {ours:.3f} s | {line:.3f} s "
+        f"| {ours / line:.2f} | {part:.1%} | {line_part:.1%} | {part / line_part:.2f} | {inside:.0%} | {width:.0%} "
+        f"| {len(stated)} of {len(said)} | {len(both)} |"
     )
 
 
@@ -221,28 +208,31 @@ def main() -> None:
     """Record, split, tell, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=24, help="of each kind of work (default 24)")
+    parser.add_argument("--seed", type=int, default=1, help="which work; another seed is other work (default 1)")
     parser.add_argument("--only", nargs="+", choices=[*WORKS], default=[*WORKS], help="kinds of work")
+    parser.add_argument("--again", action="store_true", help="do each once more, and tell it by the time before")
     parser.add_argument("--keep", type=Path, help="folder of the recordings; those that are there are not made again")
     given = parser.parse_args()
-    print(
-        "| work | runs | each takes | mean error | linear | ratio | median, part of the run | linear "
-        "| inside the 80 % interval | stated | compared |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-    )
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[1]:.1f}, {platform.python_version()}")
+    print(HEAD + "\n" + "| --- " * (HEAD.count("|") - 1) + "|", flush=True)
     with ExitStack() as stack:
         folder = Path(given.keep or stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
+
+        def runs_of(name: str, file: str) -> list[Run]:
+            if not (folder / file).exists():
+                record(f"sqlite:///{folder}/{file}", name, given.runs, given.seed)
+            return asyncio.run(recorded(f"sqlite:///{folder}/{file}"))
+
         for name in given.only:
             if name == "sshd" and not LOG.exists():
                 print(f"skipped: sshd, {LOG} is not there; INVESTIGATION_TEST_DATA names its folder", file=sys.stderr)
                 continue
-            url = f"sqlite:///{folder}/{name}.db"
-            if not (folder / f"{name}.db").exists():
-                with tempfile.TemporaryDirectory() as inputs:
-                    WORKS[name](url, given.runs, Path(inputs), random.Random(7))
-            runs = asyncio.run(recorded(url))
-            report(name, runs, measure(runs))
-            sys.stdout.flush()
+            runs = runs_of(name, f"{name}.db")
+            print(report(name, runs, measure(runs)), flush=True)
+            if given.again:
+                again = runs_of(name, f"{name}-again.db")
+                print(report(f"{name}, by the time before", [*runs, *again], by_twins(runs, again)), flush=True)
 
 
 if __name__ == "__main__":

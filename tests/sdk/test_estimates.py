@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from investigation_sdk import InvestigationSDK, tool
+from investigation_sdk.domain.estimate import History, PastRun, Span
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow
 from investigation_sdk.engine import history
+from investigation_sdk.storage.commit import Query, Where
 
 
 @tool
@@ -65,6 +68,58 @@ async def test_past_runs_are_read_as_they_were(sdk: InvestigationSDK) -> None:
         assert 0 <= one.phases["a"].began <= one.phases["a"].ended <= one.phases["b"].ended <= one.total
         assert [percent for percent, _ in one.phases["a"].marks] == [50]
     assert not (await sdk._recorder.acall(history.read(backend, "", "nothing"))).runs  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_numbers_of_what_it_was_given_are_read(sdk: InvestigationSDK) -> None:
+    async def investigate(sites: list[str]) -> str:
+        given = {"depth": 2, "deep": True, "name": "x", "none": 0, "huge": 10**400}
+        async with sdk.investigation(
+            "x", investigation_type="audit", phases=("a", "b"), configuration=given, metadata={"cost": 0.5}
+        ) as investigation:
+            async with investigation.phase("a", input_data={"sites": sites, "inner": {"n": 3}}) as phase:
+                phase.output_data = {"files": 1000 * len(sites)}
+                during = await sdk.progress(investigation.id)
+                assert during.estimate is None
+            async with investigation.phase("b", input_data=[1, 2, 3]) as phase:
+                phase.output_data = 7
+        return investigation.id
+
+    id = await investigate(["p", "q"])
+    backend = sdk._recorder.backend  # pyright: ignore[reportPrivateUsage]
+    read = await sdk._recorder.acall(history.read(backend, "", "audit"))  # pyright: ignore[reportPrivateUsage]
+    given = {"configuration depth": 2, "metadata cost": 0.5, "a input sites": 2}
+    assert [one.sizes for one in read.runs] == [given | {"a output files": 2000}]
+    assert read.sized
+    row = await sdk._recorder.acall(backend.get("investigation", id))  # pyright: ignore[reportPrivateUsage]
+    of_this = Query("phase", (Where("investigation_id", "=", id),), "phase_order")
+    rows = await sdk._recorder.acall(backend.find(of_this))  # pyright: ignore[reportPrivateUsage]
+    phases = [one for one in rows if isinstance(one, PhaseRow)]
+    assert isinstance(row, InvestigationRow)
+    inside = phases[0]._replace(completed_at=None)
+    assert history.sizes(row) == {"configuration depth": 2, "metadata cost": 0.5}
+    assert history.sizes_of_phases([inside]) == {"a input sites": 2}, "what it gives is known when it was left"
+    for broken in ("[" * 4000, "{", '{"n": NaN, "m": -1}', '{"n": 1}' + " " * 4096):
+        assert not history.sizes_of_phases([inside._replace(input_data=broken)])
+    many = "{" + ",".join(f'"n{n}": 1' for n in range(100)) + "}"
+    assert len(history.sizes_of_phases([inside._replace(input_data=many)])) == 12
+
+
+async def test_who_is_given_more_is_told_to_take_longer(sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [PastRun(n * 1e9, {"a": Span(0, n * 1e9)}, {"a input files": n}) for n in (1.0, 2.0, 3.0, 5.0)]
+
+    async def known(*_: object) -> History:
+        return History(runs)
+
+    monkeypatch.setattr(history, "read", known)
+    for files in (2, 4):
+        async with (
+            sdk.investigation("x", investigation_type="audit", phases=("a",)) as investigation,
+            investigation.phase("a", input_data={"files": files}),
+        ):
+            now = datetime.now(UTC)
+            estimate = (await sdk.progress(investigation.id)).estimate
+        assert estimate is not None
+        assert estimate.likely - now == pytest.approx(timedelta(seconds=1000 * files), abs=timedelta(seconds=60))
 
 
 async def test_runs_that_paused_do_not_count(sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch) -> None:
