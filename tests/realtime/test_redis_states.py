@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from investigation_sdk import ConfigurationError, InvestigationNotFound, InvestigationSDK, tool
+from investigation_sdk.engine.parts import Parts
 from investigation_sdk.realtime import hub, redis_cache
 from investigation_sdk.realtime.hints import Hint
+from investigation_sdk.realtime.redis_states import SHORT
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import RedisServer
 
@@ -257,6 +259,13 @@ async def test_what_is_not_ours_is_passed_over(sharing: Make, redis_url: str) ->
                 await client.set(key, nonsense)
                 assert [call["tool"] for call in (await there.progress(id)).tool_executions] == ["lookup"] * 3, nonsense
     await client.aclose()
+
+
+def test_how_much_the_phases_were_given_is_found_by_others() -> None:
+    parts = Parts((), many=3, sizes={"read input files": 7.0})
+    assert SHORT.read(json.loads(json.dumps(SHORT.written(parts))), "x") == parts._replace(
+        phases=[], calls=[], changes=[]
+    )
 
 
 def test_it_needs_redis(sqlite_url: str) -> None:
