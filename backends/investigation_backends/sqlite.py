@@ -25,13 +25,13 @@ from investigation_sdk.storage.commit import (
     Wanted,
 )
 
-from .checks import check_batch
+from .checks import check_batch, check_query
 from .sql import sqlite_reads as reads
 from .sql import sqlite_write as write
 from .sql.names import REVISIONS
 from .sql.reader import ReaderThread
 from .sql.sqlite_errors import DATA_ERRORS, batch_failed, unavailable
-from .sql.sqlite_link import Link, immediately
+from .sql.sqlite_link import Link
 from .sql.sqlite_open import differences, newer_schema, prepare, revision_of, upgrade
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class SQLiteBackend:
     async def advance(self, advances: Sequence[Advance]) -> None:
         """See :meth:`investigation_sdk.storage.backend.AdvancingBackend.advance`."""
         if advances:
-            await self._at_once(lambda c: immediately(c, lambda c: write.advance(c, advances)))
+            await self._in_passing(lambda c: write.advance(c, advances))
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
         """See :meth:`investigation_sdk.storage.backend.Backend.delete`."""
@@ -230,23 +230,23 @@ class SQLiteBackend:
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
-        return await self._at_once(lambda c: immediately(c, lambda c: write.claim(c, resource, owner, ttl)))
+        return await self._in_passing(lambda c: write.claim(c, resource, owner, ttl))
 
     async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
         if not owners or not wanted.types:
             return []
-        return await self._at_once(lambda c: immediately(c, lambda c: write.claim_next(c, wanted, owners, ttl)))
+        return await self._in_passing(lambda c: write.claim_next(c, wanted, owners, ttl))
 
     async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""
         if not leases:
             return []
-        return await self._at_once(lambda c: immediately(c, lambda c: write.renew(c, leases, ttl)))
+        return await self._in_passing(lambda c: write.renew(c, leases, ttl))
 
     async def release(self, lease: Lease) -> bool:
         """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
-        return await self._at_once(lambda c: immediately(c, lambda c: write.release(c, lease)))
+        return await self._in_passing(lambda c: write.release(c, lease))
 
     # ------------------------------------------------------------------ reading
 
@@ -291,6 +291,9 @@ class SQLiteBackend:
 
     async def find(self, query: Query) -> Sequence[Row | SnapshotRow]:
         """See :meth:`investigation_sdk.storage.backend.Backend.find`."""
+        check_query(query)
+        if reads.is_narrow(query):
+            return await self._at_once(lambda c: reads.page(c, query))
         return await self._read(lambda: self._made_selects().find(query))
 
     async def aggregate(self, aggregate: Aggregate) -> Sequence[tuple[Any, ...]]:
@@ -312,6 +315,10 @@ class SQLiteBackend:
             return await self._link.patiently(work)
         except sqlite3.Error as error:
             raise unavailable(error, self.path) from error
+
+    async def _in_passing(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a short transaction that a loss of power may undo: leases and progress mean nothing after it."""
+        return await self._at_once(lambda connection: self._link.unforced(connection, work))
 
     async def _aside(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run something longer on the thread, with a connection of its own."""

@@ -114,11 +114,11 @@ class Fold:
             self._stop_clock(before if self.failure_kind == "crashed" else event.at)
             self._enter(event.new_state)
 
-    def count(self, tool: str) -> None:
-        """A tool was called once more."""
+    def count(self, tool: str, times: int = 1) -> None:
+        """A tool was called so many times more."""
         counts = self.counts
         if tool in counts or len(counts) < MAX_TOOLS:
-            counts[tool] = counts.get(tool, 0) + 1
+            counts[tool] = counts.get(tool, 0) + times
 
     def phase_by_id(self, id: str) -> Phase | None:
         """The phase of that id, if there is one."""

@@ -93,9 +93,14 @@ class IOThread:
         self._pid = 0
         self.loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def runs(self) -> bool:
+        """It was started in this process, and not ended."""
+        return self.loop is not None and self._pid == os.getpid()
+
     def start(self) -> asyncio.AbstractEventLoop:
         """The loop of the running thread; started if it is not."""
-        if self.loop is not None and self._pid == os.getpid():
+        if self.loop is not None and self.runs:
             return self.loop
         with self._starting:
             if self.loop is None or self._pid != os.getpid():

@@ -7,38 +7,27 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from investigation_sdk.clock import now_us, to_datetime
 from investigation_sdk.domain.commands import Claim, Command, Create, Release
 from investigation_sdk.domain.owners import describe
-from investigation_sdk.domain.rows import InvestigationRow
-from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.engine import queries, reading, recorded
+from investigation_sdk.engine import reading
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.io_thread import undo_with
 from investigation_sdk.engine.ownership import new_owner, provably_dead, retire
-from investigation_sdk.engine.recorded import Recorded
+from investigation_sdk.engine.recorded import FEW, Recorded, RecordReader
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.repair import empty
 from investigation_sdk.engine.session import Entry, Session
-from investigation_sdk.engine.sight import Sight
-from investigation_sdk.engine.sound import stored_value
 from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import (
     InvestigationBusy,
-    InvestigationCancelled,
     InvestigationError,
-    InvestigationFinished,
-    InvestigationUnfinished,
-    RecordUnreadable,
 )
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.commit import Lease
-
-T = TypeVar("T")
 
 _log = logging.getLogger("investigation_sdk.engine")
 _POLL: Final = 0.2
@@ -102,6 +91,10 @@ async def create(
                 entry = session.submit(claim)
         recorder.commit(session)
         await durable(session, entry)
+    except KeyTaken:  # nothing was written, and no lease was taken
+        if lease is not None:
+            retire(lease.owner)
+        raise
     except BaseException:
         if lease is not None:
             _back_out(recorder, session, token, lease)
@@ -128,49 +121,6 @@ async def _begin(recorder: Recorder, trace: Trace, session: Session) -> dict[str
     return _noted(trace.begin(id, session.decided.investigation_type, attempt + 1, known))
 
 
-async def take(
-    recorder: Recorder,
-    investigation_id: str,
-    *,
-    wait: float | None,
-    actor: str | None,
-    trace: Trace | None = None,
-    lease: Lease | None = None,
-) -> Session:
-    """Drive one that exists: get its lease, then append the claim.
-
-    An owner that is provably dead on this machine is succeeded at once; else `wait` seconds are spent (None:
-    one lease's life) on its lease running out. With `lease` a worker has it already, and takes up what waits for one.
-
-    Raises:
-        InvestigationBusy: somebody else drives it and is not known to be dead.
-        InvestigationError: it cannot be driven in its state.
-    """
-    queued = lease is not None
-    if lease is None:
-        session = await recorder.session(investigation_id)
-        lease = await leased(recorder, investigation_id, recorder.ttl_us / 1e6 if wait is None else wait)
-    token = uuid7()
-    try:
-        session = await recorder.session(investigation_id)
-    except BaseException:
-        await recorder.give_up(lease)
-        raise
-    try:
-        claim = Claim(time=now_us(), actor=actor, id=token, owner=lease.owner, queued=queued)
-        if trace is not None:
-            claim.metadata = await _begin(recorder, trace, session)
-        await durable(session, recorder.submit(session, claim))
-    except InvestigationError:
-        await _backed_out(recorder, session, token, lease)
-        raise
-    except BaseException:
-        _back_out(recorder, session, token, lease)
-        raise
-    _drive(recorder, session, token, lease)
-    return session
-
-
 async def take_up(
     recorder: Recorder,
     investigation_id: str,
@@ -180,17 +130,59 @@ async def take_up(
     trace: Trace | None = None,
     lease: Lease | None = None,
 ) -> tuple[Session, Recorded | None]:
-    """As :func:`take`, with what earlier attempts recorded; None for a first attempt."""
-    session = await take(recorder, investigation_id, wait=wait, actor=actor, trace=trace, lease=lease)
-    if session.decided.attempt == 1:
-        return session, None
-    token, held = session.token, session.lease
+    """Drive one that exists: get its lease, then append the claim. The session, and what earlier attempts recorded;
+    None for a first attempt.
+
+    An owner that is provably dead on this machine is succeeded at once; else `wait` seconds are spent (None:
+    one lease's life) on its lease running out. With `lease` a worker has it already, and takes up what waits for one.
+
+    Raises:
+        InvestigationBusy: somebody else drives it and is not known to be dead.
+        InvestigationError: it cannot be driven in its state.
+    """
+    queued = lease is not None
+    session: Session | None = None
+    if lease is None:
+        session = await recorder.session(investigation_id, count=False)
+        lease, waited = await leased(recorder, investigation_id, recorder.ttl_us / 1e6 if wait is None else wait)
+        if waited:
+            session = None
+    token = uuid7()
     try:
-        return session, await recorded.load(recorder.backend, investigation_id)
+        session = session or await recorder.session(investigation_id, count=False)
     except BaseException:
-        if token is not None and held is not None:
-            _back_out(recorder, session, token, held)
+        await recorder.give_up(lease)
         raise
+    claim = Claim(time=now_us(), actor=actor, id=token, owner=lease.owner, queued=queued)
+    try:
+        if trace is not None:
+            claim.metadata = await _begin(recorder, trace, session)
+        found = await _claimed(recorder, session, claim)
+    except InvestigationError:
+        await _backed_out(recorder, session, token, lease)
+        raise
+    except BaseException:
+        _back_out(recorder, session, token, lease)
+        raise
+    _drive(recorder, session, token, lease)
+    return session, found if session.decided.attempt > 1 else None
+
+
+async def _claimed(recorder: Recorder, session: Session, claim: Claim) -> Recorded:
+    """Append the claim, and read what earlier attempts recorded: most of it while the store writes, then the rest. Logs
+    only grow, so that is all that was there before the claim."""
+    reader = RecordReader(recorder.backend, session.id, count_to=session.uncounted_to)
+    entry = recorder.submit(session, claim)
+    reading = asyncio.create_task(reader.read_on())
+    reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, also where nobody waits
+    try:
+        await durable(session, entry)
+        await reading
+    finally:
+        reading.cancel()
+    await reader.read_on(FEW)
+    session.counted(reader.counts)
+    return reader.recorded()
 
 
 def _drive(recorder: Recorder, session: Session, token: str, lease: Lease) -> None:
@@ -218,20 +210,21 @@ async def _backed_out(recorder: Recorder, session: Session, token: str, lease: L
         await recorder.give_up(lease)
 
 
-async def leased(recorder: Recorder, resource: str, wait: float) -> Lease:
-    """The lease on an investigation, waited for so many seconds.
+async def leased(recorder: Recorder, resource: str, wait: float) -> tuple[Lease, bool]:
+    """The lease on an investigation, waited for so many seconds; and whether somebody else had it before.
 
     Raises:
         InvestigationBusy: somebody else has it and is not known to be dead.
     """
     owner = new_owner()
     deadline = time.monotonic() + wait
-    said = False
+    said = waited = False
     try:
         while True:
             lease = await recorder.backend.claim(resource, owner, ttl=recorder.ttl_us)
             if lease is not None:
-                return lease
+                return lease, waited
+            waited = True
             holder = await recorder.backend.holder(resource)
             if holder is None:
                 continue
@@ -254,54 +247,6 @@ async def leased(recorder: Recorder, resource: str, wait: float) -> Lease:
     except BaseException:
         retire(owner)
         raise
-
-
-async def mended(recorder: Recorder, read: Callable[[], Awaitable[T]]) -> T:
-    """What `read` reads. Where that is a row that cannot be read, the investigation is loaded first: that makes its
-    rows again.
-
-    Raises:
-        RecordUnreadable: they cannot be made again.
-    """
-    try:
-        return await read()
-    except RecordUnreadable as damaged:
-        if damaged.investigation_id is None:
-            raise
-        await recorder.session(damaged.investigation_id)
-        return await read()
-
-
-async def newest(recorder: Recorder, data: dict[str, Any], tenant: str) -> InvestigationRow | None:
-    """The newest investigation of the key that a creation names.
-
-    Raises:
-        RecordUnreadable: its rows cannot be made again.
-    """
-    backend, key, of_type = recorder.backend, data["key"], data["investigation_type"]
-    return await mended(recorder, lambda: queries.find(backend, key, of_type, Sight(tenant).keys()))
-
-
-async def existing(recorder: Recorder, taken: KeyTaken, data: dict[str, Any]) -> InvestigationError:
-    """The error for a key that names an investigation already: finished or not, with its id."""
-    row = await mended(recorder, lambda: reading.get_row(recorder.backend, taken.existing_id, recorder.sight))
-    key = data["key"]
-    if row.status == InvestigationState.COMPLETED.value:
-        stored = None if row.result is None else stored_value(row.id, row.result)
-        result = await reading.whole(recorder.backend, row.id, stored)
-        return InvestigationFinished(
-            f"Key {key!r} names investigation {row.id}, which is completed.", result=result, investigation_id=row.id
-        )
-    if row.status == InvestigationState.CANCELLED.value:
-        return InvestigationCancelled(
-            f"Key {key!r} names investigation {row.id}, which was cancelled. Use another key, or on_finished='new'.",
-            investigation_id=row.id,
-        )
-    return InvestigationUnfinished(
-        f"Key {key!r} names investigation {row.id}, which is {row.status} and not finished. Drive it with "
-        f"sdk.attach({row.id!r}), cancel it with sdk.service.cancel({row.id!r}), or use another key.",
-        investigation_id=row.id,
-    )
 
 
 def _busy(investigation_id: str, holder: Lease) -> InvestigationError:

@@ -37,7 +37,7 @@ def new_owner() -> str:
     nonce = uuid7()
     _living.add(nonce)
     pid = os.getpid()
-    return str(Owner(machine(), _boot(), _pid_namespace(), pid, _started(pid) or "", nonce))
+    return str(Owner(machine(), _boot(), _pid_namespace(), pid, _started_here(pid), nonce))
 
 
 def retire(owner: str) -> None:
@@ -93,6 +93,12 @@ def _pid_namespace() -> str:
         return str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
     except OSError:
         return ""
+
+
+@cache
+def _started_here(pid: int) -> str:
+    """Start time of this process, whose id a forked child does not share; empty if nobody says."""
+    return _started(pid) or ""
 
 
 def _started(pid: int) -> str | None:

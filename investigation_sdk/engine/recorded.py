@@ -7,7 +7,7 @@ under the same place, tool, version and arguments, the first that is left.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from types import MappingProxyType
@@ -15,11 +15,12 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic_core import from_json
 
+from investigation_sdk.domain.events import SCHEMA_VERSIONS
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.domain.upcast import upcast
 from investigation_sdk.engine.sound import readable
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.codec import digest_of, digest_of_tree
+from investigation_sdk.storage.codec import digest_of, digest_of_text
 from investigation_sdk.storage.commit import StoredEvent
 from investigation_sdk.storage.spelling import to_json
 
@@ -27,7 +28,11 @@ State = Literal["finished", "raised", "undone", "open"]
 """What is known of a call: it ended well; it raised; it had no effect, for certain; it began, and then nothing."""
 
 _TYPES: Final = ("tool.started", "tool.completed", "tool.failed", "tool.interrupted", "tool.resolved")
+_AS_TODAY: Final = {type: f'"schema":{SCHEMA_VERSIONS[type]},' for type in _TYPES if type != "tool.started"}
+"""What a header without metadata says where the event's data are of today's schema. In a string, quotes are escaped."""
 _PAGE: Final = 1000
+FEW: Final = 200
+"""A page of them is short: where there is hardly anything to be read."""
 _SHOWN: Final = "{"
 _NONE: Final[Mapping[bytes, str]] = MappingProxyType({})
 
@@ -230,37 +235,72 @@ async def load(backend: Backend, investigation_id: str) -> Recorded:
         BackendUnavailable: the store does not answer.
         RecordUnreadable: an event is not what the SDK writes.
     """
-    reader = _Reader()
-    after = 0
-    while True:
-        page = await backend.read_events(investigation_id, after=after, limit=_PAGE, event_type=_TYPES)
-        with readable(investigation_id) as at:
-            for stored in page:
-                at.sequence = stored.sequence
-                reader.add(stored)
-        if len(page) < _PAGE:
-            return Recorded(reader.records.values(), reader.digests)
-        after = page[-1].sequence
+    reader = RecordReader(backend, investigation_id)
+    await reader.read_on()
+    return reader.recorded()
 
 
 _GIVEN: Final = ("executed", "cached")
 """Sources of what a call gave to the block; the rest was reported from elsewhere."""
 
 
-class _Reader:
-    """Puts the events of calls together."""
+class RecordReader:
+    """Reads the events of calls, and puts them together. A log only grows: what was read need not be read again.
 
-    def __init__(self) -> None:
-        self.records: dict[str, Record] = {}
+    Args:
+        backend: Where they are.
+        investigation_id: Whose.
+        count_to: Count the calls of each tool up to this event.
+
+    Attributes:
+        counts: How often each tool was called, until then.
+    """
+
+    def __init__(self, backend: Backend, investigation_id: str, *, count_to: int = 0) -> None:
+        self.counts: Counter[str] = Counter()
+        self._backend = backend
+        self._id = investigation_id
+        self._count_to = count_to
+        self._after = 0
+        self._records: dict[str, Record] = {}
         self._roots: dict[str, str] = {}
         self._raised: dict[Key, Record] = {}
-        self.digests: dict[bytes, str] = {}
+        self._digests: dict[bytes, str] = {}
 
-    def add(self, stored: StoredEvent) -> None:
-        header: dict[str, Any] = from_json(stored.header)
-        data: dict[str, Any] = upcast(stored.event_type, header["schema"], from_json(stored.event_data))
+    async def read_on(self, page_size: int = _PAGE) -> None:
+        """Read what is behind what was read.
+
+        Raises:
+            BackendUnavailable: the store does not answer.
+            RecordUnreadable: an event is not what the SDK writes.
+        """
+        while True:
+            page = await self._backend.read_events(self._id, after=self._after, limit=page_size, event_type=_TYPES)
+            with readable(self._id) as at:
+                for stored in page:
+                    at.sequence = stored.sequence
+                    self._add(stored)
+            if page:
+                self._after = page[-1].sequence
+            if len(page) < page_size:
+                return
+
+    def recorded(self) -> Recorded:
+        """What was read so far."""
+        return Recorded(self._records.values(), self._digests)
+
+    def _add(self, stored: StoredEvent) -> None:
         tagged = '"$type"' in stored.event_data
+        data: dict[str, Any] = from_json(stored.event_data)
+        today = _AS_TODAY.get(stored.event_type)
+        if today is not None and stored.metadata is None and today in stored.header:  # of the header, no more is needed
+            self._closed(stored.event_type, data, plain=not tagged)
+            return
+        header: dict[str, Any] = from_json(stored.header)
+        data = upcast(stored.event_type, header["schema"], data)
         if stored.event_type == "tool.started":
+            if stored.sequence <= self._count_to:
+                self.counts[data["tool"]] += 1
             if data.get("source", "executed") in _GIVEN:
                 self._started(header, data, tagged=tagged)
         else:
@@ -270,7 +310,8 @@ class _Reader:
         text = to_json(given)
         if tagged:
             return comparable(text.decode(), None)
-        digest = self.digests[_hash(text)] = digest_of_tree(given, tagged=False)
+        hashed, digest = digest_of_text(text, given)
+        self._digests[hashed] = digest
         return digest
 
     def _started(self, header: dict[str, Any], data: dict[str, Any], *, tagged: bool) -> None:
@@ -283,12 +324,12 @@ class _Reader:
         key = Key(around, data.get("phase"), data["tool"], data.get("version"), digest)
         # A later record of the same call takes the place of the one before, which it made good.
         record = Record(root, id, around, data["tool"], data.get("effect"), header["attempt"], key)
-        known = self.records.get(root)
+        known = self._records.get(root)
         record.before = self._raised.pop(key, None) if known is None else known.before
-        self.records[root] = record
+        self._records[root] = record
 
     def _closed(self, event_type: str, data: dict[str, Any], *, plain: bool) -> None:
-        record = self.records.get(self._roots.get(data["call"], ""))
+        record = self._records.get(self._roots.get(data["call"], ""))
         if record is None or record.id != data["call"]:
             return
         record.plain = plain

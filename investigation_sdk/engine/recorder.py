@@ -72,6 +72,11 @@ class Recorder:
 
     # ---- opening and closing
 
+    @property
+    def is_open(self) -> bool:
+        """The store is open, in this process."""
+        return self._opened and self.io.runs
+
     async def opened(self) -> None:
         """Open the store, if it is not open. To be run on the I/O thread."""
         self._wanted += 1
@@ -229,8 +234,9 @@ class Recorder:
         """Tell `meter` of each batch that the writer commits."""
         self._writer.meter = meter
 
-    async def session(self, investigation_id: str) -> Session:
-        """The session of an investigation in this process, brought up to date.
+    async def session(self, investigation_id: str, *, count: bool = True) -> Session:
+        """The session of an investigation in this process, brought up to date. Without `count`, it may not be known how
+        often each tool was called; see :func:`~investigation_sdk.engine.repair.load`.
 
         Raises:
             InvestigationNotFound: there is no such investigation.
@@ -240,7 +246,8 @@ class Recorder:
             await self.refresh(session)
         if (known := self.sessions.get(investigation_id)) is not None:
             return known
-        loaded = await load(self.backend, investigation_id, self.tenant, snapshots=self.sessions.snapshot_every > 0)
+        every = self.sessions.snapshot_every
+        loaded = await load(self.backend, investigation_id, self.tenant, snapshots=every > 0, count=count)
         known = self.sessions.get(investigation_id)
         if known is None and self.sessions.add(loaded).queue:
             self.commit(loaded)

@@ -70,9 +70,12 @@ async def repair(session: Session, backend: Backend) -> Woken:
     )
 
 
-async def load(backend: Backend, investigation_id: str, tenant: str, *, snapshots: bool = True) -> Session:
+async def load(
+    backend: Backend, investigation_id: str, tenant: str, *, snapshots: bool = True, count: bool = True
+) -> Session:
     """A session for an investigation that is in the store, made from its rows of one version; with `snapshots`, also
-    from its latest one, so that it can make the next.
+    from its latest one, so that it can make the next. Without `count`, that waits until it is told how often each tool
+    was called: by whoever reads the calls anyway.
 
     Rows that cannot be read, or do not fit together, are made again from the events, and a warning event says so.
 
@@ -83,15 +86,15 @@ async def load(backend: Backend, investigation_id: str, tenant: str, *, snapshot
         VersionConflict: it changes all the time.
     """
     try:
-        return await _load(backend, investigation_id, tenant, snapshots=snapshots)
+        return await _load(backend, investigation_id, tenant, snapshots=snapshots, count=count)
     except RecordUnreadable as damaged:
         await rebuild(backend, investigation_id, Sight(tenant))
-        session = await _load(backend, investigation_id, tenant, snapshots=snapshots)
+        session = await _load(backend, investigation_id, tenant, snapshots=snapshots, count=count)
         _warn(session, "rows", f"Rows could not be used, and were made again from the events: {damaged.reason}")
         return session
 
 
-async def _load(backend: Backend, investigation_id: str, tenant: str, *, snapshots: bool) -> Session:
+async def _load(backend: Backend, investigation_id: str, tenant: str, *, snapshots: bool, count: bool) -> Session:
     for _ in range(_TRIES):
         row = await get_row(backend, investigation_id, Sight(tenant))
         phases = await _all(backend, "phase", investigation_id, PhaseRow)
@@ -102,19 +105,22 @@ async def _load(backend: Backend, investigation_id: str, tenant: str, *, snapsho
                 fold = fold_from_rows(row, phases, calls, sound_json)
                 if row.version < 1:
                     raise ValueError(f"version is {row.version}")
-            if not snapshots:
-                return Session(fold, row.head)
-            base = await read_base(backend, investigation_id, row.version)
-            await count_calls(backend, investigation_id, fold, base.fold)
-            return _with_base(Session(fold, row.head), base)
+            session = Session(fold, row.head)
+            if snapshots:
+                session.uncounted_to = row.version
+                base = await read_base(backend, investigation_id, row.version)
+                if count or base.unusable is not None:  # the next commit has a snapshot in its place
+                    session.counted(await count_calls(backend, investigation_id, base.fold, row.version))
+                _with_base(session, base)
+            return session
     raise VersionConflict(
         f"Investigation {investigation_id} changed every time that it was read, {_TRIES} times.",
         investigation_id=investigation_id,
     )
 
 
-def _with_base(session: Session, base: Base) -> Session:
-    """A session that knows of the latest snapshot. Of one that is not used, a warning event says so, and the commit of
+def _with_base(session: Session, base: Base) -> None:
+    """Tell a session of the latest snapshot. Of one that is not used, a warning event says so, and the commit of
     that event has a new one in its place."""
     version = session.acked.version
     if base.fold is not None:
@@ -124,7 +130,6 @@ def _with_base(session: Session, base: Base) -> Session:
         session.replaces = base.unusable.id
         message = f"The snapshot {base.unusable.id} was not used, but the events were: {base.reason}"
         _warn(session, "snapshot", message, snapshot=base.unusable.id)
-    return session
 
 
 def _warn(session: Session, kind: str, message: str, **more: str) -> None:

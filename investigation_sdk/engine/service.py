@@ -22,7 +22,7 @@ from investigation_sdk.domain.records import (
 from investigation_sdk.domain.rows import InvestigationRow, ToolRow
 from investigation_sdk.domain.states import Effect, InvestigationState, ToolState, Verb
 from investigation_sdk.domain.usage import check_cost, check_count, cost_text
-from investigation_sdk.engine import opening, queries, reading
+from investigation_sdk.engine import keys, opening, queries, reading
 from investigation_sdk.engine.creation import Creation, creation_data
 from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
@@ -104,7 +104,7 @@ class InvestigationStateService:
                 self._recorder, creation, tenant=self._tenant, actor=_by(actor), queue=queue, trace=trace
             )
         except KeyTaken as taken:
-            raise await opening.existing(self._recorder, taken, creation.data) from None
+            raise await keys.existing(self._recorder, taken.existing_id, creation.data["key"]) from None
         await self._append(session, [_warning("creation", message, actor) for message in creation.warnings])
         return session.id
 

@@ -9,7 +9,7 @@ session what became of each. All methods are safe to call from any thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from investigation_sdk.clock import now_us
@@ -65,6 +65,7 @@ class Session:
         snapshot_every: So many events lie between two snapshots; 0 for none.
         snapshot_at: The event of the last snapshot.
         replaces: Id of the last snapshot, if it could not be read: the next one takes its place.
+        uncounted_to: Nobody knows how often each tool was called up to this event; until then, no snapshot is made.
         broken: Set when the store lost what it had acknowledged; every submission is refused then.
     """
 
@@ -100,6 +101,7 @@ class Session:
         self.snapshot_every: int = EVERY
         self.snapshot_at: int = 0
         self.replaces: str | None = None
+        self.uncounted_to: int = 0
         self.on_commit: Callable[[Sequence[StoredEvent]], None] | None = None
 
     # ---- submitting
@@ -242,6 +244,15 @@ class Session:
             if type(command) is Append and not entry.acknowledged:
                 entry.submission = Fact(command.event, command.token)
 
+    def counted(self, counts: Mapping[str, int]) -> None:
+        """So often each tool was called up to the event `uncounted_to`."""
+        with self.lock:
+            if self.uncounted_to:
+                self.uncounted_to = 0
+                for fold in (self.acked, self.decided):
+                    for tool, times in counts.items():
+                        fold.count(tool, times)
+
     # ---- sealing
 
     def seal(self) -> Commit | None:
@@ -264,7 +275,7 @@ class Session:
             try:
                 fold = self._fold_of(entries)
                 commit = make_commit(entries, fold, first, self.head, None if first else self.lease)
-                if self.snapshot_every and not self.suspects:
+                if self.snapshot_every and not self.suspects and not self.uncounted_to:
                     commit.snapshot = snapshot_of(commit, fold, self.snapshot_at, self.snapshot_every, self.replaces)
                     commit.snapshots_from = self.snapshot_at  # the one before stays, too
             except Exception as error:  # e.g. text that is not Unicode

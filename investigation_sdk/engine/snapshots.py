@@ -8,6 +8,7 @@ has the hash that it names.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from investigation_sdk.domain.fold import Fold
@@ -143,17 +144,15 @@ def _row(of: type[RowT], said: Any) -> RowT:
     return row
 
 
-async def count_calls(backend: Backend, investigation_id: str, fold: Fold, base: Fold | None) -> None:
-    """Tell `fold`, which was made from rows, how often each tool was called: `base` knows until its event."""
-    fold.counts = {} if base is None else dict(base.counts)
+async def count_calls(backend: Backend, investigation_id: str, base: Fold | None, until: int) -> Counter[str]:
+    """How often each tool was called until that event; `base` knows it until its own."""
+    counts = Counter({} if base is None else base.counts)
     after = 0 if base is None else base.version
     while True:
         page = await backend.read_events(investigation_id, after=after, limit=_PAGE, event_type=("tool.started",))
-        for stored in page:
-            if stored.sequence <= fold.version:
-                fold.count(_tool_of(stored))
-        if len(page) < _PAGE or page[-1].sequence > fold.version:
-            return
+        counts.update(_tool_of(stored) for stored in page if stored.sequence <= until)
+        if len(page) < _PAGE or page[-1].sequence > until:
+            return counts
         after = page[-1].sequence
 
 

@@ -68,7 +68,8 @@ class InvestigationScope:
         if self._entered:
             raise RuntimeError("this investigation scope was entered before; call sdk.investigation() again")
         self._entered = True
-        yield self._recorder.opened()
+        if not self._recorder.is_open:
+            yield self._recorder.opened()
         return (yield from self._open(self._recorder.trace()))
 
     def _inside(self, driver: Driver) -> None:

@@ -24,7 +24,7 @@ from pydantic_core import from_json
 
 from investigation_sdk.storage.spelling import to_json
 from investigation_sdk.storage.tagging import MAX_DEPTH, MAX_NODES, Tagger, too_large
-from investigation_sdk.storage.tags import NOT_ALL, LargePayload, Tagged, canonical, restore, tags_in
+from investigation_sdk.storage.tags import NOT_ALL, LargePayload, Tagged, canonical, in_order, restore, tags_in
 
 __all__ = ["Encoded", "Json", "LargePayload", "Tagged", "decode", "digest", "encode", "object_text", "plain"]
 
@@ -140,6 +140,13 @@ def digest_of(text: str) -> str:
         ValueError: the text is not JSON, or is not all of the value: a part of it is masked, left out, or in a blob.
     """
     return digest_of_tree(from_json(text), tagged='"$type"' in text)
+
+
+def digest_of_text(text: bytes, tree: Any) -> tuple[bytes, str]:
+    """The SHA-256 of a text in UTF-8 without tags, which is that of `tree`, and :func:`digest_of_tree`: where the text
+    has its keys in order, that follows from the first."""
+    hashed = hashlib.sha256(text)
+    return hashed.digest(), hashed.hexdigest()[:32] if in_order(tree) else digest_of_tree(tree, tagged=False)
 
 
 def digest_of_tree(tree: Any, *, tagged: bool = True) -> str:

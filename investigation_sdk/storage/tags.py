@@ -168,6 +168,19 @@ def canonical(tree: Any) -> bytes:
     return to_json(holder[0])
 
 
+def in_order(tree: Any) -> bool:
+    """Whether the keys of all objects of an encoded tree without tags are sorted: then its text is canonical."""
+    nodes = [tree]
+    for node in nodes:  # grows while it is read
+        if type(node) is dict:
+            if len(node) > 1 and list(node) != sorted(node):
+                return False
+            nodes += [child for child in node.values() if type(child) is dict or type(child) is list]
+        elif type(node) is list:
+            nodes += [child for child in node if type(child) is dict or type(child) is list]
+    return True
+
+
 def _key_text(pair: list[Any]) -> bytes:
     return to_json(pair[0])
 

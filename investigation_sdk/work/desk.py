@@ -11,7 +11,7 @@ from typing import Final
 
 from investigation_sdk.clock import now_us, to_datetime
 from investigation_sdk.domain.rows import InvestigationRow
-from investigation_sdk.engine import opening, reading
+from investigation_sdk.engine import keys, opening, reading
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.errors import ConfigurationError, InvestigationBusy
 from investigation_sdk.ids import canonical
@@ -129,16 +129,14 @@ class Desk:
     async def aexecute(self, investigation_id: str) -> Executed:
         """As :meth:`execute`, on the running loop."""
         id, recorder = canonical(investigation_id), self._recorder
-        row = await recorder.acall(
-            opening.mended(recorder, lambda: reading.get_row(recorder.backend, id, recorder.sight))
-        )
+        row = await recorder.acall(keys.mended(recorder, lambda: reading.get_row(recorder.backend, id, recorder.sight)))
         self.investigators.of(row.investigation_type)
         nothing_to_do = _RESTS.get(row.status)
         if nothing_to_do is not None and row.claimable_at is None:  # delivered once more, or late
             return Executed(id, nothing_to_do)
         asked_at = now_us()
         try:
-            lease = await recorder.acall(opening.leased(recorder, id, 0))
+            lease, _ = await recorder.acall(opening.leased(recorder, id, 0))
         except InvestigationBusy:
             return Executed(id, "busy")
         skew = lease.expires_at - recorder.ttl_us - (asked_at + now_us()) // 2

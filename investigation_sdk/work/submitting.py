@@ -9,7 +9,7 @@ from investigation_sdk.clock import from_datetime
 from investigation_sdk.domain.records import Investigation
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import ENDED, InvestigationState
-from investigation_sdk.engine import opening, queries, reading
+from investigation_sdk.engine import keys, opening, queries, reading
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.sight import Sight
@@ -54,7 +54,7 @@ async def submit(
         )
     except KeyTaken:
         data = creation.data
-        found = await opening.newest(recorder, data, recorder.tenant or tenant)
+        found = await keys.newest(recorder, data, recorder.tenant or tenant)
         if found is None:
             raise
         return found

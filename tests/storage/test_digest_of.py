@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from investigation_sdk.storage.codec import digest, digest_of, encode
+from investigation_sdk.storage.codec import digest, digest_of, digest_of_text, digest_of_tree, encode
 
 scalars = (
     st.none()
@@ -46,3 +48,18 @@ def test_the_order_of_keys_does_not_matter_and_types_do() -> None:
     other = {"a": datetime(2026, 1, 1, tzinfo=UTC), "b": [1, {"x": Decimal("1.0"), "y": 1}]}
     assert digest_of(encode(one).text) == digest_of(encode(other).text) == digest(other)
     assert len({digest_of(encode(v).text) for v in (1, 1.0, True, "1", [1], (1,))}) == 6
+
+
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(trees)
+def test_the_digest_of_a_text_is_that_of_its_tree_in_whatever_order_its_keys_are(tree: Any) -> None:
+    text = json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode()
+    hashed, found = digest_of_text(text, json.loads(text))
+    assert hashed == hashlib.sha256(text).digest()
+    assert found == digest_of_tree(json.loads(text), tagged=False)

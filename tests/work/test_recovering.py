@@ -136,7 +136,7 @@ async def test_a_stale_look_at_the_queue_takes_nothing_up(sdk: InvestigationSDK)
     await sdk.service.cancel(paused.id)
     recorder = sdk._recorder
     for one, state in ((failed, "failed"), (paused, "cancelled")):
-        lease = await recorder.acall(opening.leased(recorder, one.id, 0))
+        lease, _ = await recorder.acall(opening.leased(recorder, one.id, 0))
         executed = await sdk._desk.attempt("case", lease, 0).run()
         assert executed == (one.id, "busy", None)
         assert (await sdk.get(one.id)).status == state

@@ -52,8 +52,9 @@ class Link:
         self.close_reading: Callable[[], None] | None = None
         self._synchronous = synchronous
         self._connection: sqlite3.Connection | None = None
+        self._other: sqlite3.Connection | None = None
         self._lock = threading.Lock()
-        self._carried_over: tuple[sqlite3.Connection | None] | None = None
+        self._carried_over: tuple[sqlite3.Connection | None, ...] | None = None
         _links.add(self)
 
     def connect(self, *, timeout: float = 0.0) -> sqlite3.Connection:
@@ -129,8 +130,21 @@ class Link:
         """
         return await self.patiently(lambda connection: immediately(connection, work))
 
+    def unforced(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a write transaction that others see at once, and that a loss of power may undo: it does not
+        wait for the disk.
+
+        Raises:
+            sqlite3.Error: SQLite's answer; nothing was written.
+        """
+        connection.execute("PRAGMA synchronous=NORMAL")
+        try:
+            return immediately(connection, work)
+        finally:
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
+
     def apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` with a connection of its own; blocks, so on a thread only.
+        """Run `work` with the other connection, which waits for locks; blocks, so on a thread only.
 
         Raises:
             sqlite3.Error: SQLite's answer.
@@ -138,14 +152,23 @@ class Link:
         """
         with self.reading:
             self.check_usable()
-            connection = self.connect(timeout=self.patience)
+            if self._other is None:
+                self._other = self.connect(timeout=self.patience)
             try:
-                return work(connection)
-            finally:
-                connection.close()
+                return work(self._other)
+            except sqlite3.Error:
+                self._close_other()
+                raise
+
+    def _close_other(self) -> None:
+        other, self._other = self._other, None
+        if other is not None:
+            other.close()
 
     def close(self) -> None:
         """Write the log back into the main file, if nobody is reading it, and close."""
+        with self.reading:
+            self._close_other()
         with self._lock:
             self.wanted = False
             connection, self._connection = self._connection, None
@@ -186,6 +209,7 @@ class Link:
             return False
         if self.close_reading is not None:
             self.close_reading()
+        self._close_other()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -198,7 +222,8 @@ class Link:
             self._lock.release()
         elif child:
             # never closed here: closing would write to a file that the parent is just using
-            self._carried_over, self._connection = (self._connection,), None
+            self._carried_over = (self._connection, self._other)
+            self._connection = self._other = None
             self._lock, self.reading = threading.Lock(), threading.Lock()
 
 
