@@ -7,6 +7,7 @@ from typing import Any, Final, Self, cast
 
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow
 from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.storage.backend import types_of
 from investigation_sdk.storage.commit import (
     Advance,
     Aggregate,
@@ -79,6 +80,7 @@ class MemoryBackend:
         reverse: bool = False,
     ) -> Sequence[StoredEvent]:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_events`."""
+        types = types_of(event_type)
         with self.store.lock:
             file = self.store.files.get(investigation_id)
             if file is None:
@@ -86,12 +88,12 @@ class MemoryBackend:
             # the event of sequence n stands at n - 1
             if reverse:
                 last = min(after - 1, len(file.events)) if after else len(file.events)
-                first = 0 if event_type is not None else max(0, last - limit)
+                first = 0 if types is not None else max(0, last - limit)
                 events = file.events[first:last][::-1]
             else:
-                events = file.events[after:] if event_type is not None else file.events[after : after + limit]
-        if event_type is not None:
-            wanted = frozenset(event_type)
+                events = file.events[after:] if types is not None else file.events[after : after + limit]
+        if types is not None:
+            wanted = frozenset(types)
             events = [event for event in events if event[_TYPE] in wanted]
         return [StoredEvent._make(event) for event in events[: max(0, limit)]]
 

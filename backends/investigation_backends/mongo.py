@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
-from investigation_sdk.storage.backend import StoreFailure
+from investigation_sdk.storage.backend import StoreFailure, types_of
 from investigation_sdk.storage.commit import (
     Advance,
     Aggregate,
@@ -314,7 +314,8 @@ class MongoBackend:
     ) -> Sequence[StoredEvent]:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_events`."""
         link, _ = self._connected()
-        return await self._answered(reads.events(link, investigation_id, after, limit, event_type, reverse=reverse))
+        types = types_of(event_type)
+        return await self._answered(reads.events(link, investigation_id, after, limit, types, reverse=reverse))
 
     async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_snapshot`."""

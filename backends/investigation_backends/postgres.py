@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.storage.backend import types_of
 from investigation_sdk.storage.commit import (
     Advance,
     Aggregate,
@@ -291,7 +292,8 @@ class PostgresBackend:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_events`."""
         if uuid_or_none(investigation_id) is None:
             return []
-        types = None if event_type is None else [one for one in event_type if storable(one)]
+        asked = types_of(event_type)
+        types = None if asked is None else [one for one in asked if storable(one)]
         return await self._link.run(
             lambda c: self._reads.events(c, investigation_id, after, limit, types, reverse=reverse)
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
-from investigation_sdk.storage.backend import StoreFailure
+from investigation_sdk.storage.backend import StoreFailure, types_of
 from investigation_sdk.storage.commit import (
     Advance,
     Aggregate,
@@ -264,9 +264,10 @@ class SQLiteBackend:
         reverse: bool = False,
     ) -> Sequence[StoredEvent]:
         """See :meth:`investigation_sdk.storage.backend.Backend.read_events`."""
+        types = types_of(event_type)
 
         def work(connection: sqlite3.Connection) -> list[StoredEvent]:
-            return reads.events(connection, investigation_id, after, limit, event_type, reverse=reverse)
+            return reads.events(connection, investigation_id, after, limit, types, reverse=reverse)
 
         # repairs read short pages, also at exit, when no thread can be started any more
         return await (self._at_once(work) if limit <= _SHORT_PAGE else self._aside(work))

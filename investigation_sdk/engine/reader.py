@@ -39,7 +39,7 @@ from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.errors import InvalidArgument
 from investigation_sdk.ids import Id, canonical
-from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.backend import Backend, types_of
 from investigation_sdk.storage.commit import Where
 
 
@@ -265,7 +265,7 @@ class InvestigationReader:
             limit=(limit, LIMIT),
         )
         id = canonical(investigation_id)
-        page = queries.read_events(*self._place(id), _types(event_type), actor, int(after), limit)
+        page = queries.read_events(*self._place(id), types_of(event_type), actor, int(after), limit)
         return await self._recorder.acall(page)
 
     async def iter_events(
@@ -274,7 +274,7 @@ class InvestigationReader:
         """All events behind the sequence `after`, in order, read as they are consumed."""
         check(event_type=(event_type, NAMES_OR_NONE), after=(after, POSITION))
         id = canonical(investigation_id)
-        chunks = queries.iterate_events(*self._place(id), _types(event_type), int(after))
+        chunks = queries.iterate_events(*self._place(id), types_of(event_type), int(after))
         while True:
             chunk = await self._recorder.acall(queries.next_or_none(chunks))
             if chunk is None:
@@ -398,9 +398,3 @@ class InvestigationReader:
             if report is None:
                 return
             yield report
-
-
-def _types(event_type: str | Sequence[str] | None) -> Sequence[str] | None:
-    if event_type is None:
-        return None
-    return [str(event_type)] if isinstance(event_type, str) else [str(t) for t in event_type]

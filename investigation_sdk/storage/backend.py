@@ -25,6 +25,13 @@ from investigation_sdk.storage.commit import (
 )
 
 
+def types_of(event_type: Sequence[str] | None) -> list[str] | None:
+    """The types of events that :meth:`Backend.read_events` is asked for: a text is one of them, not its letters."""
+    if event_type is None:
+        return None
+    return [str(one) for one in ([event_type] if isinstance(event_type, str) else event_type)]
+
+
 class CommitNotApplied(InvestigationError):
     """A whole batch was not written, for certain, and may be written on another try (busy, deadlock)."""
 
@@ -105,7 +112,8 @@ class Backend(Protocol):
         reverse: bool = False,
     ) -> Sequence[StoredEvent]:
         """Events with ``sequence > after`` (reverse: ``sequence < after``, or all where `after` is 0), in
-        order (reverse: last first), at most `limit`, of these types if given. Unknown id: none."""
+        order (reverse: last first), at most `limit`, of these types if given; a text is one type, not its
+        letters (:func:`types_of`). Unknown id: none."""
         ...
 
     async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:

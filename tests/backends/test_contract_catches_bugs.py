@@ -383,7 +383,12 @@ def a_snapshot_is_the_only_one(patch: Patch) -> None:
     patch.setattr(memory_store, "_apply", forgetting)
 
 
+def a_text_is_its_letters(patch: Patch) -> None:
+    patch.setattr(memory, "types_of", lambda types: None if types is None else list(types))
+
+
 IN_MEMORY = [
+    (a_text_is_its_letters, "test_a_text_is_one_type"),
     (no_head_check, "test_another_head_conflicts"),
     (no_version_check, "test_another_version_conflicts_though_the_head_is_right"),
     (future_versions_pass, "test_a_future_version_conflicts"),

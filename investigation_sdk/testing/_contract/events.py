@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from investigation_sdk.storage.commit import Kind, StoredEvent
@@ -51,7 +52,7 @@ class EventTests(ContractBase):
         case = Case()
         await case.apply(store.a, case.commit(*"abcabcabc"))
 
-        async def read(types: list[str], **options: Any) -> list[int]:
+        async def read(types: Sequence[str], **options: Any) -> list[int]:
             return [e.sequence for e in await store.a.read_events(case.id, event_type=types, **options)]
 
         assert await read(["b"]) == [2, 5, 8]
@@ -61,6 +62,14 @@ class EventTests(ContractBase):
         assert await read(["a"], reverse=True, after=7) == [4, 1]
         assert await read(["x"]) == []
         assert await read([]) == []
+
+    async def test_a_text_is_one_type(self, store: OpenStore) -> None:
+        case = Case()
+        await case.apply(store.a, case.commit("a", "b", "ab", "a", "ab"))
+        for text, wanted in (("ab", [3, 5]), ("a", [1, 4]), ("ba", []), ("", [])):
+            for reverse in (False, True):
+                found = await store.a.read_events(case.id, event_type=text, reverse=reverse)
+                assert [e.sequence for e in found] == (wanted[::-1] if reverse else wanted), f"event_type={text!r}"
 
     async def test_pages_are_complete(self, store: OpenStore) -> None:
         case = Case()
