@@ -1,5 +1,6 @@
 """Who may watch, where nobody says: who may read it, by the table of roles."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +21,9 @@ from investigation_sdk.realtime.access import may_watch
         (SimpleNamespace(id="gil", roles=frozenset({"emperor"}), tenant_id=None), False, False),
     ],
 )
-def test_the_table_decides(lite: InvestigationSDK, watcher: Any, of_gil: bool, of_ann: bool) -> None:
+def test_the_table_decides(make_sdk: Callable[..., InvestigationSDK], watcher: Any, of_gil: bool, of_ann: bool) -> None:
+    sdk = make_sdk("memory://")
     for owner, expected in (("gil", of_gil), ("ann", of_ann)):
-        with lite.investigation("s", user_id=owner) as investigation:
+        with sdk.investigation("s", user_id=owner) as investigation:
             pass
-        assert may_watch(watcher, lite.sync.get(investigation.id)) is expected
+        assert may_watch(watcher, sdk.sync.get(investigation.id)) is expected

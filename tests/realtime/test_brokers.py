@@ -25,7 +25,7 @@ def lookup(number: int) -> int:
     return number * 2
 
 
-def drive(sdk: InvestigationSDK, id: str, calls: int = 20) -> None:
+def drive(sdk: InvestigationSDK, id: str, calls: int = 8) -> None:
     with sdk.attach(id) as investigation, investigation.phase("devices"):
         for number in range(calls):
             lookup(number)

@@ -61,7 +61,7 @@ def test_another_store_shares_nothing(sqlite_url: str, redis_url: str, make_sdk:
     assert sources(make_sdk(sqlite_url.replace("cases", "others"), redis=redis_url), 7) == ["executed"]
 
 
-@pytest.mark.parametrize("how", ["killed", "black hole"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("black hole", marks=pytest.mark.server)])
 def test_without_redis_it_is_slower_and_right(
     how: str, sqlite_url: str, make_sdk: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -233,6 +233,7 @@ async def test_who_asks_later_is_not_given_what_was_read_before(sharing: Make, m
         assert (await second).status == "cancelled"
 
 
+@pytest.mark.server
 async def test_what_is_not_ours_is_passed_over(sharing: Make, redis_url: str) -> None:
     import redis.asyncio
 

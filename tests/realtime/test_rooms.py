@@ -62,9 +62,12 @@ class World:
         return record.id
 
 
-@pytest.fixture(params=["sqlite_url", pytest.param("postgres_store", marks=pytest.mark.server)])
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.server) for name in ("sqlite", "postgres"))])
 def sdk(request: pytest.FixtureRequest, make_sdk: Callable[..., InvestigationSDK]) -> InvestigationSDK:
-    return make_sdk(str(request.getfixturevalue(request.param)))
+    fixtures = {"sqlite": "sqlite_url", "postgres": "postgres_store"}
+    if request.param == "memory":
+        return make_sdk("memory://")
+    return make_sdk(str(request.getfixturevalue(fixtures[request.param])))
 
 
 @pytest.fixture

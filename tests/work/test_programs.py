@@ -133,6 +133,7 @@ async def test_where_the_bank_cannot_say_somebody_is_asked(
     assert (await crash.sdk.find(key="a-1")).status == InvestigationState.COMPLETED
 
 
+@pytest.mark.server
 def test_a_fleet(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the command line, as in a deployment; and by ``python program.py``."""
     monkeypatch.setenv("FLEET_URL", sqlite_url)

@@ -39,11 +39,11 @@ def steps(effects: Path, subject: str) -> list[str]:
     return [line.split()[1] for line in notes(effects) if line.startswith(f"{subject} ")]
 
 
-@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize("kind", ["async", pytest.param("sync", marks=pytest.mark.server)])
 def test_what_a_killed_worker_left_is_gone_on_with(
     lite: InvestigationSDK, worker: Start, effects: Path, kind: str
 ) -> None:
-    made = lite.sync.submit(kind, "case", configuration={"steps": 5, "seconds": 0.2})
+    made = lite.sync.submit(kind, "case", configuration={"steps": 5, "seconds": 0.1})
     first = worker()
     wait_until(lambda: len(steps(effects, "case")) == 3, "three steps begun")
     first.kill()
@@ -70,6 +70,7 @@ def test_what_kills_its_workers_is_given_up(lite: InvestigationSDK, worker: Star
     assert lite.sync.verify(made.id).ok
 
 
+@pytest.mark.server
 def test_told_to_end_a_worker_waits_for_what_runs(lite: InvestigationSDK, worker: Start, effects: Path) -> None:
     ids = [lite.sync.submit(kind, kind, configuration={"steps": 4, "seconds": 0.1}).id for kind in ("async", "sync")]
     process = worker()
@@ -101,7 +102,9 @@ def test_out_of_patience_it_lets_go_at_a_boundary(lite: InvestigationSDK, worker
         assert lite.sync.get(one.id).retry_count == 1
 
 
-@pytest.mark.parametrize("minutes", [10, pytest.param(-10, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize(
+    "minutes", [pytest.param(10, marks=pytest.mark.server), pytest.param(-10, marks=pytest.mark.chaos)]
+)
 def test_a_wrong_clock_changes_nothing(lite: InvestigationSDK, worker: Start, effects: Path, minutes: int) -> None:
     """The store's clock is right: a machine that is ahead takes nothing too early, and one behind nothing too late."""
     soon = datetime.now(UTC) + timedelta(seconds=1)
