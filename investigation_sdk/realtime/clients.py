@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -49,6 +50,7 @@ class Client:
         self._max_queue = max_queue
         self._queue: deque[Message] = deque()
         self._latest: dict[str, Message] = {}
+        self._ended: set[str] = set()
         self._resync = False
         self._wake = asyncio.Event()
         self._taken = asyncio.Event()
@@ -64,12 +66,22 @@ class Client:
         for message in messages:
             if message.sequence <= cursors[message.investigation_id]:
                 continue
-            if len(queue) >= self._max_queue and message.new_state not in ENDED:
+            if len(queue) >= self._places(message):
                 self.resync(TOO_SLOW)
                 return
             cursors[message.investigation_id] = message.sequence
             queue.append(message)
         self._wake.set()
+
+    def _places(self, message: Message) -> float:
+        """How many may wait, this one not counted: the end of an investigation always, and what belongs to it."""
+        id, state = message.investigation_id, message.new_state
+        if state in ENDED:
+            self._ended.add(id)
+            return math.inf
+        if state is not None:  # it is taken up again
+            self._ended.discard(id)
+        return 2 * self._max_queue if id in self._ended else self._max_queue
 
     def is_busy(self) -> bool:
         """Whether more waits for it than a step of its room leaves place for."""
