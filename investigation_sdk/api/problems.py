@@ -30,6 +30,7 @@ from investigation_sdk.errors import (
     PayloadTooLarge,
     VersionConflict,
 )
+from investigation_sdk.telemetry.incoming import going_on
 
 _log = logging.getLogger("investigation_sdk.api")
 
@@ -129,9 +130,10 @@ class ProblemRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def answered(request: Request) -> Response:
-            try:
-                return await handle(_limited(request))
-            except Exception as error:
-                return of_error(error)
+            with going_on(request.headers):
+                try:
+                    return await handle(_limited(request))
+                except Exception as error:
+                    return of_error(error)
 
         return answered

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
@@ -22,11 +22,10 @@ from investigation_sdk.domain.events import Event
 from investigation_sdk.errors import LeaseLost
 from investigation_sdk.telemetry import conventions as names
 from investigation_sdk.telemetry.attributes import Attributes, error_of
+from investigation_sdk.telemetry.incoming import CARRIED
 from investigation_sdk.telemetry.logs import Logs
 from investigation_sdk.telemetry.metrics import Metrics
 from investigation_sdk.telemetry.setup import Telemetry
-
-_CARRIED: Final = ("traceparent", "tracestate")
 
 
 class OpenTelemetryTracer:
@@ -143,7 +142,7 @@ class BlockTrace(_Current):
         return _headers(otel.set_span_in_context(self.span, Context()))
 
     def _related(self, attempt: int, earlier: Mapping[str, Any]) -> tuple[Context, Sequence[Link]]:
-        known = extract({name: str(earlier[name]) for name in _CARRIED if name in earlier}, context=Context())
+        known = extract({name: str(earlier[name]) for name in CARRIED if name in earlier}, context=Context())
         before = otel.get_current_span(known).get_span_context()
         around = otel.get_current_span(self._parent).get_span_context()
         if not before.is_valid:
@@ -267,4 +266,4 @@ def _headers(context: Context) -> dict[str, str] | None:
         return None
     carrier: dict[str, str] = {}
     inject(carrier, context)
-    return {name: carrier[name] for name in _CARRIED if name in carrier} or None
+    return {name: carrier[name] for name in CARRIED if name in carrier} or None
