@@ -99,13 +99,16 @@ class CeleryDispatcher:
 
 def _run(task: Any, execute: Callable[[str], Executed], investigation_id: str) -> str:
     """One delivery. What it returns is for the worker's log alone."""
+    of = {"investigation_id": investigation_id}
     try:
         executed = execute(investigation_id)
     except InvestigationNotFound:
-        _log.warning("Investigation %s is not there any more; its task is dropped.", investigation_id)
+        _log.warning("Investigation %s is not there any more; its task is dropped.", investigation_id, extra=of)
         return "gone"
     except (BackendUnavailable, ConfigurationError) as error:
-        _log.warning("Investigation %s could not be taken up, and is tried again: %s", investigation_id, error)
+        _log.warning(
+            "Investigation %s could not be taken up, and is tried again: %s", investigation_id, error, extra=of
+        )
         raise _again(task, error) from error
     if executed.outcome == "busy":  # of another worker, which may yet die
         raise _again(task)

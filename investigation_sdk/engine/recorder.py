@@ -224,11 +224,16 @@ class Recorder:
 
     # ---- sessions
 
-    def trace(self) -> Trace | None:
-        """What traces the block that is about to be entered in this context; None where nothing does."""
+    def look_for_tracer(self) -> Tracer | None:
+        """What traces and measures this recorder, looked for where none is known; None where nothing does."""
         if self.tracer is None and self.find_tracer is not None:
             self.find_tracer(self)
-        return None if self.tracer is None else self.tracer.trace()
+        return self.tracer
+
+    def trace(self) -> Trace | None:
+        """What traces the block that is about to be entered in this context; None where nothing does."""
+        tracer = self.look_for_tracer()
+        return None if tracer is None else tracer.trace()
 
     def measure(self, meter: StoreMeter) -> None:
         """Tell `meter` of each batch that the writer commits."""
@@ -241,6 +246,7 @@ class Recorder:
         Raises:
             InvestigationNotFound: there is no such investigation.
         """
+        self.look_for_tracer()
         session = self.sessions.get(investigation_id)
         if session is not None:
             await self.refresh(session)

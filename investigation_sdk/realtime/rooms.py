@@ -69,7 +69,7 @@ class Room:
         except InvestigationError as error:
             self._fail(NOT_FOUND if isinstance(error, InvestigationNotFound) else UNAVAILABLE, error)
         except Exception as error:
-            _log.exception("The room of investigation %s cannot go on.", self.id)
+            _log.exception("The room of investigation %s cannot go on.", self.id, extra={"investigation_id": self.id})
             self._fail(UNAVAILABLE, error)
         finally:
             self._rooms.forget(self)
@@ -82,7 +82,7 @@ class Room:
             await ended(busy)
 
     def _fail(self, why: Close, error: Exception) -> None:
-        _log.warning("The room of investigation %s is closed: %s", self.id, error)
+        _log.warning("The room of investigation %s is closed: %s", self.id, error, extra={"investigation_id": self.id})
         for client in list(self.members):
             client.resync(why)
 

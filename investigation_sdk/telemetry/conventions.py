@@ -51,6 +51,7 @@ INVESTIGATION_ID: Final = "investigation.id"
 INVESTIGATION_TYPE: Final = "investigation.type"
 ATTEMPT: Final = "investigation.attempt"
 OUTCOME: Final = "investigation.outcome"
+PHASE: Final = "investigation.phase"
 PHASE_ID: Final = "investigation.phase.id"
 PHASE_NAME: Final = "investigation.phase.name"
 CALL_ID: Final = "investigation.tool.call_id"
@@ -86,3 +87,4 @@ OLDEST: Final = ("investigation.retention.oldest_age", "s", "How long ago the fi
 # ---- log events
 TOOL_EXCEPTION: Final = "gen_ai.execute_tool.exception"
 INVESTIGATION_FAILED: Final = "investigation.failed"
+ALERT: Final = "investigation.alert"

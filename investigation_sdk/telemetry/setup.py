@@ -96,13 +96,12 @@ def finder(telemetry: Telemetry | Literal[False] | None) -> Callable[[Recorder],
 
 def metrics_for(recorder: Recorder) -> Metrics | None:
     """The instruments to which a recorder reports; None where it does not."""
-    if recorder.tracer is None and recorder.find_tracer is not None:
-        recorder.find_tracer(recorder)
-    if recorder.tracer is None:
+    tracer = recorder.look_for_tracer()
+    if tracer is None:
         return None
     from investigation_sdk.telemetry.spans import OpenTelemetryTracer
 
-    return recorder.tracer.metrics if isinstance(recorder.tracer, OpenTelemetryTracer) else None
+    return tracer.metrics if isinstance(tracer, OpenTelemetryTracer) else None
 
 
 def _find(recorder: Recorder) -> None:

@@ -173,7 +173,7 @@ class BlockTrace(_Current):
         """A phase is entered."""
         data = started.data
         attributes = self.on.attributes.phase(self.common, data)
-        return PhaseSpan(self, self.on.start(f"investigation.phase {data['name']}", attributes, None, ()))
+        return PhaseSpan(self, self.on.start(f"{names.PHASE} {data['name']}", attributes, None, ()))
 
     def call(self, started: Event) -> CallSpan | None:
         """A body begins to run; None where nobody listens."""

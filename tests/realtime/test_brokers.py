@@ -12,6 +12,7 @@ import pytest
 from investigation_sdk import ConfigurationError, InvestigationPaused, InvestigationSDK, tool
 from investigation_sdk.realtime import listening, redis
 from investigation_sdk.realtime.hints import MAX_BYTES, Hint, read, written
+from investigation_sdk.telemetry.monitor import Deaf, Monitor
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import RedisServer
 
@@ -122,6 +123,8 @@ async def test_redis_is_lost_and_found_again(
         proxy.cut_all()
         await until(lambda: here.hearing().deaf is not None, "it says that it is deaf")
         assert "Redis at 127.0.0.1" in str(here.hearing().deaf)
+        monitor = Monitor(here, rules=[Deaf({"hints": lambda: here.hearing().deaf is None})], sinks=[], resolve_after=1)
+        assert [(alert.key, alert.state) for alert in await monitor.look()] == [("deaf:hints", "firing")]
         id = await new(there)
         following = asyncio.create_task(collected(here, id))
         await asyncio.to_thread(drive, there, id)
@@ -129,6 +132,8 @@ async def test_redis_is_lost_and_found_again(
         assert found == list(range(1, len(found) + 1))
         proxy.restore()
         await until(lambda: here.hearing().deaf is None, "it hears again")
+        assert [(alert.key, alert.state) for alert in await monitor.look()] == [("deaf:hints", "resolved")]
+        await monitor.aclose()
         never_looks(here)
         id = await new(there)
         following = asyncio.create_task(collected(here, id))

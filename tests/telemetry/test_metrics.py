@@ -91,3 +91,15 @@ def test_two_sdks_share_the_instruments_of_a_provider(otel: Collected, make_sdk:
             fragile(1)
     assert otel.points("gen_ai.execute_tool.duration")[0][1][0] == 2
     assert len(otel.points("investigation.recorder.queue")) == 1
+
+
+async def test_a_process_that_only_steers_is_counted(
+    otel: Collected, make_sdk: Make, lite: InvestigationSDK, sqlite_url: str
+) -> None:
+    made = [await lite.service.create_investigation("gil", "s", "fraud") for _ in range(2)]
+    sdk = make_sdk(sqlite_url, telemetry=otel.options())
+    await sdk.service.cancel(made[0].id)
+    await sdk.service.create_investigation("gil", "s", "fraud")
+    await sdk.service.cancel(made[1].id)
+    counted = [(a["investigation.state.new"], n) for a, n in otel.points("investigation.transitions")]
+    assert sorted(counted) == [("cancelled", 2), ("created", 1), ("queued", 1)]

@@ -23,6 +23,7 @@ from investigation_sdk.telemetry.monitor import (
     Look,
     Monitor,
     OpenTelemetrySink,
+    RetentionOverdue,
     Severity,
     Sink,
     Stuck,
@@ -195,7 +196,8 @@ async def test_deaf(lite: InvestigationSDK, clock: Clock) -> None:
 
 
 async def test_nothing_fires_on_a_healthy_run_of_100_investigations(sdk: InvestigationSDK, clock: Clock) -> None:
-    monitor = watching(sdk, clock)
+    rules = Failed(), Stuck(), HighRetryRate(), Degraded(), RetentionOverdue(timedelta(hours=2))
+    monitor = watching(sdk, clock, *rules, Deaf({"hints": lambda: sdk.hearing().deaf is None}))
     alerts: list[Alert] = []
 
     async def one(n: int) -> None:

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import promql_parser
 import pytest
 import yaml
+from fastapi import FastAPI
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, make_asgi_app
 from prometheus_client.core import Metric
 
 from investigation_sdk import InvestigationSDK, InvestigationState, LeaseLost, tool
+from investigation_sdk.api import create_router
 from investigation_sdk.telemetry import Telemetry
 from investigation_sdk.telemetry.monitor import Monitor
 
@@ -61,6 +64,26 @@ def scraped(make_sdk: Callable[..., InvestigationSDK], sqlite_url: str) -> Itera
     yield found
     asyncio.run(monitor.aclose())
     provider.shutdown()
+
+
+async def test_a_scrape_of_an_application_that_serves_the_api(make_sdk: Callable[..., InvestigationSDK]) -> None:
+    """As the how-to mounts it."""
+    provider = MeterProvider([PrometheusMetricReader()])
+    sdk = make_sdk("memory://", telemetry=Telemetry(meter_provider=provider))
+    app = FastAPI()
+    app.include_router(create_router(sdk, allow_anonymous=True))
+    app.mount("/metrics", make_asgi_app())
+    try:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            made = await client.post("/investigations", json={"subject": "account 42", "investigation_type": "fraud"})
+            assert made.status_code == 202, made.text
+            scrape = await client.get("/metrics", follow_redirects=True)
+    finally:
+        provider.shutdown()
+    assert scrape.headers["content-type"].startswith("text/plain")
+    line = next(line for line in scrape.text.splitlines() if line.startswith("investigation_transitions_total{"))
+    assert 'investigation_type="fraud"' in line
+    assert line.endswith(" 1.0")
 
 
 def selectors(node: Any) -> Iterator[tuple[str, set[str]]]:

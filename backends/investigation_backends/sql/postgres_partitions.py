@@ -23,7 +23,7 @@ AHEAD: Final = 3
 SOON: Final = timedelta(days=10)
 """So long before a month begins, who creates an investigation makes its partition too."""
 DAY_MS: Final = 86_400_000
-_log = logging.getLogger("investigation_backends.postgres")
+_log = logging.getLogger("investigation_sdk.postgres")
 
 _LOCK: Final = 0x696E_7665_7374  # of our own, in the name space of advisory locks
 

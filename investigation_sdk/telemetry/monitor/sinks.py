@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from investigation_sdk.telemetry.conventions import SCOPE
+from investigation_sdk.telemetry import conventions as names
 from investigation_sdk.telemetry.monitor.alerts import Alert, Severity
 
 _log = logging.getLogger("investigation_sdk.alerts")
@@ -33,7 +33,9 @@ class LogSink:
     def send(self, alert: Alert) -> None:
         """One record; what is resolved is information."""
         level = _LEVELS[alert.severity] if alert.state == "firing" else logging.INFO
-        extra = {"alert": alert.model_dump(mode="json"), "investigation_id": alert.investigation_id}
+        extra: dict[str, Any] = {"alert": alert.model_dump(mode="json")}
+        if alert.investigation_id:
+            extra["investigation_id"] = alert.investigation_id
         _log.log(level, "%s: %s", alert.state, alert.message, extra=extra)
 
 
@@ -58,7 +60,7 @@ class OpenTelemetrySink:
     def __init__(self, logger_provider: Any = None) -> None:
         from opentelemetry._logs import get_logger
 
-        self._logger = get_logger(*SCOPE, logger_provider=logger_provider)
+        self._logger = get_logger(*names.SCOPE, logger_provider=logger_provider, schema_url=names.SCHEMA_URL)
 
     def send(self, alert: Alert) -> None:
         """One event, its attributes under ``investigation.alert.*``."""
@@ -75,8 +77,8 @@ class OpenTelemetrySink:
             severity_number=numbers[alert.severity],
             severity_text=alert.severity.value.upper(),
             body=alert.message,
-            event_name="investigation.alert",
-            attributes={f"investigation.alert.{name}": value for name, value in members.items()},
+            event_name=names.ALERT,
+            attributes={f"{names.ALERT}.{name}": value for name, value in members.items()},
         )
         self._logger.emit(record)
 
@@ -113,7 +115,8 @@ class Delivery:
             try:
                 self._sink.send(alert)
             except Exception:
-                _log.exception("%s could not send the alert %s.", type(self._sink).__name__, alert.key)
+                of = {"investigation_id": alert.investigation_id} if alert.investigation_id else {}
+                _log.exception("%s could not send the alert %s.", type(self._sink).__name__, alert.key, extra=of)
 
     def drain(self, timeout: float) -> bool:
         """Wait until all is sent; whether it is."""

@@ -85,7 +85,8 @@ class WebhookSink:
             said = f"status {answer.status_code}"
             if answer.status_code < 500 and answer.status_code not in _AGAIN:
                 break
-        _log.error("The alert %s could not be posted to %s: %s.", alert.key, self._where, said)
+        of = {"investigation_id": alert.investigation_id} if alert.investigation_id else {}
+        _log.error("The alert %s could not be posted to %s: %s.", alert.key, self._where, said, extra=of)
 
     def _headers(self, id: str, body: bytes) -> dict[str, str]:
         timestamp = str(now_us() // 1_000_000)
