@@ -153,9 +153,10 @@ class SQLiteBackend:
     async def close(self) -> None:
         """See :meth:`investigation_sdk.storage.backend.Backend.close`."""
         self._opened = False
+        self._link.wanted = False  # a read that comes now is refused
         if self._selects is not None:
             await self._reader.run(self._selects.close)
-        self._reader.stop()
+        await self._reader.stop()
         self._link.close()
 
     # ------------------------------------------------------------------ the schema

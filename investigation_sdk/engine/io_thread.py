@@ -61,12 +61,14 @@ class _Run(Generic[T]):
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
-        self._started = False
+        self._task: asyncio.Task[Any] | None = None
         self._unwanted = False
         self._undo: Undo | None = None
 
     async def run(self) -> T:
-        self._started = True
+        self._task = asyncio.current_task()
+        if self._unwanted:  # and closed
+            raise asyncio.CancelledError
         result = await self._coroutine
         self._undo = _undo.get()
         if self._unwanted:
@@ -79,8 +81,10 @@ class _Run(Generic[T]):
         undo, self._undo = self._undo, None
         if undo is not None:
             undo()
-        if not self._started:
+        if self._task is None:
             self._coroutine.close()
+        elif not self._task.cancelling():
+            self._task.cancel()
 
 
 class IOThread:
@@ -144,8 +148,9 @@ class IOThread:
             coroutine.close()
             raise RuntimeError("a blocking call on the SDK's own I/O thread would wait for itself")
         run = _Run(coroutine)
-        future = self.submit(run.run())
+        future: ThreadFuture[T] | None = None
         try:
+            future = self.submit(run.run())
             return _outcome(future)
         except BaseException as error:
             self._broken_off(run, future, error)
@@ -170,10 +175,11 @@ class IOThread:
         await waiter.wait_async()
         return _outcome(future)
 
-    def _broken_off(self, run: _Run[T], future: ThreadFuture[T], error: BaseException) -> None:
-        if future.done() and not future.cancelled() and future.exception() is error:
-            return  # it is what the coroutine raised
-        future.cancel()
+    def _broken_off(self, run: _Run[T], future: ThreadFuture[T] | None, error: BaseException) -> None:
+        if future is not None:  # else in the middle of submitting
+            if future.done() and not future.cancelled() and future.exception() is error:
+                return  # it is what the coroutine raised
+            future.cancel()
         if self.loop is not None:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
                 self.loop.call_soon_threadsafe(run.not_wanted)

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,33 @@ async def test_closing_leaves_one_file(backend: SQLiteBackend, tmp_path: Path) -
     assert files(tmp_path) > {"cases.db-wal"}
     await backend.close()
     assert files(tmp_path) == {"cases.db"}
+
+
+async def test_closing_waits_for_a_read_that_was_given_up_and_refuses_the_next(
+    backend: SQLiteBackend, tmp_path: Path
+) -> None:
+    await Case().apply(backend)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def read(connection: sqlite3.Connection) -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    reading = asyncio.create_task(backend._aside(read))
+    assert await asyncio.to_thread(begun.wait, 60)
+    reading.cancel()
+    closing = asyncio.create_task(backend.close())
+    await asyncio.wait([reading])
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not closing.done(), "the thread still has a connection"
+    refused = asyncio.create_task(backend.read_events("x"))
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+    assert files(tmp_path) == {"cases.db"}
+    with pytest.raises(BackendUnavailable, match="not open"):
+        await refused
 
 
 async def test_payload_is_stored_once_and_small(tmp_path: Path) -> None:

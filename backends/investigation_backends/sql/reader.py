@@ -39,11 +39,20 @@ class ReaderThread:
         self._jobs.put((work, loop, future))
         return await future
 
-    def stop(self) -> None:
-        """Let the thread end after what it is doing."""
-        if self._thread is not None:
+    async def stop(self) -> None:
+        """End the thread, and wait until it has done what it is doing: nobody else may, where a caller gave it up.
+
+        Two connections to a SQLite file that are closed at once each take the other for one that stays, and leave the
+        log's files behind.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            await self.run(_nothing)
             self._jobs.put(None)
-            self._thread = None
+        self._thread = None
+
+
+def _nothing() -> None:
+    pass
 
 
 def _serve(jobs: queue.SimpleQueue[_Job | None]) -> None:
