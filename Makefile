@@ -44,7 +44,7 @@ test-servers: $(STAMP)  ## what runs on the embedded stores, and more, on databa
 	$(BIN)/python -m pytest -m server $(AGAIN)
 
 test-packaging: $(STAMP)  ## build, install into a new environment, use and type-check what was installed
-	$(BIN)/python -m pytest -m packaging tests/packaging $(AGAIN)
+	$(BIN)/python -m pytest -m packaging tests/packaging tests/docs $(AGAIN)
 
 # Without test_schema.py: schemathesis asks with a client of its own, and that of its oldest version leaks.
 test-lowest: $(STAMP)  ## the tests of the packages, with the oldest versions of what pyproject.toml requires

@@ -46,6 +46,7 @@ def test_a_command_that_is_not_run_says_why() -> None:
             )
 
 
+@pytest.mark.packaging
 def test_installing_as_the_pages_say(tmp_path: Path) -> None:
     if subprocess.run(["git", "-C", console.ROOT, "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
         pytest.skip("this is no clone of the repository, so it cannot be cloned")

@@ -24,7 +24,7 @@ class Receipt(BaseModel):
 
 
 RECEIPT = Receipt(transfers=[Transfer(1), Transfer(2)])
-LARGE = Receipt(transfers=[Transfer(n) for n in range(5000)])
+LARGE = Receipt(transfers=[Transfer(n) for n in range(600)])
 
 
 async def warned(sdk: InvestigationSDK, id: str) -> list[str]:

@@ -14,7 +14,7 @@ from investigation_sdk.testing import SimulatedCrash, crash_at
 
 MakeSDK = Callable[..., InvestigationSDK]
 
-LARGE = {"rows": [{"n": n, "cost": Decimal(n) / 7, "raw": bytes([n % 256]) * 9} for n in range(2000)], "nul": "\0"}
+LARGE = {"rows": [{"n": n, "cost": Decimal(n) / 7, "raw": bytes([n % 256]) * 9} for n in range(900)], "nul": "\0"}
 SIZE = len(encode(LARGE).text.encode())
 
 

@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 
+import pytest
+
 from tests.examples.replay.runs import investigations, stored
 
 
@@ -25,7 +27,8 @@ def test_the_real_runs(replay, real_data, url):
         assert table[str(reward)] == [str(len(of_reward)), str(len(of_reward)), str(calls)]
 
 
-def test_the_real_runs_on_postgresql(replay, real_data, postgres_store):
+@pytest.mark.server
+def test_the_real_runs_twice_on_postgresql(replay, real_data, postgres_store):
     path = real_data("airline_agent_runs.jsonl")
     for said in ("Recorded 150 runs with 862 calls", "Nothing to record"):
         status, out, _ = replay(path, url=postgres_store)
