@@ -358,7 +358,7 @@ class PostgresBackend:
             try:
                 self._selects = await thread.run(lambda: _selects(self._names))
             finally:
-                thread.stop()
+                await thread.stop()
         return self._selects
 
 

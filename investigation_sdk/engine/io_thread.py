@@ -67,7 +67,8 @@ class _Run(Generic[T]):
 
     async def run(self) -> T:
         self._task = asyncio.current_task()
-        if self._unwanted:  # and closed
+        closed = self._unwanted
+        if closed:
             raise asyncio.CancelledError
         result = await self._coroutine
         self._undo = _undo.get()
