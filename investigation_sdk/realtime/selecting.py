@@ -21,6 +21,9 @@ _PAGE: Final = 1000
 _OVERLAP_MS: Final = 600_000
 """Ids are made by many clocks: so much may one be behind another."""
 
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks for what other processes have begun, where no broker is heard; each client looks for itself."""
+
 _UNDERWAY: Final = tuple(str(state) for state in InvestigationState if state not in ENDED)
 
 
@@ -101,7 +104,7 @@ class Directory:
             self._wake.clear()
             if not self._heard:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._hub.look_seconds):
+                    async with asyncio.timeout(max(_LOOK_SECONDS, self._hub.look_seconds)):
                         await self._wake.wait()
 
     async def _look(self) -> list[InvestigationRow]:

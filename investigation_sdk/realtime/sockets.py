@@ -40,6 +40,10 @@ LAST_SECONDS: Final = 10.0
 """What a client that is told to go away has to take within; then the connection is dropped."""
 
 
+ENTERING: Final = 16
+"""Investigations that one client enters at once, of many that it follows."""
+
+
 class Socket(Protocol):
     """What is used of a WebSocket, Starlette's for example."""
 
@@ -289,11 +293,16 @@ class InvestigationWebSocketManager:
         recorder = rooms.recorder
         directory = await recorder.acall(_directory(self._sdk.hub, selection))
         entering: set[asyncio.Task[None]] = set()
+        places = asyncio.Semaphore(ENTERING)
 
         def over(id: str) -> None:
             directory.ended(id, client.sent.get(id, 0))
 
         async def enter(record: Investigation) -> None:
+            async with places:
+                await enter_now(record)
+
+        async def enter_now(record: Investigation) -> None:
             known = selection.after.get(record.id, 0)
             if not await self._allowed(watch, record):
                 return

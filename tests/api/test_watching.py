@@ -17,6 +17,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from investigation_sdk import ConfigurationError, InvestigationSDK, InvestigationWebSocketManager, Principal, Role
 from investigation_sdk.api import create_app, create_router
+from investigation_sdk.testing.proxy import FaultProxy
+from investigation_sdk.testing.servers import RedisServer
+from tests.realtime.conftest import until
 from tests.realtime.serving import served
 
 pytestmark = pytest.mark.timeout(180)
@@ -285,6 +288,36 @@ async def test_another_tenants_principals_are_not_let_in(make_sdk: Callable[...,
             async with service.joined("investigations/ws?user=gil"):
                 pass
     assert refused.value.response.status_code == 403
+
+
+async def test_deafness_shows_in_readiness(
+    sqlite_url: str, redis_server: RedisServer, make_sdk: Callable[..., InvestigationSDK]
+) -> None:
+    with (
+        FaultProxy("127.0.0.1", redis_server.port) as proxy,
+        Service(make_sdk(sqlite_url, redis=f"redis://127.0.0.1:{proxy.port}/9"), heartbeat=HOUR).up() as service,
+    ):
+
+        async def ready() -> dict[str, Any]:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}/fraud", timeout=LONG) as client:
+                answer = await client.get("/ready")
+                assert answer.status_code == 200, "it still serves"
+                found: dict[str, Any] = answer.json()
+                return found
+
+        async def hears() -> bool:
+            return await ready() == {"status": "ok", "hearing": "redis", "deaf": None}
+
+        async def is_deaf() -> bool:
+            return "Redis at 127.0.0.1" in ((await ready())["deaf"] or "")
+
+        async with service.joined("investigations/ws?user=vera"):
+            await until(hears, "it hears")
+            proxy.refuse()
+            proxy.cut_all()
+            await until(is_deaf, "it says that it is deaf")
+            proxy.restore()
+            await until(hears, "it hears again")
 
 
 def test_rooms_are_of_the_same_sdk(sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]) -> None:

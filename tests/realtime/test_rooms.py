@@ -256,6 +256,9 @@ async def test_what_a_phase_reports_reaches_who_watches(world: World) -> None:
             assert seen.wait(LONG)
 
     async with world.joined(id) as connection:
+        async with asyncio.timeout(LONG):  # what is reported before it is in the room is not for it
+            while json.loads(await connection.recv())["type"] != "stream.caught_up":
+                pass
         reporting = asyncio.create_task(asyncio.to_thread(report))
         async with asyncio.timeout(LONG):
             while (message := json.loads(await connection.recv()))["type"] != "progress.update":
