@@ -16,6 +16,14 @@ _HEAD_TYPES: Final = COLUMNS["investigation"]
 _PROGRESS: Final = {"id": "uuid", "attempt": "int4", "percent": "int4"}
 _GUARD: Final = {"id": "uuid", "expected_version": "int8", "expected_head": "bytea"}
 _ADVANCING: Final = {**_GUARD, **{name: _HEAD_TYPES[name] for name in MUTABLE}}
+_ALIKE: Final = frozenset(
+    {"status", "attempt", "progress_percentage", "retry_count", "resume_requested", "priority"}
+    | {"tokens_used", "api_calls_made", "cost_estimate", "tenant_id", "agent_name", "tool_name", "source"}
+)
+"""Columns that often have the same value in all rows of a batch."""
+ALIKE_HEADS: Final = frozenset(n for n, name in enumerate(_ADVANCING) if name in _ALIKE)
+ALIKE_TOOLS: Final = frozenset(n for n, name in enumerate(COLUMNS["tool"]) if name in _ALIKE)
+"""Their places among the arrays: one of a single element says it of all rows."""
 
 
 def _quoted(names: Iterable[str], of: str = "") -> str:
@@ -31,18 +39,41 @@ def _cast(type: str, array: str = "") -> str:
     return f"text{array}::numeric{array}" if type == "numeric" else type + array
 
 
+def _element(array: str, type: str) -> str:
+    """The first of an array that is a parameter."""
+    return f"({array})[1]::{type}"
+
+
 class _Parameters:
     """Numbers the parameters of a statement as they come."""
 
     def __init__(self) -> None:
         self._last = 0
 
-    def unnest(self, columns: Mapping[str, str], alias: str, *, ordinality: bool = False) -> str:
-        """A set of rows out of one array for each column."""
-        arrays = ", ".join(f"${self._last + n}::{_cast(type, '[]')}" for n, type in enumerate(columns.values(), 1))
+    def unnest(
+        self,
+        columns: Mapping[str, str],
+        alias: str,
+        *,
+        ordinality: bool = False,
+        alike: frozenset[int] = frozenset(),
+    ) -> str:
+        """A set of rows out of one array for each column; at the places `alike`, out of one element for all of them."""
+        numbered = [(f"${self._last + n}", name, type) for n, (name, type) in enumerate(columns.items(), 1)]
         self._last += len(columns)
-        names = _quoted([*columns, "n"] if ordinality else columns)
-        return f"unnest({arrays}) {'WITH ORDINALITY ' if ordinality else ''}AS {alias}({names})"
+        arrays = ", ".join(f"{parameter}::{_cast(type, '[]')}" for parameter, _, type in numbered)
+        ordinal = ["n"] if ordinality else []
+        rows = f"unnest({arrays}) {'WITH ORDINALITY ' if ordinality else ''}AS {alias}({_quoted([*columns, *ordinal])})"
+        if not alike:
+            return rows
+        chosen = [
+            f'CASE cardinality({parameter}) WHEN 1 THEN {_element(parameter, type)} ELSE {alias}."{name}" END'
+            if place in alike
+            else f'{alias}."{name}"'
+            for place, (parameter, name, type) in enumerate(numbered)
+        ]
+        listed = ", ".join(f'{value} AS "{name}"' for value, name in zip(chosen, columns, strict=True))
+        return f"(SELECT {', '.join([listed, *ordinal])} FROM {rows}) AS {alias}"
 
     def values(self, columns: Mapping[str, str], alias: str, rows: int) -> str:
         """So many rows, each value a parameter of its own."""
@@ -114,7 +145,7 @@ class Statements:
         calls, if there are any.
         """
         parameters = _Parameters()
-        heads = parameters.unnest(_ADVANCING, "c", ordinality=True)
+        heads = parameters.unnest(_ADVANCING, "c", ordinality=True, alike=ALIKE_HEADS)
         with_ = (
             # in the order of ids, so that two batches never wait for each other
             f"WITH held AS MATERIALIZED (SELECT c.* FROM {heads} JOIN {self._names.investigations} AS h ON h.id = c.id "
@@ -128,9 +159,9 @@ class Statements:
             with_ += "won AS (SELECT id FROM advanced), "
         of_winners = " JOIN won ON won.id = r.investigation_id"
         parts = [f"e AS ({self._insert_events(parameters.unnest(EVENT_COLUMNS, 'r') + of_winners)})"]
-        for kind, wanted in (("phase", phases), ("tool", tools)):
+        for kind, wanted, alike in (("phase", phases, frozenset[int]()), ("tool", tools, ALIKE_TOOLS)):
             if wanted:
-                rows = parameters.unnest(COLUMNS[kind], "r") + of_winners
+                rows = parameters.unnest(COLUMNS[kind], "r", alike=alike) + of_winners
                 parts.append(f"{kind} AS ({self._upsert(kind, rows, mutable(kind), where='')})")
         return f"{with_}{', '.join(parts)} SELECT n FROM advanced"
 

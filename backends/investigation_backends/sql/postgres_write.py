@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -23,7 +23,7 @@ from investigation_sdk.storage.commit import (
 from .names import uuid_or_none
 from .postgres_driver import DRIVER_ERRORS, Connection
 from .postgres_errors import Means, answer, fault, lacks_partition
-from .postgres_statements import FIRST_MUTABLE, MUTABLE, Statements
+from .postgres_statements import ALIKE_HEADS, ALIKE_TOOLS, FIRST_MUTABLE, MUTABLE, Statements
 
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -130,16 +130,31 @@ async def _apply(
     places = [place for place, commit in enumerate(commits) if commit.expected_version]
     heads = [_guarded(commits[place]) for place in places]
     phases, tools = _rows_of(commits)
-    values: list[Any] = [*zip(*heads, strict=True)] if heads else [*_NO_HEADS]
+    values: list[Any] = _columns(heads, ALIKE_HEADS) if heads else [*_NO_HEADS]
     if created:
         values.append(created)
-    values += zip(*(event for commit in commits for event in commit.events), strict=True)
-    values += zip(*phases, strict=True)
-    values += zip(*tools, strict=True)
+    values += _columns([event for commit in commits for event in commit.events])
+    values += _columns(phases)
+    values += _columns(tools, ALIKE_TOOLS)
     statement = statements.apply(created=bool(created), phases=bool(phases), tools=bool(tools))
     for found in await connection.fetch(statement, *values):
         results[places[found[0] - 1]] = APPLIED
     return results
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], alike: Container[int] = ()) -> list[tuple[Any, ...] | None]:
+    """One array for each column. None for one that is NULL in all rows, which is what unnest() makes of that; a single
+    element, at the places `alike`, for one that is the same in all. The driver takes long for each element, and more
+    than half of them are so."""
+    count = len(rows)
+    columns: list[tuple[Any, ...] | None] = []
+    for place, column in enumerate(zip(*rows, strict=True)):
+        first = column[0]
+        if (first is None or place in alike) and column.count(first) == count:
+            columns.append(None if first is None else column[:1])
+        else:
+            columns.append(column)
+    return columns
 
 
 def _guarded(commit: Commit) -> tuple[Any, ...]:
