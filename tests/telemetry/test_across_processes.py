@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from investigation_sdk import InvestigationSDK
 from tests.telemetry.collected import Collected
 
+pytestmark = pytest.mark.server  # it starts processes
 WORKER = Path(__file__).with_name("worker.py")
 
 

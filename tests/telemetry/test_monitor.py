@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from investigation_sdk import InvestigationSDK, tool
+from investigation_sdk import AsyncInvestigationRun, InvestigationSDK, tool
 from investigation_sdk.clock import now_us
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.errors import ConfigurationError
@@ -342,6 +342,22 @@ async def test_a_killed_one_is_succeeded_at_once(sqlite_url: str, lite: Investig
         process.kill()
         await asyncio.wait_for(process.communicate(), 60)
     assert len(await monitor.look()) == 1
+
+
+async def test_it_runs_beside_a_worker(lite: InvestigationSDK) -> None:
+    got: asyncio.Queue[Alert] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    sink = CallbackSink(lambda alert: loop.call_soon_threadsafe(got.put_nowait, alert))
+
+    @lite.investigator("fraud")
+    async def fails(run: AsyncInvestigationRun) -> None:
+        raise LookupError("no such account")
+
+    every = timedelta(milliseconds=20)
+    async with lite.worker(), Monitor(lite, rules=[Failed()], sinks=[sink], every=every):
+        made = await lite.submit("fraud", "account 42")
+        alert = await asyncio.wait_for(got.get(), 60)
+    assert told([alert]) == [(f"failed:{made.id}", "firing")]
 
 
 def test_too_often_is_refused(lite: InvestigationSDK) -> None:

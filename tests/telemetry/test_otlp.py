@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from investigation_sdk import InvestigationSDK, tool
 from investigation_sdk.telemetry import Telemetry
+from tests.telemetry import airline
 
 _REQUESTS: dict[str, Any] = {
     "/v1/traces": ExportTraceServiceRequest,
@@ -38,6 +39,16 @@ class Receiver(http.server.ThreadingHTTPServer):
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}{path}"
+
+    @property
+    def spans(self) -> list[Any]:
+        return [
+            span
+            for request in self.got["/v1/traces"]
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -88,13 +99,7 @@ def test_a_receiver_gets_all_of_it(
         provider.force_flush()
         provider.shutdown()
 
-    spans = [
-        span
-        for request in receiver.got["/v1/traces"]
-        for resource in request.resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    ]
+    spans = receiver.spans
     assert [span.name for span in spans] == [
         "execute_tool look_up",
         "execute_tool look_up",
@@ -126,3 +131,24 @@ def test_a_receiver_gets_all_of_it(
         for metric in scope.metrics
     }
     assert {"gen_ai.execute_tool.duration", "investigation.transitions", "investigation.recorder.queue"} <= metrics
+
+
+def told(span: Any) -> airline.Told:
+    parent = int.from_bytes(span.parent_span_id, "big") or None
+    attributes = {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in span.attributes}
+    return airline.Told(span.name, int.from_bytes(span.span_id, "big"), parent, attributes)
+
+
+async def test_a_receiver_gets_every_span_of_real_runs(
+    receiver: Receiver, make_sdk: Callable[..., InvestigationSDK], runs: list[dict[str, Any]]
+) -> None:
+    tracers = TracerProvider()
+    exporter = OTLPSpanExporter(receiver.url("/v1/traces"))
+    tracers.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=10_000))
+    sdk = make_sdk("memory://", telemetry=Telemetry(tracers))
+    ids = await airline.record(sdk, runs)
+    tracers.force_flush()
+    tracers.shutdown()
+    calls = await airline.compare(sdk, ids, [told(span) for span in receiver.spans])
+    assert calls == sum(len(run["calls"]) for run in runs)
+    assert len(receiver.got["/v1/traces"]) > 1

@@ -24,6 +24,7 @@ from investigation_sdk import (
     propagate,
     tool,
 )
+from tests.telemetry import airline
 from tests.telemetry.collected import Collected, own, parent, said
 
 Make = Callable[..., InvestigationSDK]
@@ -284,38 +285,9 @@ async def test_a_block_that_is_stopped(traced: InvestigationSDK, otel: Collected
 async def test_every_span_of_real_runs_is_an_event(
     traced: InvestigationSDK, otel: Collected, runs: list[dict[str, Any]]
 ) -> None:
-    """862 calls of 150 runs: each call has one span, with the ids, the outcome and the place that its events give."""
-
-    async def run(line: dict[str, Any]) -> str:
-        scope = traced.investigation(line["instruction"], investigation_type="airline")
-        async with scope as investigation, investigation.phase("conversation"):
-            for call in line["calls"]:
-
-                def body(call: dict[str, Any] = call, **arguments: Any) -> Any:
-                    return call["output"]
-
-                body.__name__ = call["tool"]
-                tool(ignore=["call"])(body)(**call["arguments"])
-        return investigation.id
-
-    ids = await asyncio.gather(*map(run, runs))
-    spans = {said(s)["gen_ai.tool.call.id"]: s for s in otel.spans if s.name.startswith("execute_tool ")}
-    blocks = {said(s)["investigation.id"]: s for s in otel.named("invoke_workflow airline")}
-    phases = {said(s)["investigation.phase.id"]: s for s in otel.named("investigation.phase conversation")}
-    assert len(otel.spans) == len(spans) + len(blocks) + len(phases)
-    seen = 0
-    for id in ids:
-        async for event in traced.iter_events(id):
-            if event.event_type == "tool.started":
-                seen += 1
-                span = spans[event.id]
-                assert span.name == f"execute_tool {event.event_data['tool']}"
-                assert said(span)["gen_ai.conversation.id"] == id
-                assert parent(span) == own(phases[event.event_data["phase"]])
-                assert parent(phases[event.event_data["phase"]]) == own(blocks[id])
-            elif event.event_type == "tool.completed":
-                assert "investigation.outcome" not in said(spans[event.event_data["call"]])
-    assert seen == len(spans) == sum(len(line["calls"]) for line in runs)
+    """862 calls of 150 runs."""
+    ids = await airline.record(traced, runs)
+    assert await airline.compare(traced, ids, airline.collected(otel.spans)) == sum(len(run["calls"]) for run in runs)
 
 
 def test_every_span_of_the_example_is_an_event(make_sdk: Make, sqlite_url: str) -> None:
