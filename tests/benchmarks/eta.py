@@ -15,8 +15,8 @@ by its log, up to nine places at 10 to 90 percent of the time that it took in th
 (but that what a phase reported stands there by steps of 5 percent), and from these comes what was shown. The error is
 the difference to how long it took; a place where the estimate or the line says nothing counts for neither.
 
-With --again each work is done once more, from the same inputs, and told by how long it took the time before: so far off
-is who knows everything but what else the machine does.
+With --again each work is done once more, from the same inputs, and told by how it went the time before: so far off is
+who knows everything but what else the machine does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from typing import Final, NamedTuple
 
 from investigation_sdk import InvestigationSDK
 from investigation_sdk.clock import to_datetime
-from investigation_sdk.domain.estimate import History
+from investigation_sdk.domain.estimate import MIN_RUNS, History
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.project import investigation_row, phase_row
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow
@@ -173,12 +173,10 @@ def measure(runs: Sequence[Run]) -> list[Said]:
 
 
 def by_twins(runs: Sequence[Run], again: Sequence[Run]) -> list[Said]:
-    """Each told by how long the same took the other time."""
+    """Each told by how the very same went the other time."""
     said: list[Said] = []
     for one, other in [*zip(runs, again, strict=False), *zip(again, runs, strict=False)]:
-        for before in told(one, History(())):
-            left = max(0.0, other.total / 1e6 - (before.total - before.actual))
-            said.append(before._replace(ours=left, low=left, high=left))
+        said += told(one, History([history.past_run(other.row, other.phases)] * MIN_RUNS))
     return said
 
 
