@@ -55,7 +55,7 @@ QUEUED: Final[dict[str, Any]] = {
 }
 PAUSED: Final = _stands("paused", 10)
 CANCELLED: Final = {**_stands("cancelled", 10), "current_phase": None}
-RETRYING: Final = {**QUEUED, "version": 14, "retry_count": 1, "started_at": _BEGAN, "updated_at": _ENDED}
+RETRYING: Final = {**_stands("retrying", 12), "current_phase": None, "retry_count": 1}
 
 EVENT: Final[dict[str, Any]] = {
     "id": _CALL,

@@ -105,4 +105,4 @@ def _many(value: Any) -> list[Any]:
 def test_examples_are_of_one_investigation() -> None:
     records = (examples.RUNNING, examples.QUEUED, examples.PAUSED, examples.CANCELLED, examples.RETRYING)
     assert {record["id"] for record in records} == {examples.ID}
-    assert [record["status"] for record in records] == ["running", "queued", "paused", "cancelled", "queued"]
+    assert [record["status"] for record in records] == ["running", "queued", "paused", "cancelled", "retrying"]
