@@ -225,6 +225,27 @@ async def test_who_loses_a_role_gets_nothing_more(service: Service) -> None:
         await received(other, lambda message: message.get("new_state") == "completed")
 
 
+async def test_who_may_see_less_sees_less_from_then_on(service: Service) -> None:
+    """A viewer, who sees all, becomes an investigator, who sees its own; it stays connected."""
+    gils, veras = await service.new("gil"), await service.new("vera")
+    async with service.joined("investigations/ws?user=vera") as connection:
+        seen: set[str] = set()
+        async with asyncio.timeout(LONG):
+            while seen != {gils, veras}:
+                seen |= ids([json.loads(await connection.recv())])
+        service.users["vera"] = Principal(id="vera", roles=frozenset({Role.INVESTIGATOR}))
+        service.roles_changed("vera")
+        await service.sdk.service.cancel(gils)
+        new_of_gil, new_of_vera = await service.new("gil"), await service.new("vera")
+        await service.sdk.service.cancel(veras)
+        found: list[dict[str, Any]] = []
+        async with asyncio.timeout(LONG):
+            while not ids(found) >= {new_of_vera, veras}:
+                found.append(json.loads(await connection.recv()))
+        assert gils not in ids(found)
+        assert new_of_gil not in ids(found)
+
+
 async def test_roles_are_asked_for_again_however_much_there_is_to_send(
     sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]
 ) -> None:
