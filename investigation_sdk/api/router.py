@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, WebSocket
@@ -22,6 +23,7 @@ from investigation_sdk.sdk import InvestigationSDK
 from investigation_sdk.security.roles import Principal, Role
 
 _NO_TICKET = 4401
+_MAX_AGE = timedelta(minutes=15)
 
 
 def create_router(
@@ -42,7 +44,8 @@ def create_router(
         ticket_secret: Signs the tickets of browsers; at least 32 bytes, the same in all processes that serve. None:
             one of this router, so that a ticket is good for the process that gave it.
         rooms: By which clients watch: its settings, above all ``recheck=``, which asks again who they are while they
-            do, and ``await rooms.roles_changed()`` for at once. None: one that lets them stay what they were.
+            do, and ``await rooms.roles_changed()`` for at once. None: one that has them connect again every 15
+            minutes, and so pass `authenticate` again.
 
     Raises:
         ConfigurationError: neither `authenticate` nor ``allow_anonymous=True``, or both; a short secret; or rooms of
@@ -61,7 +64,7 @@ def create_router(
         raise ConfigurationError("rooms= is of another SDK; make it with InvestigationWebSocketManager(sdk, …)")
     served = Served(
         sdk,
-        rooms or InvestigationWebSocketManager(sdk),
+        rooms or InvestigationWebSocketManager(sdk, max_age=_MAX_AGE),
         Tickets(ticket_secret or secrets.token_bytes(32)),
     )
     router = APIRouter()

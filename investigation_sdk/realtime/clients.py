@@ -27,6 +27,7 @@ BAD_CURSORS = Close(4400, 'after is no JSON object of sequences by investigation
 DENIED = Close(4403, "not allowed")
 NOT_FOUND = Close(4404, "there is no such investigation")
 TOO_SLOW = Close(4408, "what came was not taken fast enough: connect again with after=cursor")
+OLD = Close(4409, "say again who you are: connect again with after=cursor")
 UNAVAILABLE = Close(4503, "the store does not answer: connect again with after=cursor")
 UNDECIDED = Close(4503, "who may watch cannot be told now: connect again with after=cursor")
 

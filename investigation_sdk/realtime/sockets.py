@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import math
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from investigation_sdk.arguments import COUNT, DURATION, check
+from investigation_sdk.arguments import COUNT, DURATION, DURATION_OR_NONE, check
 from investigation_sdk.domain.records import Investigation
 from investigation_sdk.engine import queries
 from investigation_sdk.errors import BackendUnavailable, InvestigationNotFound
@@ -22,6 +22,7 @@ from investigation_sdk.realtime.clients import (
     DENIED,
     FINISHED,
     NOT_FOUND,
+    OLD,
     UNAVAILABLE,
     UNDECIDED,
     Client,
@@ -33,6 +34,7 @@ from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.realtime.live import LiveReader
 from investigation_sdk.realtime.rooms import Rooms
 from investigation_sdk.realtime.selecting import Directory, Selection
+from investigation_sdk.realtime.watching import Socket, Watch, until_gone
 
 _log = logging.getLogger("investigation_sdk.realtime")
 
@@ -42,37 +44,6 @@ LAST_SECONDS: Final = 10.0
 
 ENTERING: Final = 16
 """Investigations that one client enters at once, of many that it follows."""
-
-
-class Socket(Protocol):
-    """What is used of a WebSocket, Starlette's for example."""
-
-    async def accept(self) -> None:
-        """Shake hands."""
-        ...
-
-    async def receive(self) -> Any:
-        """A message of the client, or that it is gone: ``{"type": "websocket.disconnect"}``."""
-        ...
-
-    async def send_text(self, data: str) -> None:
-        """Send a message."""
-        ...
-
-    async def close(self, code: int = 1000, reason: str | None = None) -> None:
-        """Say good-bye."""
-        ...
-
-
-class Watch:
-    """One client that watches, as whom, and what of it has been allowed."""
-
-    def __init__(self, principal: Any, max_queue: int) -> None:
-        self.principal = principal
-        self.client: Client = Client(max_queue)
-        self.records: dict[str, Investigation] = {}
-        self.one: str | None = None
-        self.selection: Selection | None = None
 
 
 class InvestigationWebSocketManager:
@@ -93,6 +64,8 @@ class InvestigationWebSocketManager:
         recheck: The principal as it is now, None where it may nothing any more; asked once in each interval of a
             heartbeat, however much happens, and by :meth:`roles_changed`. None: a principal stays what it was when
             it came.
+        max_age: How long a client is served before it is told to connect again, and so says again who it is; for where
+            there is no `recheck`. It goes on where it was. None: for any time.
     """
 
     EVENT_TYPES: Mapping[str, str] = EVENT_TYPES
@@ -105,14 +78,16 @@ class InvestigationWebSocketManager:
         heartbeat: timedelta = timedelta(seconds=20),
         authorise: Authorise | None = None,
         recheck: Recheck | None = None,
+        max_age: timedelta | None = None,
     ) -> None:
-        check(max_queue=(max_queue, COUNT), heartbeat=(heartbeat, DURATION))
+        check(max_queue=(max_queue, COUNT), heartbeat=(heartbeat, DURATION), max_age=(max_age, DURATION_OR_NONE))
         self._sdk = sdk
         self._max_queue = max_queue
         self._heartbeat = heartbeat.total_seconds()
         self._authorise: Authorise = authorise or may_watch
         self._by_table = authorise is None
         self._recheck = recheck
+        self._max_age = math.inf if max_age is None else max_age.total_seconds()
         self._rooms: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Rooms] = weakref.WeakKeyDictionary()
         self._watching: weakref.WeakSet[Watch] = weakref.WeakSet()
 
@@ -129,8 +104,8 @@ class InvestigationWebSocketManager:
         """Accept, replay what is behind `after`, follow live, until the investigation ends or either side closes.
 
         Closes with 1000 at the end of the investigation, 4400 for an `after` that cannot be, 4403 where the principal
-        may not watch it, or no longer, 4404 where there is none, 4408 where the client is too slow, and 4503 where the
-        store does not answer.
+        may not watch it, or no longer, 4404 where there is none, 4408 where the client is too slow, 4409 after
+        `max_age`, and 4503 where the store does not answer.
 
         Args:
             websocket: Not yet accepted.
@@ -196,6 +171,7 @@ class InvestigationWebSocketManager:
             async for message in self._messages(watch):
                 number = f"id: {message.sequence}\n" if message.sequence else ""
                 yield f"{number}event: {message.type}\ndata: {message.text}\n\n"
+                watch.client.was_sent(message)
             why = watch.client.closing or FINISHED
             end = of_stream(END, code=why.code, reason=why.reason)
             yield f"event: {end.type}\ndata: {end.text}\n\n"
@@ -207,7 +183,7 @@ class InvestigationWebSocketManager:
         """Send what there is to a client, and see whether it is still there."""
         self._watching.add(watch)
         follow = asyncio.create_task(following)
-        gone = asyncio.create_task(_until_gone(websocket))
+        gone = asyncio.create_task(until_gone(websocket))
         send = asyncio.create_task(self._send(websocket, watch))
         try:
             await asyncio.wait([gone, send], return_when=asyncio.FIRST_COMPLETED)
@@ -239,7 +215,7 @@ class InvestigationWebSocketManager:
     async def _messages(self, watch: Watch) -> AsyncGenerator[Message]:
         """What is to be sent, and a sign of life where there is nothing; ends with the stream."""
         client, now = watch.client, asyncio.get_running_loop().time
-        checked = now()
+        began = checked = now()
         while True:
             message = client.take()
             if message is not None:
@@ -251,6 +227,8 @@ class InvestigationWebSocketManager:
             if now() - checked >= self._heartbeat:  # however much there is to be sent
                 checked = now()
                 await self._check_again(watch)
+            if now() - began >= self._max_age:
+                client.resync(OLD)
 
     # ---- following
 
@@ -269,8 +247,9 @@ class InvestigationWebSocketManager:
     async def _follow_one(self, watch: Watch, investigation_id: Id, after: int | str | None) -> None:
         async def follow() -> None:
             id = watch.one = canonical(investigation_id)
-            record = await self._here().record(id, self._sdk.tenant)
             cursor = position(after)
+            client.sent[id] = cursor or 0  # from here it would go on, should the store not answer
+            record = await self._here().record(id, self._sdk.tenant)
             if not await self._allowed(watch, record):
                 client.close(DENIED)
             elif cursor is None:
@@ -390,10 +369,3 @@ class InvestigationWebSocketManager:
 
 async def _directory(hub: Hub, selection: Selection) -> Directory:
     return Directory(hub, selection)
-
-
-async def _until_gone(websocket: Socket) -> None:
-    """Without somebody who receives, a client that is gone is never noticed. What it says is not listened to."""
-    with contextlib.suppress(Exception):
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass

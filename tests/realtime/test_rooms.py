@@ -309,6 +309,39 @@ async def test_heartbeats_and_roles_that_change(sdk: InvestigationSDK) -> None:
             assert (connection.close_code, connection.close_reason) == (4403, "not allowed")
 
 
+async def test_who_is_served_for_long_comes_again_and_goes_on(sdk: InvestigationSDK) -> None:
+    """Each connection is short; together they have everything, once."""
+    with World(sdk, heartbeat=timedelta(seconds=0.05), max_age=timedelta(seconds=0.1)).up() as world:
+        id = await world.new()
+        driving = asyncio.create_task(asyncio.to_thread(drive, sdk, id, 200))
+        found: list[int] = []
+        codes: list[int | None] = []
+        async with asyncio.timeout(LONG):
+            while 1000 not in codes:
+                async with world.joined(f"{id}?after={found[-1] if found else 0}") as connection:
+                    got = await everything(connection)
+                found += [message["sequence"] for message in logged(got)]
+                codes.append(connection.close_code)
+                if codes[-1] == 4409:
+                    assert got[-1]["type"] == "resync_required"
+                    assert got[-1]["cursor"] == (found[-1] if found else 0)
+        await driving
+        assert found == await stored(sdk, id)
+        assert set(codes) <= {4409, 1000}
+
+
+async def test_who_is_served_for_long_and_nothing_happens(sdk: InvestigationSDK) -> None:
+    with World(sdk, heartbeat=timedelta(seconds=0.05), max_age=timedelta(seconds=0.1)).up() as world:
+        id = await world.new()
+        async with world.joined(id) as connection:
+            got = await everything(connection)
+        assert (connection.close_code, connection.close_reason) == (
+            4409,
+            "say again who you are: connect again with after=cursor",
+        )
+        assert (got[-1]["type"], got[-1]["cursor"]) == ("resync_required", 1)
+
+
 async def test_roles_that_change_are_looked_at_when_told(sdk: InvestigationSDK) -> None:
     users: dict[str, Any] = {}
     with World(sdk, recheck=lambda principal: users.get(principal.id)).up() as world:
@@ -381,6 +414,25 @@ async def test_server_sent_events(world: World) -> None:
     assert all(json.loads(frame["data"])["type"] == frame["event"] for frame in frames)
     assert frames[-1]["event"] == "stream.end"
     assert json.loads(frames[-1]["data"])["code"] == 1000
+
+
+async def test_server_sent_events_name_the_cursor_where_they_end(sdk: InvestigationSDK) -> None:
+    with World(sdk, heartbeat=timedelta(seconds=0.05), max_age=timedelta(seconds=0.3)).up() as world:
+        id = await world.new()
+        sequences = await stored(sdk, id)
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        writer.write(f"GET /{id}/events/stream HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+        async with asyncio.timeout(LONG):
+            text = (await reader.read()).decode().partition("\r\n\r\n")[2]
+        writer.close()
+    frames = [
+        dict(line.split(": ", 1) for line in frame.split("\n")) for frame in text.split("\n\n") if "event:" in frame
+    ]
+    told = {frame["event"]: json.loads(frame["data"]) for frame in frames}
+    sent = [int(frame["id"]) for frame in frames if "id" in frame]
+    assert sent == sequences[: len(sent)]
+    assert told["resync_required"]["cursor"] == (sent[-1] if sent else 0)
+    assert told["stream.end"]["code"] == 4409
 
 
 async def test_clients_that_go_leave_nothing(world: World) -> None:
