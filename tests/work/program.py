@@ -21,7 +21,7 @@ WRONG_BY = int(float(options.get("clock", "0")) * 1e6)
 right = clock.now_us
 clock.now_us = lambda: right() + WRONG_BY
 
-from investigation_sdk import AsyncInvestigationRun, InvestigationRun, InvestigationSDK, tool  # noqa: E402
+from investigation_sdk import AsyncInvestigationRun, InvestigationRun, InvestigationSDK, current_tool, tool  # noqa: E402
 from investigation_sdk.work import recovery  # noqa: E402
 
 recovery.FIRST_PAUSE = 0.05  # type: ignore[misc]
@@ -35,14 +35,14 @@ def note(line: str) -> None:
 
 @tool(effect="read")
 async def step(case: str, number: int, seconds: float) -> int:
-    note(f"{case} {number} {os.getpid()}")
+    note(f"{case} {number} {os.getpid()} {current_tool().attempt}")
     await asyncio.sleep(seconds)
     return number
 
 
 @tool(effect="read")
 def blocking_step(case: str, number: int, seconds: float) -> int:
-    note(f"{case} {number} {os.getpid()}")
+    note(f"{case} {number} {os.getpid()} {current_tool().attempt}")
     time.sleep(seconds)
     return number
 

@@ -22,12 +22,19 @@ def effects(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def worker(sqlite_url: str, effects: Path) -> Iterator[Start]:
+def place(request: pytest.FixtureRequest, sqlite_url: str) -> str:
+    """The URL of a store that processes share: a SQLite file, unless a test asks for a server."""
+    kind = getattr(request, "param", "sqlite")
+    return sqlite_url if kind == "sqlite" else str(request.getfixturevalue(f"{kind}_store"))
+
+
+@pytest.fixture
+def worker(place: str, effects: Path) -> Iterator[Start]:
     """Starts worker processes, which end with the test."""
     started: list[Any] = []
 
     def begin(**options: object) -> Any:
-        started.append(start(sqlite_url, effects, **options))
+        started.append(start(place, effects, **options))
         return started[-1]
 
     yield begin
@@ -103,25 +110,34 @@ def test_out_of_patience_it_lets_go_at_a_boundary(lite: InvestigationSDK, worker
 
 
 @pytest.mark.parametrize(
-    "minutes", [pytest.param(10, marks=pytest.mark.server), pytest.param(-10, marks=pytest.mark.chaos)]
+    ("place", "minutes"),
+    [
+        pytest.param("sqlite", -10, marks=pytest.mark.chaos),
+        *(pytest.param(kind, 10, marks=pytest.mark.server) for kind in ("sqlite", "postgres", "mongo")),
+        *(pytest.param(kind, -10, marks=pytest.mark.server) for kind in ("postgres", "mongo")),
+    ],
+    indirect=["place"],
 )
-def test_a_wrong_clock_changes_nothing(lite: InvestigationSDK, worker: Start, effects: Path, minutes: int) -> None:
+def test_a_wrong_clock_changes_nothing(
+    place: str, make_sdk: Callable[..., InvestigationSDK], worker: Start, minutes: int
+) -> None:
     """The store's clock is right: a machine that is ahead takes nothing too early, and one behind nothing too late."""
+    sdk = make_sdk(place)
     soon = datetime.now(UTC) + timedelta(seconds=1)
     later = datetime.now(UTC) + timedelta(minutes=5)
     given = {"steps": 1, "seconds": 0.05}
-    held = lite.sync.submit("async", "later", configuration=given, not_before=later)
+    held = sdk.sync.submit("async", "later", configuration=given, not_before=later)
     made = [
-        lite.sync.submit("async", "soon", configuration=given, not_before=soon),
-        lite.sync.submit("async", "again", configuration={**given, "fail": True}),
+        sdk.sync.submit("async", "soon", configuration=given, not_before=soon),
+        sdk.sync.submit("async", "again", configuration={**given, "fail": True}),
     ]
     worker(clock=60 * minutes)
     for one in made:
-        done = lite.sync.wait(one.id, timeout=LONG)
+        done = sdk.sync.wait(one.id, timeout=LONG)
         assert done.status == InvestigationState.COMPLETED, done.error_message
-        assert lite.sync.verify(one.id).ok
-    assert lite.sync.get(made[1].id).retry_count == 1
-    assert lite.sync.get(held.id).status == InvestigationState.QUEUED
+        assert sdk.sync.verify(one.id).ok
+    assert sdk.sync.get(made[1].id).retry_count == 1
+    assert sdk.sync.get(held.id).status == InvestigationState.QUEUED
 
 
 async def test_a_stale_look_at_the_queue_takes_nothing_up(sdk: InvestigationSDK) -> None:

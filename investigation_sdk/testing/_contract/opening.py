@@ -99,6 +99,8 @@ async def refused(call: Awaitable[object], what: str) -> None:
         await call
     except ValueError:
         return
+    except Exception as other:
+        raise AssertionError(f"{what} was not refused with a ValueError, but with {other!r}") from other
     raise AssertionError(f"{what} was not refused with a ValueError")
 
 
