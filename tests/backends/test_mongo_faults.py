@@ -20,7 +20,8 @@ from investigation_sdk.storage.commit import APPLIED, CONFLICT
 from investigation_sdk.testing.contract import Case
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import MongoServer, ServerMissing
-from tests.backends.mongo_rig import failing, opened
+from tests.backends.going_on import goes_on_while_its_server_is_away, lookup
+from tests.backends.mongo.rig import failing, opened
 
 pytestmark = pytest.mark.server
 
@@ -103,28 +104,8 @@ async def test_latency_is_only_slow(url: str, proxy: FaultProxy) -> None:
         assert await backend.get("investigation", case.id) == case.row
 
 
-@tool
-def lookup(n: int) -> int:
-    return 2 * n
-
-
 def test_an_agent_that_goes_on_while_its_server_is_away(url: str, proxy: FaultProxy) -> None:
-    options = {"command_timeout": 1.0, "connect_timeout": 1.0}
-    with InvestigationSDK(url, backend_options=options, on_store_failure="continue") as sdk:
-        sdk._recorder._writer._patience = 1.5
-        with sdk.investigation("a hole") as run:
-            assert lookup(0) == 0
-            proxy.black_hole()
-            for n in range(1, 20):
-                assert lookup(n) == 2 * n
-            proxy.cut_all()
-            proxy.restore()
-            for n in range(20, 30):
-                assert lookup(n) == 2 * n
-        assert sdk.sync.flush(30) == 0
-        assert [call.output_result for call in sdk.sync.tools(run.id)] == [2 * n for n in range(30)]
-        assert sdk.sync.get(run.id).status == "completed"
-        assert sdk.sync.verify(run.id).ok
+    goes_on_while_its_server_is_away(url, proxy)
 
 
 # ---------------------------------------------------------------- the server is killed

@@ -18,6 +18,7 @@ from investigation_sdk.storage.commit import APPLIED, CONFLICT
 from investigation_sdk.testing.contract import Case
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import PostgresServer, ServerMissing
+from tests.backends.going_on import goes_on_while_its_server_is_away, lookup
 
 
 @pytest.fixture(scope="module")
@@ -203,11 +204,6 @@ async def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, da
 # ---------------------------------------------------------------- all the way from a tool
 
 
-@tool
-def lookup(n: int) -> int:
-    return 2 * n
-
-
 def test_an_investigation_through_a_network_that_is_cut_all_the_time(url: str, proxy: FaultProxy) -> None:
     ended = threading.Event()
 
@@ -259,22 +255,7 @@ def test_a_call_into_a_black_hole_is_told_and_written_later(url: str, proxy: Fau
 
 @pytest.mark.server
 def test_an_agent_that_goes_on_while_its_server_is_away(url: str, proxy: FaultProxy) -> None:
-    options = {"command_timeout": 1.0, "connect_timeout": 1.0}
-    with InvestigationSDK(url, backend_options=options, on_store_failure="continue") as sdk:
-        sdk._recorder._writer._patience = 1.5
-        with sdk.investigation("a hole") as run:
-            assert lookup(0) == 0
-            proxy.black_hole()
-            for n in range(1, 20):
-                assert lookup(n) == 2 * n
-            proxy.cut_all()
-            proxy.restore()
-            for n in range(20, 30):
-                assert lookup(n) == 2 * n
-        assert sdk.sync.flush(30) == 0
-        assert [call.output_result for call in sdk.sync.tools(run.id)] == [2 * n for n in range(30)]
-        assert sdk.sync.get(run.id).status == "completed"
-        assert sdk.sync.verify(run.id).ok
+    goes_on_while_its_server_is_away(url, proxy)
 
 
 # ---------------------------------------------------------------- no connection is left

@@ -1,12 +1,10 @@
 """A store that does not take the record: NotRecorded with the value, later calls refused, and recovery."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from investigation_backends.memory import MemoryBackend
 from investigation_sdk import (
     BackendUnavailable,
     InvestigationInterrupt,
@@ -16,32 +14,7 @@ from investigation_sdk import (
     ToolState,
     tool,
 )
-from investigation_sdk.testing.faults import Fault, FaultyBackend, Plan
-
-Make = Callable[..., InvestigationSDK]
-
-
-class Store:
-    """A store that can be taken down."""
-
-    def __init__(self, make_sdk: Make) -> None:
-        self.plan = Plan()
-        self.sdk = make_sdk(FaultyBackend(MemoryBackend(), self.plan))
-
-    def down(self) -> None:
-        self.plan.outage = Fault("failure")
-
-    async def up(self) -> None:
-        self.plan.outage = None
-        await all_is_durable(self.sdk)
-
-
-async def all_is_durable(sdk: InvestigationSDK) -> None:
-    for _ in range(500):
-        if await sdk.flush(10) == 0:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the store answers, and not all is durable")
+from tests.recording.failing import Make, Store, all_is_durable, ran, step, sync_step
 
 
 @pytest.fixture
@@ -50,29 +23,9 @@ def store(make_sdk: Make) -> Store:
 
 
 @tool
-async def step(n: int) -> int:
-    ran.append(n)
-    return n * 10
-
-
-@tool
-def sync_step(n: int) -> int:
-    ran.append(n)
-    return n * 10
-
-
-@tool
 async def broken(n: int) -> int:
     ran.append(n)
     raise KeyError(n)
-
-
-ran: list[int] = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> None:
-    ran.clear()
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])

@@ -2,64 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from investigation_backends.memory import MemoryBackend
 from investigation_sdk import InvestigationInterrupt, InvestigationSDK, NotRecorded, PhaseState, ToolState, tool
-from investigation_sdk.testing.faults import Fault, FaultyBackend, Plan
-
-Make = Callable[..., InvestigationSDK]
-
-
-class Store:
-    """A store that can be taken down, under an agent that goes on."""
-
-    def __init__(self, make_sdk: Make, **options: Any) -> None:
-        self.plan = Plan()
-        self.sdk = make_sdk(FaultyBackend(MemoryBackend(), self.plan), on_store_failure="continue", **options)
-
-    def down(self) -> None:
-        self.plan.outage = Fault("failure")
-
-    async def up(self) -> None:
-        self.plan.outage = None
-        await all_is_durable(self.sdk)
-
-
-async def all_is_durable(sdk: InvestigationSDK) -> None:
-    for _ in range(500):
-        if await sdk.flush(10) == 0:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the store answers, and not all is durable")
+from tests.recording.failing import Make, Store, all_is_durable, ran, step, sync_step
 
 
 @pytest.fixture
 def store(make_sdk: Make) -> Store:
-    return Store(make_sdk)
-
-
-ran: list[int] = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> None:
-    ran.clear()
-
-
-@tool
-async def step(n: int) -> int:
-    ran.append(n)
-    return n * 10
-
-
-@tool
-def sync_step(n: int) -> int:
-    ran.append(n)
-    return n * 10
+    return Store(make_sdk, on_store_failure="continue")
 
 
 @tool(effect="idempotent")
@@ -140,7 +93,7 @@ async def test_what_an_unsafe_tool_returned_passes(store: Store) -> None:
 async def test_what_does_not_fit_is_counted_in_the_record(
     make_sdk: Make, caplog: pytest.LogCaptureFixture, recovers: str
 ) -> None:
-    store = Store(make_sdk, spool_limit=20)
+    store = Store(make_sdk, on_store_failure="continue", spool_limit=20)
     async with store.sdk.investigation("goes on") as investigation:
         store.down()
         for n in range(50):
@@ -164,7 +117,7 @@ async def test_what_does_not_fit_is_counted_in_the_record(
 
 
 async def test_an_unsafe_tool_or_a_phase_is_never_left_out(make_sdk: Make) -> None:
-    store = Store(make_sdk, spool_limit=10)
+    store = Store(make_sdk, on_store_failure="continue", spool_limit=10)
     with pytest.raises(Exception, match="take") as stopped:
         async with store.sdk.investigation("goes on") as investigation:
             store.down()

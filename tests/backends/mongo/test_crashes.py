@@ -5,39 +5,20 @@ import signal
 import subprocess
 import sys
 import textwrap
-from typing import Any
 
 import pytest
 
 from investigation_backends.mongo import MongoBackend
-from investigation_backends.mongodb import behind, janitor, project, write
+from investigation_backends.mongodb import janitor, project, write
 from investigation_backends.mongodb.documents import commit_document
 from investigation_backends.mongodb.names import ALL_COLLECTIONS, BLOBS, COMMITS, slot
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.storage.commit import APPLIED, CHUNK_BYTES, CONFLICT, Commit, Query
 from investigation_sdk.storage.registry import create_backend
 from investigation_sdk.testing._contract.building import Case, blob, blob_data
-from tests.backends.mongo_rig import opened, pending, raw, stored, until
+from tests.backends.mongo.rig import opened, pending, raw, stored, until
 
 Patch = pytest.MonkeyPatch
-
-
-@pytest.fixture
-async def backend(mongo_store: str) -> Any:
-    async with opened(mongo_store) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def other(mongo_store: str) -> Any:
-    async with opened(mongo_store) as backend:
-        yield backend
-
-
-@pytest.fixture
-def lazy(monkeypatch: Patch) -> None:
-    """Rows are written when somebody asks for lists, and not before."""
-    monkeypatch.setattr(behind, "_LINGER", 3600.0)
 
 
 # ---------------------------------------------------------------- what a crash leaves

@@ -26,7 +26,7 @@ from investigation_sdk.storage.backend import CommitNotApplied, CommitUnknown, S
 from investigation_sdk.storage.commit import APPLIED, CommitStatus, Query
 from investigation_sdk.testing._contract.building import Case
 from investigation_sdk.testing.servers import MongoServer, ServerMissing
-from tests.backends.mongo_rig import failing, opened, raw
+from tests.backends.mongo.rig import failing, opened, raw
 
 NOT, UNKNOWN, FATAL = Outcome
 

@@ -15,27 +15,9 @@ from investigation_backends.mongodb.names import COMMITS
 from investigation_sdk.storage.backend import CommitUnknown
 from investigation_sdk.storage.commit import APPLIED, CONFLICT, CommitStatus, Lease, Query, Where
 from investigation_sdk.testing._contract.building import Case, blob, blob_data, same
-from tests.backends.mongo_rig import opened, pending, raw, stored, until
+from tests.backends.mongo.rig import pending, raw, stored, until
 
 Patch = pytest.MonkeyPatch
-
-
-@pytest.fixture
-async def backend(mongo_store: str) -> Any:
-    async with opened(mongo_store) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def other(mongo_store: str) -> Any:
-    async with opened(mongo_store) as backend:
-        yield backend
-
-
-@pytest.fixture
-def lazy(monkeypatch: Patch) -> None:
-    """Rows are written when somebody asks for lists, and not before."""
-    monkeypatch.setattr(behind, "_LINGER", 3600.0)
 
 
 # ---------------------------------------------------------------- one document a commit

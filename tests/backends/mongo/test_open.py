@@ -23,7 +23,7 @@ from investigation_sdk.storage.backend import MigratingBackend
 from investigation_sdk.storage.registry import BACKENDS, create_backend
 from investigation_sdk.testing._contract.building import Case
 from investigation_sdk.testing.servers import MongoServer, ServerMissing
-from tests.backends.mongo_rig import failing, opened, raw
+from tests.backends.mongo.rig import failing, opened, raw
 
 SECRET = "s3cr%2Ft"  # noqa: S105 - of nobody
 DRIVERS = ("motor", "pymongo")
