@@ -53,7 +53,7 @@ class EventType(StrEnum):
     TOOL_RESOLVED = "tool.resolved"
     """Somebody, or a `reconcile` function, says what became of a call of unknown outcome."""
     PROGRESS_UPDATE = "progress.update"
-    """Reserved: progress on the wire; never in the log."""
+    """How far it is, for those who watch; never in the log."""
     STATE_TRANSITION = "state.transition"
     """Any change of state that has no type of its own."""
     USAGE_REPORTED = "usage.reported"

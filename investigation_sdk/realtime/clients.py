@@ -21,7 +21,6 @@ class Close(NamedTuple):
 
 
 FINISHED = Close(1000, "the investigation has ended")
-GOING_AWAY = Close(1001, "the server goes away")
 BAD_CURSOR = Close(4400, "after is no sequence of this investigation: a number from 0 to that of its last event")
 BAD_CURSORS = Close(4400, 'after is no JSON object of sequences by investigation, such as {"<id>": 57}')
 DENIED = Close(4403, "not allowed")

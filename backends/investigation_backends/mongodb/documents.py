@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import bson
@@ -101,9 +101,3 @@ def storable(*texts: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def rows_in(document: Mapping[str, Any], kind: str) -> Sequence[Document]:
-    """The rows of a kind other than the investigation's that a commit carries."""
-    found: Sequence[Document] = document.get(PART_OF[kind], ())
-    return found
