@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .batches import BatchTests
 from .blobs import BlobTests
-from .commits import BatchTests, CommitTests
+from .commits import CommitTests
 from .events import EventTests
 from .leases import LeaseTests
 from .queries import AggregateTests, FindTests

@@ -18,6 +18,7 @@ from investigation_sdk.domain.rows import ROW_TYPES
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, SchemaMismatch
 from investigation_sdk.storage.commit import StoredEvent
 from investigation_sdk.testing._contract.building import Case, blob, blob_data
+from tests.backends.sqlite.rig import made
 from tests.unwritable import nobody
 
 
@@ -28,13 +29,6 @@ async def refused(path: Path, error: type[InvestigationError], **options: Any) -
     assert backend._link._connection is None, "a refused file is not kept open"
     assert str(path) in str(caught.value)
     return str(caught.value)
-
-
-async def made(path: Path) -> SQLiteBackend:
-    backend = SQLiteBackend(path)
-    await backend.open()
-    await backend.close()
-    return backend
 
 
 def execute(path: Path, *statements: str) -> None:

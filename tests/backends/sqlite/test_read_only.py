@@ -16,7 +16,7 @@ from investigation_sdk.storage.backend import MigratingBackend, StoreFailure
 from investigation_sdk.storage.commit import Query
 from investigation_sdk.storage.registry import create_backend, takes
 from investigation_sdk.testing._contract.building import Case
-from tests.backends.test_sqlite_open import made
+from tests.backends.sqlite.rig import made
 from tests.unwritable import nobody
 
 
