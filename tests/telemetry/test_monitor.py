@@ -287,12 +287,16 @@ async def test_the_log_is_the_usual_sink(lite: InvestigationSDK, caplog: pytest.
     with pytest.raises(ValueError, match="no"):
         async with lite.investigation("s") as investigation:
             raise ValueError("no")
-    async with Monitor(lite, every=timedelta(milliseconds=20)) as monitor:
-        for _ in range(500):
-            await asyncio.sleep(0.02)
-            if monitor.firing:
+
+    def told() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if record.name == "investigation_sdk.alerts"]
+
+    async with Monitor(lite, every=timedelta(milliseconds=20)):
+        for _ in range(1500):
+            if told():  # it fires first, and is told then
                 break
-    (record,) = [record for record in caplog.records if record.name == "investigation_sdk.alerts"]
+            await asyncio.sleep(0.02)
+    (record,) = told()
     assert record.levelno == logging.ERROR
     assert record.getMessage().startswith(f"firing: Investigation {investigation.id}")
     assert record.__dict__["alert"]["rule"] == "failed"
