@@ -11,7 +11,8 @@ def test_each_example_is_listed_and_tested() -> None:
     assert examples
     for example in examples:
         assert example.name in listed, f"examples/README.md does not name {example.name}"
-        test = ROOT / "tests" / "examples" / f"test_{example.name}"
-        assert test.exists(), f"{example.name} has no test: write {test.relative_to(ROOT)}"
-        text = test.read_text(encoding="utf-8")
-        assert example.stem in text, f"{test.relative_to(ROOT)} does not run {example.name}"
+        tests = ROOT / "tests" / "examples"
+        found = [*tests.glob(f"test_{example.name}"), *tests.glob(f"{example.stem}/*.py")]
+        assert found, f"{example.name} has no test: write tests/examples/test_{example.name}"
+        text = "".join(test.read_text(encoding="utf-8") for test in found)
+        assert example.stem in text, f"the tests of {example.name} do not run it"

@@ -1,6 +1,6 @@
 """Runs that were made to be awkward come back exactly, recorded once or again."""
 
-from tests.examples.replay.runs import AWKWARD, investigations, run_of
+from tests.examples.replay_agent_runs.runs import AWKWARD, investigations, run_of
 
 
 def test_awkward_runs_on_postgresql(replay, write, postgres_store):

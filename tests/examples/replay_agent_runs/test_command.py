@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from investigation_sdk import InvestigationSDK
-from tests.examples.replay.runs import AWKWARD, EXAMPLE, investigations, run_of
+from tests.examples.replay_agent_runs.runs import AWKWARD, EXAMPLE, investigations, run_of
 
 
 @pytest.mark.parametrize(

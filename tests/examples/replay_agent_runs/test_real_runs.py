@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tests.examples.replay.runs import investigations, stored
+from tests.examples.replay_agent_runs.runs import investigations, stored
 
 
 def test_the_real_runs(replay, real_data, url):

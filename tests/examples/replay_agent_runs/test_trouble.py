@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from investigation_sdk import InvestigationPaused
-from tests.examples.replay.runs import EXAMPLE, investigations, run_of
+from tests.examples.replay_agent_runs.runs import EXAMPLE, investigations, run_of
 
 
 @pytest.mark.parametrize(
