@@ -41,6 +41,9 @@ _BIAS: Final = 0.2
 _WORTH: Final = 0.95
 """At most so much of what they miss each other by otherwise, for a size to be believed."""
 
+_LONGEST: Final = 1e15
+"""µs, some thirty years."""
+
 _KEPT: Final = 128
 
 Marks = Sequence[tuple[int, float]]
@@ -168,7 +171,7 @@ class History:
         if place.phase is not None:
             name = place.phase
             runs = [run for run in self.runs if name in run.phases]
-            if place.inside and (place.percent or place.marks):
+            if place.inside and (place.percent or place.marks) and len(runs) >= MIN_RUNS:
                 said = [run for run in runs if run.phases[name].reported]
                 if not place.reported and not said:
                     return place, runs
@@ -247,8 +250,9 @@ def _told(fit: _Fit, place: Place) -> Remaining | None:
     if len(answers) < MIN_RUNS:
         return None
     found = _interval(answers)
-    # longer there than any past run, and nothing to come after it: nobody knows
-    return None if stalled and found.likely < _NEARLY * spent else found
+    # longer there than any past run, and nothing to come after it; or a number that was no size: nobody knows
+    unknown = (stalled and found.likely < _NEARLY * spent) or found.high > _LONGEST
+    return None if unknown else found
 
 
 def _interval(answers: Sequence[float]) -> Remaining:

@@ -87,6 +87,7 @@ def test_who_was_given_twice_as_much_takes_as_long_as_those_who_were() -> None:
     assert likely(history, Place(SECOND / 2, sizes=known)) == pytest.approx(12.5, rel=0.1)
     assert likely(history, Place(SECOND, "1", SECOND)) == pytest.approx(9), "where it is not known, the middle one"
     assert likely(history, Place(SECOND, "1", SECOND, sizes={"level": 5.0})) == pytest.approx(9)
+    assert history.remaining(Place(SECOND, "1", SECOND, sizes={"files": 1e12})) is None, "no date is so late"
 
 
 def test_a_number_that_has_told_nothing_is_not_believed() -> None:
@@ -124,6 +125,8 @@ def test_longer_than_ever_is_unknown() -> None:
 
 def test_a_phase_that_no_past_run_had_leaves_the_whole_to_compare() -> None:
     assert likely(History([run(10, 20)] * 3), Place(12 * SECOND, "new", 5 * SECOND)) == pytest.approx(18)
+    half = Place(12 * SECOND, "new", 5 * SECOND, percent=50, marks=[(50, SECOND)])
+    assert likely(History([run(10, 20)] * 3), half) == pytest.approx(18)
 
 
 def test_the_interval_is_wider_where_runs_differ_more() -> None:
@@ -175,5 +178,5 @@ def test_whatever_a_log_says_the_answer_is_an_interval_or_none(
     )
     remaining = history.remaining(Place(elapsed, phase, since, inside, percent, marks, reported, sizes))
     if remaining is not None:
-        assert 0 <= remaining.low <= remaining.likely <= remaining.high < float("inf")
+        assert 0 <= remaining.low <= remaining.likely <= remaining.high <= 1e15
         assert MIN_RUNS <= remaining.runs <= len(lengths)
