@@ -11,9 +11,11 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from investigation_sdk import ConfigurationError, InvestigationNotFound, InvestigationSDK, tool
+from investigation_sdk.api import create_app
 from investigation_sdk.engine.parts import Parts
 from investigation_sdk.realtime import hub, redis_cache
 from investigation_sdk.realtime.hints import Hint
@@ -184,6 +186,30 @@ async def test_many_who_ask_at_once_are_one_question(sharing: Make, monkeypatch:
         found = await asyncio.gather(*(here.get(id) for _ in range(50)))
         assert {record.version for record in found} == {version}
         assert asked.of == ["get"]
+
+
+async def test_who_polls_over_http_asks_the_store_when_something_changed(
+    sharing: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdk, driver = sharing(), sharing(cache_states=False)
+    transport = httpx.ASGITransport(app=create_app(sdk, allow_anonymous=True))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=LONG) as client:
+        await listening(sdk)
+        async with under_way(driver) as id:
+            version = (await driver.get(id)).version
+            await until(lambda: sdk.hub.version_of(id) == version, "all is heard of")
+            url = f"/investigation/{id}/progress?include_tools=false"
+            first = await client.get(url)
+            asked = Asked(sdk, monkeypatch)
+            answers = [await client.get(url) for _ in range(5)]
+            answers += [await client.get(url, headers={"If-None-Match": first.headers["etag"]}) for _ in range(5)]
+            assert [answer.json()["version"] for answer in answers[:5]] == [version] * 5
+            assert {answer.status_code for answer in answers[5:]} <= {200, 304}
+            assert asked.of == []
+            lookup(4)
+            await driver.flush()
+            await until(lambda: sdk.hub.version_of(id) > version, "it is told of more")
+            assert (await client.get(url)).json()["version"] > version
 
 
 async def test_what_is_over_and_what_is_anothers(sharing: Make, redis_url: str) -> None:
