@@ -131,6 +131,21 @@ def test_everything_is_in_the_record(audit, url):
         assert sdk.sync.verify(investigation.id).ok
 
 
+@pytest.mark.server
+@pytest.mark.parametrize("store", ["postgres_url", "mongo_url"])
+def test_on_a_server_whose_database_is_empty(example, site, capsys, request, store):
+    """What ``make demo DB=postgresql://…`` and ``DB=mongodb://…`` do."""
+    url = request.getfixturevalue(store)
+    assert example.main(["--db", url, "--environment", str(site.parents[2])]) == 0
+    out, _ = capsys.readouterr()
+    assert "Verdict: clean" in out
+    investigation, phases, tools = recorded(url)
+    assert investigation.status == "completed"
+    assert [(phase.phase_name, phase.status) for phase in phases] == [(name, "completed") for name in PHASES]
+    assert {call.status for call in tools} == {"completed"}
+    assert {call.tool_name for call in tools} == TOOLS
+
+
 def test_a_file_that_was_changed_is_named(audit, site, url):
     (site / "alpha" / "core.py").write_text("print('evil!')\n")
     status, out, _ = audit()
