@@ -11,12 +11,14 @@ DOCS_STAMP := $(VENV)/.installed-docs
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 FRAMEWORKS := .venv-frameworks
+COMPILED := .venv-compiled
+SOURCES := pyproject.toml hatch_build.py $(shell find investigation_sdk backends -name '*.py')
 # pyright: no look at the registry for a newer release of itself
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test test-servers test-packaging test-lowest test-frameworks test-chaos test-long bench bench-scale docs clean
+.PHONY: help demo check test test-servers test-packaging test-lowest test-frameworks test-chaos test-long test-compiled bench bench-scale docs clean
 
 help:  ## this list
 	@echo "make <target>, one of:"
@@ -37,7 +39,7 @@ check: $(STAMP)  ## format, lint, types, import rules, generated files, links
 	$(BIN)/python .ci/generate_cli.py --check
 	$(BIN)/python .ci/check_links.py
 
-test: $(STAMP)  ## all tests but those of the next six
+test: $(STAMP)  ## all tests but those of the next seven
 	$(BIN)/python -m pytest $(AGAIN)
 
 test-servers: $(STAMP)  ## what runs on the embedded stores, and more, on database servers
@@ -65,8 +67,13 @@ test-frameworks: $(STAMP)  ## @tool under LangChain, OpenAI Agents, pydantic-ai 
 	$(BIN)/uv pip list --quiet --python $(FRAMEWORKS)
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks $(AGAIN)
 
-bench: $(BENCH_STAMP)  ## measure, interleaved with a floor and with public tools
+test-compiled: $(COMPILED)/.made  ## the tests of the core, compiled by mypyc; says so where there is no C compiler
+	@if [ -x $(COMPILED)/bin/python ]; then cd $(COMPILED)/from && ../bin/python -m pytest \
+		$(addprefix tests/,domain golden vectors engine recording storage hosts) $(AGAIN); fi
+
+bench: $(BENCH_STAMP) $(COMPILED)/.made  ## measure, beside a floor and public tools; interpreted, and compiled
 	$(BIN)/python -m tests.benchmarks.run
+	@if [ -x $(COMPILED)/bin/python ]; then cd $(COMPILED)/from && ../bin/python -m tests.benchmarks.run; fi
 
 bench-scale: $(BENCH_STAMP)  ## measure 1,000 investigations at once, and stores of 1,000,000 events; some minutes
 	$(BIN)/python -m tests.benchmarks.scale
@@ -75,7 +82,7 @@ docs: $(DOCS_STAMP)  ## build the documentation site, strictly, and say where it
 	@$(BIN)/python .ci/build_docs.py
 
 clean:  ## remove .venv, caches and the demo's database
-	rm -rf $(VENV) $(LOWEST) $(FRAMEWORKS) build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(FRAMEWORKS) $(COMPILED) build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -f demo.db demo.db-wal demo.db-shm
 	@for d in investigation_sdk backends tests examples .ci; do \
 		if [ -d $$d ]; then find $$d -type d -name __pycache__ -prune -exec rm -rf {} +; fi; \
@@ -104,6 +111,11 @@ $(STAMP): pyproject.toml
 $(BENCH_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@
+
+# A core that is compiled is not edited: its modules would hide their source. So it has an environment of its own.
+$(COMPILED)/.made: $(STAMP) $(SOURCES)
+	@$(BIN)/python .ci/compile.py $(COMPILED) $(COMPILED)/from
+	@mkdir -p $(COMPILED) && touch $@
 
 $(DOCS_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'

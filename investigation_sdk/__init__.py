@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     from investigation_sdk.realtime.brokers import Hearing as Hearing
     from investigation_sdk.realtime.sockets import InvestigationWebSocketManager as InvestigationWebSocketManager
     from investigation_sdk.recording.context import AgentScope as AgentScope
-    from investigation_sdk.recording.context import ToolCall as ToolCall
     from investigation_sdk.recording.context import agent as agent
     from investigation_sdk.recording.context import current_investigation as current_investigation
     from investigation_sdk.recording.context import current_tool as current_tool
@@ -82,6 +81,7 @@ if TYPE_CHECKING:
     from investigation_sdk.recording.run import InvestigationRun as InvestigationRun
     from investigation_sdk.recording.scope import InvestigationScope as InvestigationScope
     from investigation_sdk.recording.tool import tool as tool
+    from investigation_sdk.recording.tool_call import ToolCall as ToolCall
     from investigation_sdk.sdk import InvestigationSDK as InvestigationSDK
     from investigation_sdk.security.roles import Principal as Principal
     from investigation_sdk.security.roles import Role as Role
@@ -118,11 +118,12 @@ _MODULES = {
     "principals": "PrincipalSDK",
     "realtime.brokers": "Hearing",
     "realtime.sockets": "InvestigationWebSocketManager",
-    "recording.context": "AgentScope ToolCall agent current_investigation current_tool propagate",
+    "recording.context": "AgentScope agent current_investigation current_tool propagate",
     "recording.phase": "AnyPhaseScope AsyncPhaseRun AsyncPhaseScope PhaseRun PhaseScope phase",
     "recording.run": "AsyncInvestigationRun InvestigationContext InvestigationRun",
     "recording.scope": "InvestigationScope",
     "recording.tool": "tool",
+    "recording.tool_call": "ToolCall",
     "sdk": "InvestigationSDK",
     "security.roles": "Principal Role",
     "settings": "Durability",

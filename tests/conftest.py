@@ -17,6 +17,7 @@ import pytest
 from investigation_backends.mongo import MongoBackend
 from investigation_backends.mongodb.names import ALL_COLLECTIONS
 from investigation_sdk import InvestigationSDK
+from investigation_sdk.domain import fold
 from investigation_sdk.testing.servers import (
     MongoServer,
     Postgres,
@@ -27,6 +28,9 @@ from investigation_sdk.testing.servers import (
 )
 
 pytest.register_assert_rewrite("investigation_sdk.testing._contract")  # before any test imports a part of it
+
+COMPILED = not fold.__file__.endswith(".py")
+"""Whether the core is compiled: `make test-compiled`."""
 
 
 ROOM = 4 * 2**30
@@ -52,6 +56,16 @@ def pytest_configure() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*usual, signal.SIGINT})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On a compiled core, the tests that change it from outside are skipped."""
+    if not COMPILED:
+        return
+    skipped = pytest.mark.skip(reason="changes the core from outside, and it is compiled")
+    for item in items:
+        if item.get_closest_marker("interpreted"):
+            item.add_marker(skipped)
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 from investigation_sdk.domain.events import Event, EventType
 from investigation_sdk.domain.phase import Phase
@@ -36,7 +35,7 @@ class Fold:
         history: Where set, the started event of every call ever seen, for rebuilding rows from a whole log.
     """
 
-    __slots__ = (
+    __slots__: ClassVar[tuple[str, ...]] = (
         "active", "api_calls_made", "at", "attempt", "calls", "completed_at", "configuration", "cost_estimate",
         "counts", "created_at", "current_phase", "error_message", "failed_at", "failure_kind", "fixed", "generation",
         "history", "id", "investigation_type", "key", "last_checkpoint", "metadata", "not_before", "owner", "parent",
@@ -91,8 +90,10 @@ class Fold:
 
     def copy(self) -> Fold:
         """An independent fold of the same events."""
-        other = copy(self)
-        other.phases = {name: copy(phase) for name, phase in self.phases.items()}
+        other = Fold(self.id)
+        for name in Fold.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.phases = {name: phase.copy() for name, phase in self.phases.items()}
         other.calls = dict(self.calls)
         other.counts = dict(self.counts)
         other.reported = dict(self.reported)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from investigation_sdk.domain.progress import MAX_TOOLS, RANKS, STEP, of_phase
 from investigation_sdk.domain.states import PhaseState
@@ -21,7 +21,7 @@ class Phase:
             a call ends, then ``failed`` until one completes, then ``completed``. Never changed, only replaced.
     """
 
-    __slots__ = (
+    __slots__: ClassVar[tuple[str, ...]] = (
         "attempt", "begun", "called", "completed_at", "duration_ms", "error", "id", "input", "input_sequence",
         "marks", "name", "order", "output", "output_sequence", "progress", "reported", "sequence", "started_at",
         "status", "tools", "weight",
@@ -49,6 +49,13 @@ class Phase:
         self.reported: int | None = None
         self.marks: tuple[tuple[int, int], ...] = ()
         self.called: Mapping[str, str] = {}
+
+    def copy(self) -> Phase:
+        """An independent phase of the same events."""
+        other = Phase(self.id, self.name, self.order, self.weight, self.tools, self.sequence)
+        for name in Phase.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
 
     def call(self, tool: str, state: str) -> bool:
         """What is known of a tool that was called in it; whether that is news."""

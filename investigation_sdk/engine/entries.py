@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from typing import Final
 
 from investigation_sdk.domain.commands import Fact, Fail, Finish, Release, Submission
@@ -87,13 +86,13 @@ MAX_BLOB_BYTES: Final = 16_000_000
 
 def fitting(queue: Sequence[Entry], count: int) -> int:
     """How many of the first `count` entries of a queue go into one commit."""
-    entries = queue[:count]
-    if any(entry.blob_bytes for entry in entries):
-        totals = accumulate(entry.blob_bytes for entry in entries)
-        entries = entries[: max(1, sum(total <= MAX_BLOB_BYTES for total in totals))]
-    if len(entries) <= FEW:
-        return len(entries)
-    return max(FEW, sum(total <= MAX_SIZE for total in accumulate(entry.size for entry in entries)))
+    size = blob_bytes = 0
+    for taken, entry in enumerate(queue[:count]):
+        size += entry.size
+        blob_bytes += entry.blob_bytes
+        if (taken >= FEW and size > MAX_SIZE) or (taken > 0 and blob_bytes > MAX_BLOB_BYTES):
+            return taken
+    return count
 
 
 class InFlight:

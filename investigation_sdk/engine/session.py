@@ -34,6 +34,7 @@ from investigation_sdk.engine.snapshots import EVERY, snapshot_of
 from investigation_sdk.engine.stops import why_stop
 from investigation_sdk.engine.texts import json_text, not_stored, without_payload
 from investigation_sdk.engine.waiting import Waiter, wake
+from investigation_sdk.engine.weakly import weakly_referenced
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationError,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "InFlight", "Session", "Woken", "json_text"]
 
 
+@weakly_referenced
 class Session:
     """See the module.
 

@@ -12,7 +12,7 @@ from investigation_sdk.engine.reading import get_raw_row
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import oddity
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.chain import ChainProblem, Checker
+from investigation_sdk.storage.checking import ChainProblem, Checker
 from investigation_sdk.storage.commit import StoredEvent
 from investigation_sdk.storage.tags import LargePayload, references
 

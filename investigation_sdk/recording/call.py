@@ -13,7 +13,7 @@ from investigation_sdk.errors import BackendUnavailable, InvestigationError, Not
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.confidential import Confidential
-from investigation_sdk.recording.context import CallFrame, Frame, current_frame
+from investigation_sdk.recording.frames import CallFrame, Frame, current_frame
 
 
 class Call(CallFrame):

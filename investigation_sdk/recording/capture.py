@@ -104,7 +104,8 @@ class ToolSpec:
         self.keywords: str | None = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
         simple = not any(p.kind in _VARIADIC for p in parameters)
         self.names: tuple[str, ...] = tuple(p.name for p in parameters) if simple else ()
-        self.positional: int = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in parameters) if simple else -1
+        positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        self.positional: int = len(positional) if simple else -1
         self.defaults: dict[str, Any] = {
             p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty
         }

@@ -29,11 +29,12 @@ from investigation_sdk.ids import uuid7
 from investigation_sdk.recording import spooling
 from investigation_sdk.recording.call import Call, not_recorded, not_started, refused_while_down
 from investigation_sdk.recording.capture import ToolSpec
-from investigation_sdk.recording.context import Frame, current_agent, current_frame
+from investigation_sdk.recording.context import current_agent
 from investigation_sdk.recording.failures import (
     Judge,
     usual_judgement,
 )
+from investigation_sdk.recording.frames import Frame, current_frame
 from investigation_sdk.recording.resume import Resume
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.settings import Durability

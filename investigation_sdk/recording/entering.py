@@ -10,8 +10,8 @@ from investigation_sdk.engine.recorded import Recorded
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.tracing import Trace
-from investigation_sdk.recording.context import current_frame
 from investigation_sdk.recording.driver import Driver, Options
+from investigation_sdk.recording.frames import current_frame
 from investigation_sdk.recording.resume import Resume
 from investigation_sdk.recording.steps import Step
 from investigation_sdk.storage.commit import Lease

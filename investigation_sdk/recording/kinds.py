@@ -16,9 +16,9 @@ from investigation_sdk.errors import InvestigationError
 from investigation_sdk.recording import caching
 from investigation_sdk.recording.call import Call
 from investigation_sdk.recording.capture import ToolSpec
-from investigation_sdk.recording.context import Frame, current_frame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.ending import complete, complete_cached, complete_items, fail
+from investigation_sdk.recording.frames import Frame, current_frame
 from investigation_sdk.recording.items import Items
 from investigation_sdk.recording.resume import Reused
 from investigation_sdk.recording.steps import Step, block, go

@@ -23,9 +23,9 @@ from investigation_sdk.engine.tracing import Span
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording import spooling
-from investigation_sdk.recording.context import BlockFrame, current_frame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.failures import describe_error, was_cancelled
+from investigation_sdk.recording.frames import BlockFrame, current_frame
 from investigation_sdk.recording.steps import Step, block, go
 from investigation_sdk.recording.wrapping import dress, kind_of, name_of
 from investigation_sdk.storage.payloads import Payload, is_rebuildable, pack, pack_or_note

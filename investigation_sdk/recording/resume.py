@@ -37,8 +37,8 @@ from investigation_sdk.storage.spelling import to_json
 if TYPE_CHECKING:
     from investigation_sdk.recording.call import Call
     from investigation_sdk.recording.capture import ToolSpec
-    from investigation_sdk.recording.context import CallFrame
     from investigation_sdk.recording.driver import Driver
+    from investigation_sdk.recording.frames import CallFrame
 
 
 class Reused(NamedTuple):

@@ -19,10 +19,10 @@ from investigation_sdk.engine.sound import stored_value
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, PhaseError
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.context import add_usage
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.phase import AsyncPhaseScope, PhaseScope, phase_of
 from investigation_sdk.recording.steps import Step, block, go
+from investigation_sdk.recording.tool_call import add_usage
 from investigation_sdk.storage.payloads import MAX_PAYLOAD, Payload, is_rebuildable, pack, pack_members, pack_or_note
 
 _UNSET: Final = object()

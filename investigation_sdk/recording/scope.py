@@ -20,9 +20,9 @@ from investigation_sdk.errors import (
     InvestigationInterrupt,
 )
 from investigation_sdk.recording import signals, spooling
-from investigation_sdk.recording.context import BlockFrame
 from investigation_sdk.recording.driver import Driver
 from investigation_sdk.recording.failures import describe_error, was_cancelled
+from investigation_sdk.recording.frames import BlockFrame
 from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationContext, InvestigationRun
 from investigation_sdk.recording.steps import Step, block, go
 

@@ -22,13 +22,12 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from investigation_sdk.storage.shape import NO_LIMIT, shape
 from investigation_sdk.storage.spelling import to_json
-from investigation_sdk.storage.tagging import MAX_DEPTH, MAX_NODES, Tagger, too_large
+from investigation_sdk.storage.tagging import Tagger, too_large
 from investigation_sdk.storage.tags import NOT_ALL, LargePayload, Tagged, canonical, in_order, restore, tags_in
 
 __all__ = ["Encoded", "Json", "LargePayload", "Tagged", "decode", "digest", "encode", "object_text", "plain"]
-
-_NO_LIMIT = 1 << 62
 
 
 class Json(str):
@@ -55,7 +54,7 @@ def encode(value: Any, *, max_bytes: int | None = None) -> Encoded:
     Raises:
         PayloadTooLarge: the text is longer than `max_bytes`.
     """
-    if _shape(value, _NO_LIMIT if max_bytes is None else max_bytes) >= 0:
+    if shape(value, NO_LIMIT if max_bytes is None else max_bytes) >= 0:
         try:
             data = to_json(value)
         except Exception:  # a lone surrogate, or a container that another thread is changing
@@ -165,10 +164,10 @@ def digest_of_tree(tree: Any, *, tagged: bool = True) -> str:
 
 
 def _canonical_bytes(value: Any) -> bytes:
-    shape = _shape(value, _NO_LIMIT)
-    if shape >= 0:
+    level = shape(value, NO_LIMIT)
+    if level >= 0:
         try:
-            if shape == 0:
+            if level == 0:
                 data = to_json(dict(sorted(value.items())) if type(value) is dict else value)
             else:
                 data = to_json(_sorted(value))
@@ -196,7 +195,7 @@ def _sorted(value: Any) -> Any:
 
 def plain(value: Any) -> bool:
     """Whether `value` is plain JSON: stored as itself, without a tag."""
-    if _shape(value, _NO_LIMIT) >= 0:
+    if shape(value, NO_LIMIT) >= 0:
         try:
             tagless = _tagless(to_json(value))
         except Exception:  # as in `encode`
@@ -239,67 +238,3 @@ def object_text(members: Mapping[str, Any]) -> str:
     parts[0] = '{"'
     parts.append("}")
     return "".join(parts)
-
-
-def _shape(value: Any, limit: int) -> int:
-    """0 for a plain value without containers inside, 1 for one with some, -1 for what goes the careful way."""
-    kind = type(value)
-    deeper: list[Any] = []
-    try:
-        container = value if kind is dict or kind is list else (value,)
-        size = _scan(container, deeper)
-        if size < 0 or size > limit or len(container) > MAX_NODES:
-            return -1
-        if not deeper:
-            return 0
-        return 1 if _scan_levels(deeper, limit - size, len(container)) else -1
-    except RuntimeError:  # a dict that another thread is changing
-        return -1
-
-
-def _scan(container: Any, deeper: list[Any]) -> int:
-    """How many characters are in the strings directly inside, or -1 if something there is not plain.
-
-    Lists and dicts inside are appended to `deeper`.
-    """
-    size = 0
-    if type(container) is dict:
-        for key in container:
-            if type(key) is not str:
-                return -1
-            size += len(key)
-        container = container.values()
-    for item in container:
-        kind = type(item)
-        if kind is str:
-            size += len(item)
-        elif kind is int:
-            if not -9007199254740992 <= item <= 9007199254740992:
-                return -1
-        elif kind is float:
-            if item - item != 0.0:
-                return -1
-        elif kind is dict or kind is list:
-            deeper.append(item)
-        elif item is not None and kind is not bool:
-            return -1
-    return size
-
-
-def _scan_levels(level: list[Any], limit: int, nodes: int) -> bool:
-    """Whether all that is inside these containers is plain, within the limits of depth, number and size.
-
-    Level by level rather than by recursion: containers that are shared, or contain themselves, end at a limit.
-    """
-    for _ in range(MAX_DEPTH - 1):
-        deeper: list[Any] = []
-        for container in level:
-            size = _scan(container, deeper)
-            limit -= size
-            nodes += len(container)
-            if size < 0 or limit < 0 or nodes > MAX_NODES:
-                return False
-        if not deeper:
-            return True
-        level = deeper
-    return False

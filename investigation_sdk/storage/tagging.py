@@ -22,14 +22,10 @@ from pydantic_core import from_json
 
 from investigation_sdk.errors import PayloadTooLarge
 from investigation_sdk.storage.fields import attempt, class_name, safe_repr, shown, steady, take_apart
+from investigation_sdk.storage.shape import MAX_DEPTH, MAX_NODES
 from investigation_sdk.storage.spelling import to_json
 from investigation_sdk.storage.tags import TAG, Tagged, canonical, decimal_text, escape
 
-MAX_DEPTH = 180
-"""Levels of containers in the text of one value. JSON readers stop somewhere (pydantic's at 200), and a value is
-put into an event that has levels of its own."""
-MAX_NODES = 1_000_000
-"""Values inside one value, a shared one counted as often as it is reached."""
 MAX_INT = 2**53
 """Integers beyond are tagged: readers that use doubles would change them."""
 

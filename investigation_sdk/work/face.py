@@ -23,8 +23,8 @@ from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.ids import HasId, Id, canonical
 from investigation_sdk.realtime.live import LiveReader
-from investigation_sdk.recording.context import current_frame
 from investigation_sdk.recording.driver import Options
+from investigation_sdk.recording.frames import current_frame
 from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationRun
 from investigation_sdk.work import handlers, submitting
 from investigation_sdk.work.desk import Desk

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from investigation_backends.mongo import MongoBackend
 from investigation_backends.postgres import PostgresBackend
+from investigation_sdk.domain import fold
 from investigation_sdk.testing.servers import MongoServer, PostgresServer, ServerMissing
 from tests.benchmarks import contestants as c
 from tests.benchmarks import fan_out, importing, mongo_floor, peers, polling, postgres_floor, resuming, storage_cost
@@ -245,8 +246,11 @@ def machine() -> str:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
+    core = "interpreted" if fold.__file__.endswith(".py") else "compiled"
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{python}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores; {', '.join(found)}"
+    return (
+        f"core {core}; {python}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores; {', '.join(found)}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

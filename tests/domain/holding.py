@@ -12,7 +12,7 @@ from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationSt
 from investigation_sdk.engine.reading import to_event
 from investigation_sdk.engine.snapshots import snapshot_of, unpack
 from investigation_sdk.engine.texts import json_text
-from investigation_sdk.storage.chain import Checker
+from investigation_sdk.storage.checking import Checker
 from investigation_sdk.storage.commit import Commit
 from tests.domain.harness import World, plain
 

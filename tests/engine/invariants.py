@@ -17,7 +17,7 @@ from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, TERMINAL, Inves
 from investigation_sdk.engine.reading import to_event
 from investigation_sdk.engine.texts import json_text
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.chain import Checker
+from investigation_sdk.storage.checking import Checker
 from investigation_sdk.storage.commit import GENESIS, Kind, Query, StoredEvent, Where
 
 

@@ -24,6 +24,8 @@ from tests.engine.world import World
 
 _SCRIPTS = 400
 
+pytestmark = pytest.mark.interpreted
+
 
 def scripts():
     for seed in range(_SCRIPTS):

@@ -15,7 +15,8 @@ from investigation_sdk.domain.rows import PhaseRow, ToolRow
 from investigation_sdk.domain.upcast import UPCASTERS
 from investigation_sdk.engine.reading import to_event
 from investigation_sdk.engine.texts import json_text
-from investigation_sdk.storage.chain import Checker, link, seal
+from investigation_sdk.storage.chain import link, seal
+from investigation_sdk.storage.checking import Checker
 from investigation_sdk.storage.commit import GENESIS, StoredEvent
 
 HERE = Path(__file__).parent

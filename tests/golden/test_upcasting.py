@@ -74,6 +74,7 @@ def version() -> Iterator[Versions]:
         yield Versions(patch)
 
 
+@pytest.mark.interpreted
 async def test_a_newer_version_reads_what_an_older_one_wrote(lite: InvestigationSDK, version: Versions) -> None:
     version.older()
     async with lite.investigation("written by an older version") as run:
@@ -95,6 +96,7 @@ async def test_a_newer_version_reads_what_an_older_one_wrote(lite: Investigation
     assert [e.hash for e in read] == [e.hash for e in before]
 
 
+@pytest.mark.interpreted
 async def test_the_fold_sees_the_newest_schema_and_the_log_is_folded_on(
     lite: InvestigationSDK, version: Versions
 ) -> None:
@@ -152,6 +154,7 @@ def test_every_golden_event_of_schema_1_folds_in_a_version_that_knows_schema_3(
     assert data == {**json.loads(golden["event_data"]), "since_2": True, "since_3": True}
 
 
+@pytest.mark.interpreted
 async def test_an_older_version_refuses_what_it_does_not_know(lite: InvestigationSDK, version: Versions) -> None:
     version.newer()
     async with lite.investigation("written by a newer version") as run:

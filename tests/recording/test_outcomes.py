@@ -289,9 +289,9 @@ def test_what_a_failed_call_used_counts(sdk: InvestigationSDK) -> None:
 
 
 def test_threads_of_one_call_lose_no_counts(sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch) -> None:
-    from investigation_sdk.recording import context
+    from investigation_sdk.recording import tool_call
 
-    plain: Callable[..., Any] = context.add_usage
+    plain: Callable[..., Any] = tool_call.add_usage
     both = threading.Barrier(2)
 
     def slowly(*args: Any) -> Any:
@@ -311,7 +311,7 @@ def test_threads_of_one_call_lose_no_counts(sdk: InvestigationSDK, monkeypatch: 
         for thread in threads:
             thread.join()
 
-    monkeypatch.setattr(context, "add_usage", slowly)
+    monkeypatch.setattr(tool_call, "add_usage", slowly)
     with sdk.investigation("threads") as investigation:
         works()
     assert sdk.sync.get(investigation.id).usage.tokens_used == 2

@@ -8,7 +8,8 @@ from typing import Any
 
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.storage.chain import ChainProblem, Checker, seal
+from investigation_sdk.storage.chain import seal
+from investigation_sdk.storage.checking import ChainProblem, Checker
 from investigation_sdk.storage.commit import GENESIS, StoredEvent
 
 ID = "019a1f3e-7c1b-7d52-9a51-0f6f6f1c9b7e"

@@ -8,7 +8,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from investigation_sdk.storage.chain import Checker, link
+from investigation_sdk.storage.chain import link
+from investigation_sdk.storage.checking import Checker
 from investigation_sdk.storage.commit import GENESIS
 from tests.storage.chain_logs import COLUMNS, ID, Log, check, log_of
 

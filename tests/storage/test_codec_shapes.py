@@ -10,6 +10,7 @@ import pytest
 from investigation_sdk.errors import PayloadTooLarge
 from investigation_sdk.storage import tagging
 from investigation_sdk.storage.codec import Json, Tagged, decode, digest, encode, object_text, plain
+from investigation_sdk.storage.shape import MAX_DEPTH, MAX_NODES
 from tests.storage.codec_values import Attrs, Slotted, kept, lost, nest, same
 
 # ---- shapes that break recursive code ----
@@ -48,7 +49,7 @@ WRAPS = [
 
 @pytest.mark.parametrize(("wrap", "levels"), WRAPS)
 def test_deep_values_are_kept_to_the_limit_and_marked_beyond(wrap, levels):
-    deepest = tagging.MAX_DEPTH // levels
+    deepest = MAX_DEPTH // levels
     encoded = encode(nest(wrap, deepest))
     assert encoded.rebuildable
     assert encode(decode(encoded.text)).rebuildable or levels == 2
@@ -97,7 +98,6 @@ def test_shared_references_do_not_explode(monkeypatch):
     for _ in range(100):
         value = [value, value]
     monkeypatch.setattr(tagging, "MAX_NODES", 10_000)
-    monkeypatch.setattr("investigation_sdk.storage.codec.MAX_NODES", 10_000)
     encoded = lost(value)
     assert len(encoded.text) < 200_000
     assert "truncated" in encoded.text
@@ -105,7 +105,7 @@ def test_shared_references_do_not_explode(monkeypatch):
 
 
 def test_a_container_beyond_the_number_of_values_is_replaced_and_its_neighbours_are_not():
-    big = [0] * (tagging.MAX_NODES + 1)
+    big = [0] * (MAX_NODES + 1)
     assert decode(lost([{"a": 1}, (big,), "x"]).text) == [
         {"a": 1},
         (Tagged("truncated", "builtins.list", len(big)),),
