@@ -32,6 +32,7 @@ class Engine:
         self.told: list[tuple[str, str, datetime | None]] = []
         self.done: list[Future[Executed]] = []
         self.down = False
+        self.deliveries = 2
         self._pool = ThreadPoolExecutor(4)
         self._execute: Callable[[str], Executed] | None = None
 
@@ -43,7 +44,7 @@ class Engine:
             raise ConnectionError("no broker")
         self.told.append((investigation_id, investigation_type, not_before))
         assert self._execute is not None
-        self.done += [self._pool.submit(self._execute, investigation_id) for _ in range(2)]
+        self.done += [self._pool.submit(self._execute, investigation_id) for _ in range(self.deliveries)]
 
     def outcomes(self) -> list[str]:
         """Of all tasks, when they are done; those that are dispatched meanwhile too."""
@@ -115,6 +116,7 @@ async def test_a_retry_is_dispatched_for_its_time(
     sdk: InvestigationSDK, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "FIRST_PAUSE", 0.001)
+    engine.deliveries = 1  # a second one may take the retry up before anybody is told of it
 
     @sdk.investigator("case", retries=1)
     def handle(run: InvestigationRun) -> int:
@@ -124,11 +126,7 @@ async def test_a_retry_is_dispatched_for_its_time(
 
     made = await sdk.submit("case", "x")
     assert (await sdk.wait(made.id, timeout=LONG)).result == 2
-    outcomes = engine.outcomes()
-    assert len(outcomes) == 4
-    assert outcomes.count("queued") == 1
-    assert "completed" in outcomes
-    assert set(outcomes) <= {"busy", "completed", "queued"}
+    assert engine.outcomes() == ["queued", "completed"]
     (_, _, first), (_, _, second) = engine.told
     assert first is None
     assert second is not None
