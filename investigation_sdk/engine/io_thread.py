@@ -76,15 +76,19 @@ class _Run(Generic[T]):
             self.not_wanted()
         return result
 
+    def never_began(self) -> None:
+        """Nothing is left that could run it: close it, unless it ran."""
+        if self._task is None:
+            self._coroutine.close()
+
     def not_wanted(self) -> None:
         """Nobody takes the result. On the I/O thread, behind the cancellation."""
         self._unwanted = True
         undo, self._undo = self._undo, None
         if undo is not None:
             undo()
-        if self._task is None:
-            self._coroutine.close()
-        elif not self._task.cancelling():
+        self.never_began()
+        if self._task is not None and not self._task.cancelling():
             self._task.cancel()
 
 
@@ -184,6 +188,9 @@ class IOThread:
         if self.loop is not None:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
                 self.loop.call_soon_threadsafe(run.not_wanted)
+                return
+        if future is not None and future.done():  # the thread has ended, so it does not begin any more
+            run.never_began()
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread, once what runs on it has been cancelled; idempotent. On that thread, without waiting."""
