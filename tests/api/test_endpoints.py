@@ -156,6 +156,20 @@ async def test_nobody_is_let_in_without_saying_who(client: httpx.AsyncClient) ->
         assert (await client.get(path, headers={"Authorization": ""})).json()["status"] == "ok"
 
 
+async def test_who_balances_load_is_told_that_the_store_does_not_answer(
+    sdk: InvestigationSDK, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: Any, **__: Any) -> None:
+        raise BackendUnavailable("postgresql://u:hunter2@db")
+
+    monkeypatch.setattr(sdk, "list", failing)
+    for path, status in (("/ready", 503), ("/health", 200)):
+        answer = await client.get(path, headers={"Authorization": ""})
+        assert answer.status_code == status, path
+        assert "hunter2" not in answer.text
+    said(await client.get("/investigations?limit=0"), 422)
+
+
 async def test_bad_input_is_described_and_not_sent_back(client: httpx.AsyncClient) -> None:
     secret = {**NEW, "priority": "hunter2", "password": "hunter2"}
     answer = await client.post("/investigations", json=secret)
