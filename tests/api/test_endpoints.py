@@ -82,7 +82,6 @@ async def test_lists_go_on_by_the_link(client: httpx.AsyncClient) -> None:
 
 async def test_lists_are_of_what_was_created_in_a_time(client: httpx.AsyncClient) -> None:
     ids = [await submitted(client, user_id=user) for user in ("ana", "gil", "ana")]
-    created = [(await client.get(f"/investigation/{id}")).json()["created_at"] for id in ids]
 
     async def listed(**query: Any) -> list[str]:
         answer = await client.get("/investigations", params=query)
@@ -92,7 +91,7 @@ async def test_lists_are_of_what_was_created_in_a_time(client: httpx.AsyncClient
     assert await listed(user_id="ana") == [ids[2], ids[0]]
     assert await listed(created_after="2000-01-01T00:00:00Z", created_before="2001-01-01T00:00:00Z") == []
     assert await listed(created_after="2000-01-01T00:00:00Z", created_before="2100-01-01T00:00:00+02:00") == ids[::-1]
-    assert set(await listed(created_after=created[0])) == set(ids)
+    assert await listed(created_after="2100-01-01T00:00:00Z") == []
     assert await listed(investigation_type="other") == []
     said(await client.get("/investigations", params={"created_after": "2026-11-25T10:00:00"}), 422)  # of which zone?
 
