@@ -124,7 +124,7 @@ async def test_redis_is_lost_and_found_again(
         await until(lambda: here.hearing().deaf is not None, "it says that it is deaf")
         assert "Redis at 127.0.0.1" in str(here.hearing().deaf)
         monitor = Monitor(here, rules=[Deaf({"hints": lambda: here.hearing().deaf is None})], sinks=[], resolve_after=1)
-        assert [(alert.key, alert.state) for alert in await monitor.look()] == [("deaf:hints", "firing")]
+        assert [(alert.rule, alert.state) for alert in await monitor.look()] == [("deaf", "firing")]
         id = await new(there)
         following = asyncio.create_task(collected(here, id))
         await asyncio.to_thread(drive, there, id)
@@ -132,7 +132,7 @@ async def test_redis_is_lost_and_found_again(
         assert found == list(range(1, len(found) + 1))
         proxy.restore()
         await until(lambda: here.hearing().deaf is None, "it hears again")
-        assert [(alert.key, alert.state) for alert in await monitor.look()] == [("deaf:hints", "resolved")]
+        assert [(alert.rule, alert.state) for alert in await monitor.look()] == [("deaf", "resolved")]
         await monitor.aclose()
         never_looks(here)
         id = await new(there)

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import socket
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -189,10 +191,30 @@ async def test_deaf(lite: InvestigationSDK, clock: Clock) -> None:
     monitor = watching(lite, clock, Deaf({"redis": lambda: hears["redis"], "broken": broken}))
     assert await monitor.look() == []
     hears.update(redis=False, broken=False)
-    assert told(await monitor.look()) == [("deaf:redis", "firing"), ("deaf:broken", "firing")]
+    here = f"{socket.gethostname().replace('.', '-')}:{os.getpid()}"
+    assert told(await monitor.look()) == [(f"deaf:redis@{here}", "firing"), (f"deaf:broken@{here}", "firing")]
+    assert f"The listener redis of process {os.getpid()} on " in monitor.firing[0].message
     hears.update(redis=True, broken=True)
     await monitor.look()
-    assert told(await monitor.look()) == [("deaf:redis", "resolved"), ("deaf:broken", "resolved")]
+    assert told(await monitor.look()) == [(f"deaf:redis@{here}", "resolved"), (f"deaf:broken@{here}", "resolved")]
+
+
+async def test_each_process_tells_of_its_own_deafness(
+    lite: InvestigationSDK, other: InvestigationSDK, clock: Clock
+) -> None:
+    """Also the one that another keeps from looking at the investigations."""
+    with pytest.raises(ValueError, match="no"):
+        async with lite.investigation("s"):
+            raise ValueError("no")
+    hears = Deaf({"redis": lambda: True})
+    first, second = (
+        watching(lite, clock, Failed(), hears),
+        watching(other, clock, Failed(), Deaf({"redis": lambda: False})),
+    )
+    assert [alert.rule for alert in await first.look()] == ["failed"]
+    assert [alert.rule for alert in await second.look()] == ["deaf"]
+    await first.aclose()
+    await second.aclose()
 
 
 async def test_nothing_fires_on_a_healthy_run_of_100_investigations(sdk: InvestigationSDK, clock: Clock) -> None:

@@ -74,7 +74,11 @@ class Look(NamedTuple):
 
 
 class Rule(Protocol):
-    """Looks for one kind of thing. One that raises is logged; its alerts stay as they are."""
+    """Looks for one kind of thing. One that raises is logged; its alerts stay as they are.
+
+    One with ``everywhere = True`` is asked in each process that has a monitor, not only in the one that looks for
+    all: it finds what is wrong with its process, under keys that name it.
+    """
 
     @property
     def name(self) -> str:

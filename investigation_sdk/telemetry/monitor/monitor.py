@@ -113,7 +113,8 @@ class Monitor:
             await asyncio.sleep(self._every.total_seconds())
 
     async def look(self) -> list[Alert]:
-        """One round, now: the alerts that fire or are resolved by it. Where another process looks, none."""
+        """One round, now: the alerts that fire or are resolved by it. Where another process looks, only those of rules
+        that are asked everywhere."""
         recorder = self._sdk._recorder  # pyright: ignore[reportPrivateUsage]
         changed = await recorder.acall(self._round(recorder))
         for alert in changed:
@@ -122,13 +123,16 @@ class Monitor:
         return changed
 
     async def _round(self, recorder: Recorder) -> list[Alert]:
-        if not await self._may_look(recorder):
-            self._forget(recorder)
-            return []
+        for_all = await self._may_look(recorder)
         look = Look(recorder.backend, recorder.tenant, self._clock())
-        await self._measure(recorder, look)
+        if for_all:
+            await self._measure(recorder, look)
+        else:
+            self._forget(recorder)
         changed: list[Alert] = []
         for rule, book in self._books:
+            if not for_all and not getattr(rule, "everywhere", False):
+                continue
             try:
                 found = await rule.find(look)
             except Exception:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import ClassVar, Final
 
 from investigation_sdk.clock import to_datetime
 from investigation_sdk.domain.metrics import Sketch
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import InvestigationState, ToolState
+from investigation_sdk.engine.ownership import machine
 from investigation_sdk.ids import lower_bound
 from investigation_sdk.storage.commit import Aggregate, Query, Where
 from investigation_sdk.telemetry.monitor.alerts import Finding, Look, Severity
@@ -208,17 +210,21 @@ async def _times(look: Look, wheres: tuple[Where, ...]) -> Sketch:
 
 @dataclass(frozen=True, slots=True)
 class Deaf:
-    """Listeners that hear nothing: of each, a function that says whether it hears. One that raises does not."""
+    """Listeners of this process that hear nothing: of each, a function that says whether it hears. One that raises
+    does not. Each process that has a monitor is told of its own, under a key that names it."""
 
     listeners: Mapping[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])
     name: str = "deaf"
+    everywhere: ClassVar[bool] = True
 
     async def find(self, look: Look) -> Sequence[Finding]:
         """See :class:`~investigation_sdk.telemetry.monitor.alerts.Rule`."""
         found: list[Finding] = []
+        host, process = machine().partition(".")[0], os.getpid()
         for name, hears in self.listeners.items():
             with contextlib.suppress(Exception):
                 if hears():
                     continue
-            found.append(Finding(f"deaf:{name}", Severity.ERROR, f"The listener {name} hears nothing."))
+            message = f"The listener {name} of process {process} on {host} hears nothing."
+            found.append(Finding(f"deaf:{name}@{host}:{process}", Severity.ERROR, message))
         return found
