@@ -1,6 +1,6 @@
 """The monitor: finds what failed, is stuck, is retried often or takes longer than it did, and tells."""
 
-from investigation_sdk.telemetry.monitor.alerts import Alert, Finding, Look, Rule, Severity
+from investigation_sdk.telemetry.monitor.alerts import Alert, Finding, Look, Partial, Rule, Severity
 from investigation_sdk.telemetry.monitor.monitor import Monitor
 from investigation_sdk.telemetry.monitor.retention import RetentionOverdue
 from investigation_sdk.telemetry.monitor.rules import Deaf, Degraded, Failed, HighRetryRate, Stuck
@@ -19,6 +19,7 @@ __all__ = [
     "Look",
     "Monitor",
     "OpenTelemetrySink",
+    "Partial",
     "RetentionOverdue",
     "Rule",
     "Severity",

@@ -39,6 +39,10 @@ class Finding(NamedTuple):
     weak: bool = False
 
 
+class Partial(list[Finding]):
+    """What a rule found that could not see all: alerts on what is not among it stay as they are."""
+
+
 class Alert(BaseModel):
     """What sinks are given, twice: when it fires, and when it is resolved.
 
@@ -86,7 +90,7 @@ class Rule(Protocol):
         ...
 
     async def find(self, look: Look) -> Sequence[Finding]:
-        """All that it finds now; on the I/O thread, so it is not to block."""
+        """All that it finds now, or a :class:`Partial`; on the I/O thread, so it is not to block."""
         ...
 
 
@@ -122,8 +126,12 @@ class AlertBook:
         """Those that fire now."""
         return [self._alert(known) for known in self._open.values() if known.fired]
 
+    def forget(self) -> None:
+        """Know nothing, and tell nobody: another process looks now."""
+        self._open.clear()
+
     def update(self, found: Iterable[Finding], now: int) -> list[Alert]:
-        """What one round found; the alerts that fire or are resolved by it."""
+        """What one round found; the alerts that fire or are resolved by it. By a :class:`Partial`, none is resolved."""
         changed: list[Alert] = []
         present: set[str] = set()
         for finding in found:
@@ -138,6 +146,8 @@ class AlertBook:
             if not known.fired and known.seen >= self._fire_after:
                 known.fired = True
                 changed.append(self._alert(known))
+        if isinstance(found, Partial):
+            return changed
         for key in [key for key in self._open if key not in present]:
             known = self._open[key]
             known.missing += 1

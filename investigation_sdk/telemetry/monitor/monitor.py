@@ -16,6 +16,7 @@ from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.errors import ConfigurationError, InvestigationError
 from investigation_sdk.storage.commit import Lease
 from investigation_sdk.telemetry.monitor.alerts import Alert, AlertBook, Look, Rule
+from investigation_sdk.telemetry.monitor.options import count_option
 from investigation_sdk.telemetry.monitor.retention import oldest_ended
 from investigation_sdk.telemetry.monitor.rules import Degraded, Failed, HighRetryRate, Stuck
 from investigation_sdk.telemetry.monitor.sinks import Delivery, LogSink, Sink
@@ -61,6 +62,8 @@ class Monitor:
     ) -> None:
         if every < timedelta(milliseconds=10):
             raise ConfigurationError(f"every={every} is too often; at least 10 ms")
+        count_option("Monitor", "fire_after", fire_after)
+        count_option("Monitor", "resolve_after", resolve_after)
         chosen = (Failed(), Stuck(), HighRetryRate(), Degraded()) if rules is None else tuple(rules)
         self._sdk = sdk
         self._books = [

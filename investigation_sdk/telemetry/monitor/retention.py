@@ -10,9 +10,9 @@ from typing import Final
 from investigation_sdk.clock import to_datetime
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import InvestigationState
-from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.storage.commit import Query, Where
 from investigation_sdk.telemetry.monitor.alerts import Finding, Look, Severity
+from investigation_sdk.telemetry.monitor.options import name_option, time_option
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ENDS: Final = (InvestigationState.COMPLETED, InvestigationState.FAILED, InvestigationState.CANCELLED)
@@ -74,8 +74,8 @@ class RetentionOverdue:
     name: str = "retention_overdue"
 
     def __post_init__(self) -> None:
-        if self.after <= timedelta(0):
-            raise ConfigurationError(f"after={self.after} is no time for which anything could be kept")
+        name_option("RetentionOverdue", self.name)
+        time_option("RetentionOverdue", "after", self.after)
 
     async def find(self, look: Look) -> Sequence[Finding]:
         """See :class:`~investigation_sdk.telemetry.monitor.alerts.Rule`."""
