@@ -89,6 +89,8 @@ def create_backend(url: str, options: Mapping[str, Any] | None = None) -> Backen
             not installed. Messages never contain a password.
     """
     scheme, entry = _entry(url)
+    if entry.extra is not None:
+        check_server_url(url)
     place, _, query = url.partition("?")
     make: Callable[..., Backend] = _load(scheme, entry).from_url
     known = _known_options(make)
@@ -96,7 +98,7 @@ def create_backend(url: str, options: Mapping[str, Any] | None = None) -> Backen
     given.update(options or {})
     for name in given:
         if name not in known and not _takes_others(make):
-            raise ConfigurationError(f"{scheme}: there is no option {name!r}{_near(name, known)}")
+            raise ConfigurationError(f"{scheme}: there is no option{_shown(name)}{_near(name, known)}")
     return make(place, **{name: _value(scheme, name, known.get(name, str), value) for name, value in given.items()})
 
 
@@ -111,16 +113,48 @@ def takes(url: str, option: str) -> bool:
 
 
 def redact(url: str) -> str:
-    """A URL for messages: without password, and without the values of its options."""
+    """A URL for messages: without password, and without the values of its options.
+
+    Up to the last '@' anything may be the password: it may have any character that should have been encoded.
+    """
+    before = r"(?<=://)([^/@:]*)[:@].*@" if "://" in url else r"^([^@:]*):.*@"
+    url = re.sub(before, r"\1:***@", url, count=1, flags=re.DOTALL)
     place, mark, query = url.partition("?")
-    place = re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", place)
     names = re.sub(r"=[^&]*", "=***", query)
     return place + mark + names
 
 
+def check_server_url(url: str) -> None:
+    """Refuse the URL of a server in which a part of the password may stand where something else is read.
+
+    Of ``bob:98/secret@host`` the host would be `bob`, and the password's rest a database, which messages show.
+
+    Raises:
+        ConfigurationError: '@' behind host and port, a fragment, or no ``//``; never with a part of it.
+    """
+    _, slashes, rest = url.partition("://")
+    behind = re.split(r"[/?]", rest, maxsplit=1)[1:]
+    if not slashes or "#" in url or any("@" in part for part in behind):
+        raise unreadable(url)
+
+
+def unreadable(url: str) -> ConfigurationError:
+    """What is to be raised where the URL of a server cannot be read: it quotes nothing of it."""
+    scheme = url.partition(":")[0]
+    return ConfigurationError(
+        f"this URL cannot be read; write {scheme if scheme in BACKENDS else 'scheme'}://user:password@host/database, "
+        "with special characters in it percent-encoded ('@' is %40, '/' is %2F, '?' is %3F, '#' is %23)"
+    )
+
+
+def _shown(name: str) -> str:
+    """An option's name, behind a space; nothing where it may be a part of something else."""
+    return f" {name!r}" if re.fullmatch("[A-Za-z_]+", name) else ""
+
+
 def _entry(url: str) -> tuple[str, Entry]:
     scheme, separator, _ = url.partition("://")
-    if not separator:
+    if not separator or not re.fullmatch(r"[\w+.-]*", scheme):
         raise ConfigurationError(_teach(url))
     entry = BACKENDS.get(scheme)
     if entry is None:
@@ -172,7 +206,7 @@ def _query_options(scheme: str, query: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True):
         if name in found:
-            raise ConfigurationError(f"{scheme}: the URL has option {name!r} twice")
+            raise ConfigurationError(f"{scheme}: the URL has option{_shown(name)} twice")
         found[name] = value
     return found
 

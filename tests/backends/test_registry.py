@@ -7,6 +7,8 @@ from typing import Any, Literal
 import pytest
 
 from investigation_backends.memory import MemoryBackend
+from investigation_backends.mongo import MongoBackend
+from investigation_backends.postgres import PostgresBackend
 from investigation_backends.sqlite import SQLiteBackend
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.storage import registry
@@ -145,6 +147,42 @@ def test_passwords_are_never_said() -> None:
     )
     assert redact("postgresql://me:p@ss:w/rd@db/cases") == "postgresql://me:***@db/cases"
     assert redact("sqlite:///cases.db") == "sqlite:///cases.db"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "mongodb", "mongodb+srv"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "://bob:98/secret@h/db",
+        "://bob:98?secret@h/db",
+        "://bob:98#secret@h/db",
+        ":bob:98secret@h/db",
+        "://bob:98/x?secret=1@h/db",
+        "://b@h:98/secret@h/db",
+        "://bob:98@h/db#secret",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_never_said(scheme: str, place: str) -> None:
+    """After digits alone the rest of it is read as a database, an option or a fragment."""
+    url = scheme + place
+    make = MongoBackend if scheme.startswith("mongo") else PostgresBackend
+    for make_it in (create_backend, make):
+        with pytest.raises(ConfigurationError) as caught:
+            make_it(url)
+        assert "secret" not in str(caught.value)
+        assert make_it is create_backend or "percent-encoded" in str(caught.value)
+        assert caught.value.__cause__ is None
+    assert "98" not in redact(url)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_names_of_options_that_may_be_something_else_are_not_said() -> None:
+    for query in ("se/cret=1", "se/cret&se/cret"):
+        message = refused(f"recorded://h?{query}")
+        assert message.startswith("recorded: ")
+        assert "cret" not in message
+    assert "there is no option 'colour'" in refused("recorded://h?colour=1")
+    assert "cret" not in refused("bob:98/secret@h?x=a://b")
 
 
 def test_options(recorded: type[Recorded]) -> None:

@@ -20,6 +20,7 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.uri_parser import parse_uri
 
 from investigation_sdk import errors
+from investigation_sdk.storage.registry import check_server_url
 
 from .errors import DUPLICATE
 from .names import Document
@@ -86,6 +87,7 @@ def describe(url: str) -> Place:
     Raises:
         ConfigurationError: it cannot be read, or names no database. Never shows a password.
     """
+    check_server_url(url)
     try:
         # a URL of mongodb+srv is looked up in the DNS when it is parsed: that is for the client to do
         parsed = None if url.startswith("mongodb+srv://") else parse_uri(url, warn=False)

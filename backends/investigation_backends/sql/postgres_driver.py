@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, cast
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it has none
 
 from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.storage.registry import check_server_url, unreadable
 
 EPOCH: Final = 946_684_800_000_000
 """PostgreSQL counts µs from here, 2000-01-01."""
@@ -159,6 +160,7 @@ def describe(url: str) -> str:
     Raises:
         ConfigurationError: it cannot be read.
     """
+    check_server_url(url)
     try:
         parts = urllib.parse.urlsplit(url)
         hosts = parts.netloc.rpartition("@")[2]
@@ -166,10 +168,7 @@ def describe(url: str) -> str:
         for host in hosts.split(","):
             urllib.parse.urlsplit(f"//{host}").port  # noqa: B018 - raises where it is no number
     except ValueError:
-        raise ConfigurationError(
-            "this URL cannot be read; write postgresql://user:password@host:5432/database, with special characters in "
-            "user and password percent-encoded ('@' is %40, '/' is %2F)"
-        ) from None
+        raise unreadable(url) from None
     query = dict(urllib.parse.parse_qsl(parts.query))
     hosts = hosts or query.get("host", "the default host")
     database = urllib.parse.unquote(parts.path.lstrip("/"))
