@@ -170,13 +170,15 @@ class Batch:
                 raise batch_failed(error, self._link.place, written=written) from error
         for place, n in enumerate(wave):
             if place in errors:
-                self._answers[n] = await self._refusal(n, errors[place])
                 continue
             commit = self._commits[n]
             self._answers[n] = APPLIED
             self.applied.append(self._documents[n])
             last = commit.events[-1]
             self._link.heads.seen(commit.investigation_id, last.sequence, last.hash)
+        # only now: where a look-up fails, it is known already that others were applied
+        for place, fault in errors.items():
+            self._answers[wave[place]] = await self._refusal(wave[place], fault)
         for n in wave:
             if self._answers[n] is not APPLIED and n in taken:
                 await leases.give_back(self._link, taken[n])

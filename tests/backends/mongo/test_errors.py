@@ -115,6 +115,23 @@ async def test_a_batch_that_fails(
     assert set(await backend.commit(batch)) == {APPLIED}
 
 
+@pytest.mark.parametrize("how", [{"closeConnection": True}, {"errorCode": 13436}, {"errorCode": 13}])
+async def test_why_one_was_refused_cannot_be_found_out(
+    mongo_store: str, backend: MongoBackend, how: dict[str, Any]
+) -> None:
+    """Its neighbour was applied all the same: nobody may be told that nothing was."""
+    first = Case(key="one")
+    assert await backend.commit([first.commit("investigation.created")]) == [APPLIED]
+    again, neighbour = Case(key="one"), Case()
+    batch = [case.commit("investigation.created") for case in (again, neighbour)]
+    with failing(mongo_store, "find", **how), pytest.raises(CommitUnknown):
+        await backend.commit(batch)
+    assert len(await backend.read_events(neighbour.id)) == 1
+    assert await backend.read_events(again.id) == []
+    neighbour.moved(batch[1])
+    assert await backend.commit([neighbour.commit()]) == [APPLIED]
+
+
 async def test_written_but_not_confirmed(mongo_store: str, backend: MongoBackend) -> None:
     """The identical commits are sent again, as the contract says: they are there, once."""
     cases = [Case() for _ in range(3)]
