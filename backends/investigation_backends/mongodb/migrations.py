@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from pymongo.errors import CollectionInvalid, OperationFailure
 
-from .driver import Client, Sort
-from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS, Document
+from .driver import Client, Collection, Sort
+from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS, PART_OF, Document
 
 _EXISTS: Final = 48
 
@@ -82,13 +82,27 @@ async def _first_collections(client: Client) -> None:
 
 
 async def _queue(client: Client) -> None:
-    """What a worker may take up, in its order; of what is there already too."""
+    """What a worker may take up, in its order; of what is there already too.
+
+    Also in commits whose rows are not written yet: these are written over the rows later.
+    """
     investigations = client[COLLECTION_OF["investigation"]]
-    older: Document = {"priority": None}
-    free: Document = {"$or": [{"resume_requested": 1}, {"status": {"$in": list(_FREE)}}]}
-    await investigations.update({**older, "token": None, **free}, {"$set": {"claimable_at": 0}})
-    await investigations.update(older, {"$set": {"priority": 0}})
+    part = PART_OF["investigation"]
+    await _fill_queue(client[COMMITS], {BEHIND: {"$gt": 0}, part: {"$exists": True}}, f"{part}.")
+    await _fill_queue(investigations, {}, "")
     await investigations.make_index(QUEUE.keys, QUEUE.name, **QUEUE.options)
+
+
+async def _fill_queue(documents: Collection, where: Document, prefix: str) -> None:
+    """Set the two fields where an older version wrote a row without them."""
+    older: Document = {**where, f"{prefix}priority": None}
+    free: Document = {
+        f"{prefix}token": None,
+        "$or": [{f"{prefix}resume_requested": 1}, {f"{prefix}status": {"$in": list(_FREE)}}],
+    }
+    for which, claimable_at in ((free, 0), ({}, None)):
+        change = {f"{prefix}priority": 0, f"{prefix}claimable_at": claimable_at}
+        await documents.update({**older, **which}, {"$set": change})
 
 
 _FREE: Final = ("queued", "retrying", "initializing", "running", "completing")
