@@ -146,8 +146,8 @@ async def test_a_high_retry_rate_resolves_below_its_lower_threshold(sdk: Investi
     assert told(await monitor.look()) == [("high_retry_rate:fraud", "resolved")]
 
 
-async def took(sdk: InvestigationSDK, clock: Clock, number: int, *, seconds: int, ago: timedelta) -> None:
-    """So many investigations, begun that long ago by the clock, that took that long."""
+async def took(sdk: InvestigationSDK, number: int, *, seconds: int, completed_at: int) -> None:
+    """So many investigations that took that long, and were completed at that time, in µs."""
     recorder = sdk._recorder
     for _ in range(number):
         async with sdk.investigation("s", investigation_type="fraud") as investigation:
@@ -155,27 +155,40 @@ async def took(sdk: InvestigationSDK, clock: Clock, number: int, *, seconds: int
         await sdk.flush()
         row = await recorder.acall(recorder.backend.get("investigation", investigation.id))
         assert isinstance(row, InvestigationRow)
-        assert row.started_at is not None
-        longer = row._replace(completed_at=row.started_at + seconds * 1_000_000)
-        await recorder.acall(recorder.backend.put_rows([longer]))
-    clock.move(ago)
+        moved = row._replace(started_at=completed_at - seconds * 1_000_000, completed_at=completed_at)
+        await recorder.acall(recorder.backend.put_rows([moved]))
 
 
 async def test_degraded(sdk: InvestigationSDK, clock: Clock) -> None:
     monitor = watching(sdk, clock, Degraded(recent=timedelta(hours=1), history=timedelta(days=1), least=5))
-    await took(sdk, clock, 6, seconds=10, ago=timedelta(hours=2))
+    hour = 3_600_000_000
+    begin = now_us()
+    await took(sdk, 6, seconds=10, completed_at=begin + hour)
+    clock.move(timedelta(hours=1, minutes=30))
     assert await monitor.look() == []
-    await took(sdk, clock, 6, seconds=25, ago=timedelta(0))
-    assert await monitor.look() == []  # by the store's clock these are as old as the others
-    clock.move(-timedelta(hours=2))
-    rows = await sdk.list(limit=12)
-    edge = int(rows[5].created_at.timestamp() * 1e6)  # the oldest of the newer six
-    clock.moved = edge + 3_600_000_000 - now_us()
+    clock.move(timedelta(hours=4))
+    await took(sdk, 6, seconds=25, completed_at=begin + 5 * hour)
     (alert,) = await monitor.look()
     assert alert.key == "degraded:fraud"
     assert alert.value == pytest.approx(2.5, rel=0.05)
     assert "take 2.5 times as long as they did: median 2" in alert.message
     clock.move(timedelta(hours=2))
+    await monitor.look()
+    assert told(await monitor.look()) == [("degraded:fraud", "resolved")]
+
+
+async def test_what_takes_longer_than_recent_is_seen_when_it_completes(sdk: InvestigationSDK, clock: Clock) -> None:
+    hour = 3_600_000_000
+    begin = now_us()
+    monitor = watching(sdk, clock, Degraded())
+    await took(sdk, 12, seconds=3000, completed_at=begin + 3000 * 1_000_000)
+    clock.move(timedelta(hours=3))
+    assert await monitor.look() == []
+    await took(sdk, 12, seconds=5 * 3600, completed_at=begin + 5 * hour)
+    clock.move(timedelta(hours=2, minutes=30))
+    (alert,) = await monitor.look()
+    assert alert.value == pytest.approx(6, rel=0.05)
+    clock.move(timedelta(days=1))
     await monitor.look()
     assert told(await monitor.look()) == [("degraded:fraud", "resolved")]
 

@@ -32,6 +32,7 @@ class Receiver(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: list[int] = []
+        self.paths: list[str] = []
         self.got: list[tuple[dict[str, str], bytes]] = []
 
     @property
@@ -44,6 +45,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.paths.append(self.path)
         self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
         status = self.server.answers.pop(0) if self.server.answers else 204
         if status == 0:
@@ -101,7 +103,7 @@ def test_what_will_not_pass_is_given_up_and_says_so(receiver: Receiver, caplog: 
     sink(receiver, pauses).send(ALERT)
     assert (len(receiver.got), pauses) == (1, [])
     assert "The alert stuck:1 could not be posted to http://127.0.0.1" in caplog.text
-    assert caplog.text.rstrip().endswith("/alerts: status 404.")
+    assert caplog.text.rstrip().endswith(f":{receiver.server_address[1]}: status 404.")
     receiver.answers = [500] * 6
     sink(receiver, pauses).send(ALERT)
     assert len(receiver.got) == 7
@@ -125,10 +127,47 @@ def test_nobody_there(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_secrets_are_checked_and_shown_nowhere() -> None:
     made = WebhookSink("https://user:pw@host/path?key=abc", "whsec_" + base64.b64encode(SECRET).decode())
-    assert repr(made) == "<WebhookSink https://host/path>"
+    assert repr(made) == "<WebhookSink https://host>"
     for secret, message in (("short", "less than 24 bytes"), ("whsec_%%%", "no base64")):
         with pytest.raises(ConfigurationError, match=message) as raised:
             WebhookSink("https://host", secret)
         assert secret not in str(raised.value)
     with pytest.raises(ConfigurationError, match="begins with http"):
         WebhookSink("ftp://host", SECRET)
+
+
+def test_no_part_of_the_url_that_may_be_a_secret_is_logged(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor by httpx, nor by what it uses."""
+    caplog.set_level(logging.DEBUG)
+    port = receiver.server_address[1]
+    receiver.answers = [204, 404]
+    made = WebhookSink(f"http://us%40er:PWSECRET@127.0.0.1:{port}/T0/PATHSECRET?token=QSECRET#FSECRET", SECRET)
+    made.send(ALERT)
+    made.send(ALERT)
+    assert receiver.paths == ["/T0/PATHSECRET?token=QSECRET"] * 2
+    assert receiver.got[0][0]["authorization"] == "Basic " + base64.b64encode(b"us@er:PWSECRET").decode()
+    assert receiver.got[0][0]["host"] == f"127.0.0.1:{port}"
+    said = caplog.text + repr(made) + "".join(repr(record.args) for record in caplog.records)
+    assert f"HTTP Request: POST http://127.0.0.1:{port} " in said
+    assert "SECRET" not in said
+    assert base64.b64encode(b"us@er:PWSECRET").decode() not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://exa mple/QSECRET",
+        "http://host:99999/QSECRET",
+        "http://[::1/QSECRET",
+        "https:///QSECRET",
+        "http://host:1x/QSECRET",
+        "QSECRET",
+    ],
+)
+def test_what_is_no_url_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="the URL of a WebhookSink") as raised:
+        WebhookSink(url, SECRET)
+    assert "QSECRET" not in str(raised.value)
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None

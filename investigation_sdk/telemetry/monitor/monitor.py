@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import hashlib
 import logging
+import os
+import weakref
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -15,11 +19,11 @@ from investigation_sdk.engine.ownership import new_owner, provably_dead, retire
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.errors import ConfigurationError, InvestigationError
 from investigation_sdk.storage.commit import Lease
-from investigation_sdk.telemetry.monitor.alerts import Alert, AlertBook, Look, Rule
-from investigation_sdk.telemetry.monitor.options import count_option
+from investigation_sdk.telemetry.monitor.alerts import Alert, AlertBook, Look, Partial, Rule
+from investigation_sdk.telemetry.monitor.options import count_option, name_option
 from investigation_sdk.telemetry.monitor.retention import oldest_ended
 from investigation_sdk.telemetry.monitor.rules import Degraded, Failed, HighRetryRate, Stuck
-from investigation_sdk.telemetry.monitor.sinks import Delivery, LogSink, Sink
+from investigation_sdk.telemetry.monitor.sinks import Delivery, LogSink, Sink, close_all
 from investigation_sdk.telemetry.setup import metrics_for
 
 _log = logging.getLogger("investigation_sdk.alerts")
@@ -36,8 +40,9 @@ class Monitor:
     """Applies rules to the investigations of a store, and tells sinks of alerts that fire or are resolved.
 
     ``async with Monitor(sdk):`` in any process that uses the store, in as many as you like: a lease sees to it that
-    one of them looks at a time. Which alerts fire is known by the one that looks; another that takes over fires those
-    that still hold again, under the same keys.
+    one of them looks at a time. Which alerts fire is known by the one that looks, and forgotten when it looks no more.
+    Another that takes over fires those that still hold again, under the same keys; what was over before it first
+    looked is told as resolved by nobody.
 
     Args:
         sdk: Whose investigations; with a tenant, only that tenant's.
@@ -46,7 +51,12 @@ class Monitor:
         every: How often it looks.
         fire_after: Rounds in a row in which something is found before it fires.
         resolve_after: Rounds in a row in which it is not found before it is resolved.
+        name: One of those with the same name looks at a time. None: a name made of the rules and their options, so
+            that monitors with different rules do not keep each other from looking.
         clock: Gives the time in µs.
+
+    Raises:
+        ConfigurationError: an option will not do.
     """
 
     def __init__(
@@ -58,23 +68,30 @@ class Monitor:
         every: timedelta = timedelta(seconds=30),
         fire_after: int = 1,
         resolve_after: int = 2,
+        name: str | None = None,
         clock: Callable[[], int] = now_us,
     ) -> None:
         if every < timedelta(milliseconds=10):
             raise ConfigurationError(f"every={every} is too often; at least 10 ms")
         count_option("Monitor", "fire_after", fire_after)
         count_option("Monitor", "resolve_after", resolve_after)
+        if name is not None:
+            name_option("Monitor", name)
+            if ":" in name:
+                raise ConfigurationError(f"Monitor: name={name!r} has a colon in it; leave it out")
         chosen = (Failed(), Stuck(), HighRetryRate(), Degraded()) if rules is None else tuple(rules)
         self._sdk = sdk
         self._books = [
             (rule, AlertBook(rule.name, fire_after=fire_after, resolve_after=resolve_after)) for rule in chosen
         ]
         self._deliveries = [Delivery(sink) for sink in ((LogSink(),) if sinks is None else sinks)]
+        self._name = name or _name_of(chosen)
         self._every = every
         self._clock = clock
         self._owner = ""
         self._lease: Lease | None = None
         self._task: asyncio.Task[None] | None = None
+        _all.add(self)
 
     @property
     def firing(self) -> list[Alert]:
@@ -95,7 +112,8 @@ class Monitor:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Let another process look, and send what is still to be sent, for 5 s at most."""
+        """Let another process look, and send what is still to be sent: waits for all sinks together 5 s at most."""
+        self._hand_over()
         self._forget(self._sdk._recorder)  # pyright: ignore[reportPrivateUsage]
         lease, self._lease = self._lease, None
         if lease is not None:
@@ -104,8 +122,20 @@ class Monitor:
             with contextlib.suppress(InvestigationError):
                 recorder = self._sdk._recorder  # pyright: ignore[reportPrivateUsage]
                 await recorder.acall(recorder.backend.release(lease))
+        await asyncio.to_thread(close_all, self._deliveries, _DRAIN_SECONDS)
+
+    def forked(self) -> None:
+        """In a forked child: what the parent has seen and has to send is the parent's."""
+        self._owner, self._lease, self._task = "", None, None
+        for _, book in self._books:
+            book.forget()
         for delivery in self._deliveries:
-            await asyncio.to_thread(delivery.drain, _DRAIN_SECONDS)
+            delivery.forked()
+
+    def _hand_over(self) -> None:
+        for rule, book in self._books:
+            if not _everywhere(rule):
+                book.forget()
 
     async def _run(self) -> None:
         while True:
@@ -132,15 +162,18 @@ class Monitor:
             await self._measure(recorder, look)
         else:
             self._forget(recorder)
+            self._hand_over()
         changed: list[Alert] = []
         for rule, book in self._books:
-            if not for_all and not getattr(rule, "everywhere", False):
+            if not for_all and not _everywhere(rule):
                 continue
             try:
                 found = await rule.find(look)
             except Exception:
                 _log.exception("The rule %s failed; its alerts stay as they are.", rule.name)
                 continue
+            if isinstance(found, Partial):
+                _log.warning("The rule %s finds more than it can see; none of its alerts is resolved now.", rule.name)
             changed += book.update(found, look.now)
         return changed
 
@@ -162,7 +195,7 @@ class Monitor:
 
     async def _may_look(self, recorder: Recorder) -> bool:
         """Whether this process has the lease, for three rounds from now."""
-        resource = f"monitor:{recorder.tenant}"
+        resource = f"monitor:{self._name}:{recorder.tenant}"
         ttl = 3 * (self._every // timedelta(microseconds=1)) + 10_000_000
         self._owner = self._owner or new_owner()
         lease = await recorder.backend.claim(resource, self._owner, ttl=ttl)
@@ -175,3 +208,36 @@ class Monitor:
             _log.info("Another process watches the investigations of this store now.")
         self._lease = lease
         return lease is not None
+
+
+def _everywhere(rule: Rule) -> bool:
+    return bool(getattr(rule, "everywhere", False))
+
+
+def _name_of(rules: Sequence[Rule]) -> str:
+    """The same for the same rules in any process; those that are asked everywhere need no lease."""
+    said = sorted(
+        repr((type(rule).__module__, type(rule).__qualname__, rule.name, _options(rule)))
+        for rule in rules
+        if not _everywhere(rule)
+    )
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+
+def _options(rule: object) -> list[tuple[str, str]]:
+    if not dataclasses.is_dataclass(rule):
+        return []
+    options = [(option.name, getattr(rule, option.name)) for option in dataclasses.fields(rule)]
+    return [(name, repr(value)) for name, value in options if isinstance(value, _PLAIN)]
+
+
+_PLAIN: Final = (str, int, float, timedelta, type(None))
+_all: weakref.WeakSet[Monitor] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for monitor in list(_all):
+        monitor.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -31,9 +31,8 @@ def _of_tenant(look: Look) -> tuple[Where, ...]:
     return (Where("tenant_id", "=", look.tenant),) if look.tenant else ()
 
 
-def _created(look: Look, ago: timedelta, until: timedelta | None = None) -> tuple[Where, ...]:
-    since = (Where("id", ">=", lower_bound(look.now - ago // _MICROSECOND)),)
-    return since if until is None else (*since, Where("id", "<", lower_bound(look.now - until // _MICROSECOND)))
+def _created(look: Look, ago: timedelta) -> tuple[Where, ...]:
+    return (Where("id", ">=", lower_bound(look.now - ago // _MICROSECOND)),)
 
 
 async def _pages(look: Look, query: Query) -> AsyncIterator[tuple[Sequence[object], bool]]:
@@ -222,8 +221,9 @@ async def _counts(look: Look, aggregate: Aggregate) -> list[tuple[str, int]]:
 @dataclass(frozen=True, slots=True)
 class Degraded:
     """Types whose investigations take longer than they did: the median time from start to completion, pauses
-    included, of those created within `recent` is at least `factor` times that of those created within `history`
-    before; resolved below `clear` times. At least `least` must have completed in each; of each the newest 500 count.
+    included, of those completed within `recent` is at least `factor` times that of those completed within `history`
+    before; resolved below `clear` times. At least `least` must have completed in each; of each, the 500 count that
+    were created last, and none that was created longer than `longest` before that time began.
     """
 
     factor: float = 2.0
@@ -232,26 +232,37 @@ class Degraded:
     history: timedelta = timedelta(days=7)
     least: int = 10
     name: str = "degraded"
+    longest: timedelta = timedelta(days=1)
 
     def __post_init__(self) -> None:
         name_option("Degraded", self.name)
         number_option("Degraded", "factor", self.factor, 1)
         number_option("Degraded", "clear", self.clear, 0)
-        for option in ("recent", "history"):
+        for option in ("recent", "history", "longest"):
             time_option("Degraded", option, getattr(self, option))
         count_option("Degraded", "least", self.least)
 
     async def find(self, look: Look) -> Sequence[Finding]:
         """See :class:`~investigation_sdk.telemetry.monitor.alerts.Rule`."""
         done = (Where("status", "=", InvestigationState.COMPLETED.value), *_of_tenant(look))
-        lately = Aggregate("investigation", (*_created(look, self.recent), *done), ("investigation_type",))
+        edge = look.now - self.recent // _MICROSECOND
+        recent = (Where("completed_at", ">=", edge), *_created(look, self.recent + self.longest), *done)
+        all_time = self.recent + self.history
+        usual_times = (
+            Where("completed_at", ">=", look.now - all_time // _MICROSECOND),
+            Where("completed_at", "<", edge),
+            Where("id", "<", lower_bound(edge)),
+            *_created(look, all_time + self.longest),
+            *done,
+        )
+        lately = Aggregate("investigation", recent, ("investigation_type",))
         found: list[Finding] = []
         for kind, count in await _counts(look, lately):
             if count < self.least:
                 continue
-            of_type = (*done, Where("investigation_type", "=", kind))
-            now = await _times(look, (*_created(look, self.recent), *of_type))
-            before = await _times(look, (*_created(look, self.recent + self.history, self.recent), *of_type))
+            of_type = Where("investigation_type", "=", kind)
+            now = await _times(look, (*recent, of_type))
+            before = await _times(look, (*usual_times, of_type))
             usual = before.quantile(0.5)
             ratio = now.quantile(0.5) / usual if usual and before.count >= self.least else 0.0
             if ratio < min(self.clear, self.factor):

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from investigation_sdk.telemetry import conventions as names
@@ -84,13 +84,18 @@ class OpenTelemetrySink:
 
 
 class Delivery:
-    """Hands alerts to one sink, on a daemon thread."""
+    """Hands alerts to one sink, on a daemon thread that is there from the first alert until it is closed."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self.forked()
+
+    def forked(self) -> None:
+        """Begin anew. In a forked child: the parent sends what waits there, and its thread is not in this process."""
         self._waiting: deque[Alert] = deque(maxlen=MAX_WAITING)
         self._changed = threading.Condition()
         self._busy = False
+        self._closed = False
         self._thread: threading.Thread | None = None
 
     def put(self, alert: Alert) -> None:
@@ -99,6 +104,7 @@ class Delivery:
             if len(self._waiting) == MAX_WAITING:
                 _log.warning("%s is slower than the alerts; the oldest are dropped.", type(self._sink).__name__)
             self._waiting.append(alert)
+            self._closed = False
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="investigation-alerts", daemon=True)
                 self._thread.start()
@@ -109,16 +115,38 @@ class Delivery:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._waiting)
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    self._thread = None
+                    return
                 alert = self._waiting.popleft()
                 self._busy = True
             try:
                 self._sink.send(alert)
-            except Exception:
+            except BaseException:  # also SystemExit: who raises it here ends nothing but this thread, in silence
                 of = {"investigation_id": alert.investigation_id} if alert.investigation_id else {}
                 _log.exception("%s could not send the alert %s.", type(self._sink).__name__, alert.key, extra=of)
 
-    def drain(self, timeout: float) -> bool:
-        """Wait until all is sent; whether it is."""
+    def close(self) -> None:
+        """End the thread as soon as all is sent; an alert that comes later starts another."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout)
+            self._closed = True
+            self._changed.notify_all()
+
+    def drain(self, timeout: float) -> bool:
+        """Wait until all is sent, so many seconds at most; whether it is."""
+        with self._changed:
+            if self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout):
+                return True
+            left = len(self._waiting) + self._busy
+        _log.warning("%s has still %d alerts to send; nobody waits for it.", type(self._sink).__name__, left)
+        return False
+
+
+def close_all(deliveries: Sequence[Delivery], timeout: float) -> None:
+    """Close them, and wait until all is sent, so many seconds at most for all of them together."""
+    end = time.monotonic() + timeout
+    for delivery in deliveries:
+        delivery.close()
+    for delivery in deliveries:
+        delivery.drain(max(0.0, end - time.monotonic()))

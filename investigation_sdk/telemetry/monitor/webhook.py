@@ -6,15 +6,20 @@ import base64
 import hashlib
 import hmac
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from investigation_sdk.clock import now_us
 from investigation_sdk.errors import ConfigurationError
 from investigation_sdk.ids import uuid7
 from investigation_sdk.telemetry.monitor.alerts import Alert
+
+if TYPE_CHECKING:
+    import httpx
 
 _log = logging.getLogger("investigation_sdk.alerts")
 _AGAIN: Final = frozenset({408, 425, 429})
@@ -31,7 +36,8 @@ class WebhookSink:
     Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
     Args:
-        url: ``http://`` or ``https://``.
+        url: ``http://`` or ``https://``. A user and password in it are sent as basic authentication. Of the URL, logs
+            (httpx's too), errors and the repr show scheme, host and port alone.
         secret: At least 24 bytes, or their base64 with ``whsec_`` before it. It appears in no log, error or repr.
         timeout: Seconds for one try.
         tries: How many there are, the first one included.
@@ -54,15 +60,14 @@ class WebhookSink:
             import httpx
         except ImportError:
             raise ConfigurationError("WebhookSink needs httpx: pip install 'investigation-sdk[webhook]'") from None
-        if not url.startswith(("http://", "https://")):
-            raise ConfigurationError("the URL of a WebhookSink begins with http:// or https://")
-        self._url = url
-        self._where = httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None)
+        self._where, self._target, user = _parts(url)
         self._key = _key(secret)
         self._tries = max(1, tries)
         self._sleep = sleep
         self._failures: tuple[type[Exception], ...] = (httpx.HTTPError,)
-        self._client = httpx.Client(timeout=timeout, follow_redirects=False)
+        self._make = partial(httpx.Client, timeout=timeout, follow_redirects=False, auth=user)
+        self._client = self._make()
+        self._process = os.getpid()
 
     def __repr__(self) -> str:
         return f"<WebhookSink {self._where}>"
@@ -76,7 +81,7 @@ class WebhookSink:
             if tried:
                 self._sleep(min(_LONGEST_PAUSE, 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
             try:
-                answer = self._client.post(self._url, content=body, headers=self._headers(id, body))
+                answer = self._post(body, self._headers(id, body))
             except self._failures as error:
                 said = type(error).__name__
                 continue
@@ -88,6 +93,12 @@ class WebhookSink:
         of = {"investigation_id": alert.investigation_id} if alert.investigation_id else {}
         _log.error("The alert %s could not be posted to %s: %s.", alert.key, self._where, said, extra=of)
 
+    def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        if self._process != os.getpid():  # a forked child does not use the parent's connections
+            self._client, self._process = self._make(), os.getpid()
+        # httpx logs the URL of each request, and a path or query may be a secret: it gets them beside the URL
+        return self._client.post(self._where, content=body, headers=headers, extensions={"target": self._target})
+
     def _headers(self, id: str, body: bytes) -> dict[str, str]:
         timestamp = str(now_us() // 1_000_000)
         signed = hmac.new(self._key, b".".join((id.encode(), timestamp.encode(), body)), hashlib.sha256).digest()
@@ -97,6 +108,27 @@ class WebhookSink:
             "webhook-timestamp": timestamp,
             "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
         }
+
+
+def _parts(url: str) -> tuple[str, bytes, tuple[str, str] | None]:
+    """Where to, which may be shown; path and query, and user and password, which may not."""
+    import httpx
+
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError, ValueError):
+        raise ConfigurationError(
+            "the URL of a WebhookSink is no URL: see its host, its port and its brackets"
+        ) from None
+    if parsed.scheme not in ("http", "https"):
+        raise ConfigurationError("the URL of a WebhookSink begins with http:// or https://")
+    if not parsed.host or any(sign in parsed.host for sign in " %\t\r\n"):
+        raise ConfigurationError("the URL of a WebhookSink names no host that could be")
+    if not 1 <= (parsed.port or 80) <= 65535:
+        raise ConfigurationError("the URL of a WebhookSink has a port beyond 65535")
+    user = (parsed.username, parsed.password) if parsed.userinfo else None
+    where = parsed.copy_with(userinfo=b"", raw_path=b"/", fragment=None)
+    return str(where).rstrip("/"), parsed.raw_path, user
 
 
 def _key(secret: str | bytes) -> bytes:
