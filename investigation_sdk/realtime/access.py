@@ -43,6 +43,11 @@ def may_watch(principal: Watcher, investigation: Investigation) -> bool:
     return allows(_known(principal), Action.READ, owner=investigation.user_id, tenant=investigation.tenant_id)
 
 
+def is_of_tenant(principal: Any, investigation: Investigation) -> bool:
+    """Whether it may be told that there is such an investigation: what is another tenant's does not exist for it."""
+    return (getattr(principal, "tenant_id", None) or "") == (investigation.tenant_id or "")
+
+
 def within_reach(principal: Watcher, selection: Selection) -> Selection | None:
     """By the same rule, what is left of a selection: of its tenant, and where it reads only its own, of itself.
 

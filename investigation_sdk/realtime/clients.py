@@ -40,12 +40,14 @@ class Client:
     Attributes:
         cursors: The sequence of the last event that was put into its queue, by investigation.
         sent: That of the last one that was taken out.
+        denied: Of these investigations it is to get nothing more, as long as it is connected.
         closing: Why the stream ends, once what is queued was taken; None while it goes on.
     """
 
     def __init__(self, max_queue: int) -> None:
         self.cursors: dict[str, int] = {}
         self.sent: dict[str, int] = {}
+        self.denied: set[str] = set()
         self.closing: Close | None = None
         self._max_queue = max_queue
         self._queue: deque[Message] = deque()
@@ -60,7 +62,7 @@ class Client:
 
     def offer(self, messages: Sequence[Message]) -> None:
         """Live events of one investigation, in order: those that it has already are passed over."""
-        if self.closing is not None:
+        if self.closing is not None or (messages and messages[0].investigation_id in self.denied):
             return
         queue, cursors = self._queue, self.cursors
         for message in messages:
@@ -90,13 +92,16 @@ class Client:
     async def put(self, messages: Sequence[Message]) -> None:
         """Old events of one investigation, as fast as it takes them."""
         for message in messages:
-            while len(self._queue) >= self._max_queue and self.closing is None:
+            while len(self._queue) >= self._max_queue and self._wants(message.investigation_id):
                 await self._next_taken()
-            if self.closing is not None:
+            if not self._wants(message.investigation_id):
                 return
             self.cursors[message.investigation_id] = message.sequence
             self._queue.append(message)
             self._wake.set()
+
+    def _wants(self, id: str) -> bool:
+        return self.closing is None and id not in self.denied
 
     async def eased(self) -> None:
         """Wait until it is not busy."""
@@ -114,13 +119,13 @@ class Client:
 
     def say(self, message: Message) -> None:
         """Something about the stream, or an announcement; dropped where too much is queued."""
-        if self.closing is None and len(self._queue) < 2 * self._max_queue:
+        if self._wants(message.investigation_id) and len(self._queue) < 2 * self._max_queue:
             self._queue.append(message)
             self._wake.set()
 
     def update(self, message: Message) -> None:
         """What replaces what was said before, and is not yet taken: progress."""
-        if self.closing is None:
+        if self._wants(message.investigation_id):
             self._latest[message.investigation_id] = message
             self._wake.set()
 
@@ -137,6 +142,13 @@ class Client:
         self._queue.clear()
         self._latest.clear()
         self.close(why)
+
+    def deny(self, id: str) -> None:
+        """Nothing more of this investigation, what is queued included, however it comes."""
+        self.denied.add(id)
+        self._queue = deque(message for message in self._queue if message.investigation_id != id)
+        self._latest.pop(id, None)
+        self._taken.set()
 
     async def closed(self) -> None:
         """Wait until the stream is to end."""

@@ -147,13 +147,16 @@ class Rooms:
         if after > record.version:
             client.close(BAD_CURSOR)
             return
-        client.cursors[record.id] = client.sent[record.id] = after
+        client.cursors[record.id] = after
+        client.sent.setdefault(record.id, after)  # of one that is taken up again, it may still be behind
         room = self._expect(record)
         try:
-            while client.closing is None:
+            while client.closing is None and record.id not in client.denied:
                 page = await self._page(record.id, client.cursors[record.id])
                 await client.put([of_event(event) for event in page])
                 await client.drained()
+                if record.id in client.denied:  # since the page was asked for
+                    break
                 if room.ended:  # its reader saw an end; what follows that is another room's
                     room = self._expect(record)
                 if len(page) < _PAGE and client.cursors[record.id] >= room.cursor and client.closing is None:
@@ -161,6 +164,8 @@ class Rooms:
                     client.say(of_stream(CAUGHT_UP, investigation_id=record.id, cursor=client.cursors[record.id]))
                     return
         finally:
+            if client not in room.members:
+                client.cursors.pop(record.id, None)
             room.expected -= 1
             room.close_if_empty()
 

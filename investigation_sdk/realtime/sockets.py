@@ -15,7 +15,7 @@ from investigation_sdk.domain.records import Investigation
 from investigation_sdk.engine import queries
 from investigation_sdk.errors import BackendUnavailable, InvestigationNotFound
 from investigation_sdk.ids import Id, canonical
-from investigation_sdk.realtime.access import Authorise, Recheck, answered, may_watch, within_reach
+from investigation_sdk.realtime.access import Authorise, Recheck, answered, is_of_tenant, may_watch, within_reach
 from investigation_sdk.realtime.clients import (
     BAD_CURSOR,
     BAD_CURSORS,
@@ -104,8 +104,8 @@ class InvestigationWebSocketManager:
         """Accept, replay what is behind `after`, follow live, until the investigation ends or either side closes.
 
         Closes with 1000 at the end of the investigation, 4400 for an `after` that cannot be, 4403 where the principal
-        may not watch it, or no longer, 4404 where there is none, 4408 where the client is too slow, 4409 after
-        `max_age`, and 4503 where the store does not answer.
+        may not watch it, or no longer, 4404 where there is none of its tenant's, 4408 where the client is too slow,
+        4409 after `max_age`, and 4503 where the store does not answer.
 
         Args:
             websocket: Not yet accepted.
@@ -249,9 +249,12 @@ class InvestigationWebSocketManager:
             id = watch.one = canonical(investigation_id)
             cursor = position(after)
             client.sent[id] = cursor or 0  # from here it would go on, should the store not answer
+            if watch.principal is None:
+                client.close(DENIED)
+                return
             record = await self._here().record(id, self._sdk.tenant)
             if not await self._allowed(watch, record):
-                client.close(DENIED)
+                client.close(DENIED if is_of_tenant(watch.principal, record) else NOT_FOUND)
             elif cursor is None:
                 client.close(BAD_CURSOR)
             else:
@@ -274,8 +277,12 @@ class InvestigationWebSocketManager:
         entering: set[asyncio.Task[None]] = set()
         places = asyncio.Semaphore(ENTERING)
 
+        given: dict[str, int] = {}
+
         def over(id: str) -> None:
-            directory.ended(id, client.sent.get(id, 0))
+            # what is queued counts: a client that is behind has not been sent it yet
+            given[id] = client.cursors[id]
+            directory.ended(id, given[id])
 
         async def enter(record: Investigation) -> None:
             async with places:
@@ -288,7 +295,7 @@ class InvestigationWebSocketManager:
             if known > record.version:
                 client.close(BAD_CURSORS)
                 return
-            after = max(known, client.sent.get(record.id, 0))
+            after = given.pop(record.id, known)
             await rooms.follow(client, record, min(after, record.version), over)
 
         try:
@@ -310,10 +317,13 @@ class InvestigationWebSocketManager:
         return within_reach(principal, asked) if self._by_table else asked
 
     async def _allowed(self, watch: Watch, record: Investigation) -> bool:
-        if watch.principal is None or not await answered(self._authorise(watch.principal, record)):
-            return False
-        watch.records[record.id] = record
-        return True
+        while record.id not in watch.client.denied and (principal := watch.principal) is not None:
+            if not await answered(self._authorise(principal, record)):
+                return False
+            if watch.principal == principal:  # or it became another one meanwhile
+                watch.records[record.id] = record
+                return True
+        return False
 
     async def _check_again(self, watch: Watch) -> None:
         """Roles may have changed since it came. What cannot be told is not allowed."""
@@ -332,7 +342,8 @@ class InvestigationWebSocketManager:
             return
         for record in list(watch.records.values()):
             if not await answered(self._authorise(watch.principal, record)):
-                del watch.records[record.id]
+                watch.records.pop(record.id, None)
+                watch.client.deny(record.id)
                 self._here().leave_one(watch.client, record.id)
                 if watch.one == record.id:
                     watch.client.refuse(DENIED)

@@ -164,7 +164,7 @@ async def test_who_may_not_is_told_at_once(service: Service) -> None:
         ("investigations/ws?user=gil&user_id=ann", 4403, "not allowed"),
         ("investigations/ws?user=nil", 4403, "not allowed"),
         (f"investigation/{id}/ws?user=ann", 4403, "not allowed"),
-        (f"investigation/{id}/ws?user=eve", 4403, "not allowed"),
+        (f"investigation/{id}/ws?user=eve", 4404, "no such"),
         ("investigations/ws/ticket?ticket=x.y", 4401, "no ticket"),
     ]
     cursors = ("-1", "1e3", "abc", "99", "9" * 19, "9" * 5000, "%D9%A1", "true")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from investigation_sdk import InvestigationCancelled, InvestigationSDK, InvestigationWebSocketManager, Principal, Role
+from investigation_sdk.realtime.hints import Hint
 
 from .conftest import LONG, until
 
@@ -106,3 +107,80 @@ async def test_beyond_that_it_is_told_to_come_again(sdk: InvestigationSDK) -> No
         assert (last["type"], last["cursor"]) == ("resync_required", socket.sequences()[-1])
         assert socket.closed is not None
         assert socket.closed[0] == 4408
+
+
+@pytest.mark.parametrize("replayed", [True, False], ids=["replayed", "live"])
+async def test_what_it_may_not_see_any_more_is_not_sent_whatever_waits(sdk: InvestigationSDK, replayed: bool) -> None:
+    """It follows many, and takes nothing while it loses one of them: it gets nothing more of that."""
+    roles = {Role.VIEWER}
+    rooms = InvestigationWebSocketManager(
+        sdk,
+        max_queue=MAX,
+        heartbeat=timedelta(hours=1),
+        recheck=lambda _: Principal(id="gil", roles=frozenset(roles)),
+    )
+    socket = Stuck()
+    async with sdk.investigation("account 42", user_id="ann") as run:
+        for number in range(5 * MAX if replayed else 1):
+            run.record("fraud.sign", {"number": number})
+        await sdk.flush()
+        serving = asyncio.create_task(rooms.serve_many(socket, principal=GIL))
+        await until(lambda: socket.waits, "it is being sent one")
+        (watch,) = rooms._watching
+        if replayed:
+            await until(lambda: len(watch.client._queue) == MAX, "as many wait as may")
+        else:
+            socket.takes.set()
+            await until(lambda: any(one["type"] == "stream.caught_up" for one in socket.sent), "it has caught up")
+            socket.takes.clear()
+            run.record("fraud.sign", {})
+            await until(lambda: socket.waits and watch.client.cursors[run.id] > socket.sequences()[-1], "one waits")
+        had = len(socket.sequences())
+        roles.clear()
+        roles.add(Role.INVESTIGATOR)
+        await rooms.roles_changed()
+        run.record("fraud.secret", {})
+        await sdk.flush()
+        own = await sdk.service.create_investigation("gil", "account 7", "general", queue=False)
+        socket.takes.set()
+        await until(lambda: any(one.get("investigation_id") == own.id for one in socket.sent), "it gets its own")
+        run.record("fraud.secret", {})
+    other = await sdk.service.create_investigation("gil", "account 8", "general", queue=False)
+    await until(lambda: any(one.get("investigation_id") == other.id for one in socket.sent), "it goes on")
+    of_anns = [one for one in socket.sent if one.get("investigation_id") == run.id and "sequence" in one]
+    assert len(of_anns) <= had + 1, "what was being sent, and no more"
+    assert "fraud.secret" not in {one["type"] for one in of_anns}
+    assert socket.closed is None
+    await _gone(serving)
+
+
+async def test_what_ends_while_it_is_behind_comes_once(sdk: InvestigationSDK) -> None:
+    """It follows many. One of them ends, and is taken up again, while all of it still waits for the client."""
+    rooms = InvestigationWebSocketManager(sdk, max_queue=64, heartbeat=timedelta(hours=1))
+    socket = Stuck()
+    serving = asyncio.create_task(rooms.serve_many(socket, principal=GIL))
+    await until(lambda: bool(rooms._watching), "it is watching")
+    run = await sdk.service.create_investigation("ann", "account 42", "general", queue=False)
+    await until(lambda: socket.waits, "it is being sent one")
+    (watch,) = rooms._watching
+    async with sdk.attach(run.id) as attached:
+        for number in range(10):
+            attached.record("fraud.sign", {"number": number})
+    version = (await sdk.get(run.id)).version
+    await until(lambda: run.id not in watch.client.cursors, "it has left the room, which is over")
+    # as a hint that comes late says it, so that it is looked at again
+    for sequence in range(1, 4):
+        sdk.hub.heard(Hint(run.id, version + sequence))
+    other = await sdk.service.create_investigation("ann", "account 7", "general", queue=False)
+    await until(lambda: other.id in watch.client.cursors, "it is in another room")
+    socket.takes.set()
+    await until(lambda: any(one.get("investigation_id") == other.id for one in socket.sent), "it gets the other")
+    of_run = [one["sequence"] for one in socket.sent if one.get("investigation_id") == run.id and "sequence" in one]
+    assert of_run == list(range(1, version + 1))
+    await _gone(serving)
+
+
+async def _gone(serving: asyncio.Task[None]) -> None:
+    serving.cancel()
+    await asyncio.wait([serving], timeout=LONG)
+    assert serving.done(), f"for {LONG:g} s, it was still served"

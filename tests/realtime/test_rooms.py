@@ -181,7 +181,7 @@ async def test_refusals(world: World) -> None:
         (f"{id}?after=-1", 4400, "no sequence"),
         (f"{id}?user=eve", 4403, "not allowed"),
         (f"{id}?user=nobody", 4403, "not allowed"),
-        (f"{id}?user=tom", 4403, "not allowed"),
+        (f"{id}?user=tom", 4404, "no such"),
         ("many?after={%22x%22:1}", 4400, "no JSON object of sequences"),
     ]
     for path, code, reason in asked:
