@@ -13,6 +13,7 @@ from decimal import Context
 from typing import Any, Final, NamedTuple, cast
 
 from investigation_sdk.domain.rows import ROW_TYPES, InvestigationRow
+from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.ids import time_of
 from investigation_sdk.storage.commit import (
     MAX_ROWS,
@@ -183,3 +184,8 @@ def _check_value(name: str, column: Column, value: Any) -> None:
         raise ValueError(f"{name!r} is compared with {column.type.__name__}, not {type(value).__name__}")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"{name!r} is compared with a number beyond 64 bits")
+
+
+def read_only_refusal(place: str) -> BackendUnavailable:
+    """What is to be raised where something is to be written to a store that was opened to be read alone."""
+    return BackendUnavailable(f"{place} was opened with read_only, and this writes; drop the option")

@@ -23,7 +23,7 @@ from investigation_sdk.storage.commit import (
 )
 from investigation_sdk.storage.registry import redact
 
-from .checks import check_aggregate, check_batch, check_query
+from .checks import check_aggregate, check_batch, check_query, read_only_refusal
 from .mongodb import deleting, leases, opening, reads, restore, selects
 from .mongodb.behind import Behind
 from .mongodb.documents import storable
@@ -352,9 +352,7 @@ class MongoBackend:
 
     def _writing(self) -> tuple[Link, Behind]:
         if self._read_only:
-            raise BackendUnavailable(
-                f"{self._target.place} was opened with read_only, and this writes; drop the option"
-            )
+            raise read_only_refusal(self._target.place)
         return self._connected()
 
     async def _settled(self, behind: Behind, work: Callable[[], Awaitable[T]]) -> T:

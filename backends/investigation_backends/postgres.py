@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
-from investigation_sdk.errors import ConfigurationError
-from investigation_sdk.storage.backend import types_of
+from investigation_sdk.errors import BackendUnavailable, ConfigurationError
+from investigation_sdk.storage.backend import StoreFailure, types_of
 from investigation_sdk.storage.commit import (
     Advance,
     Aggregate,
@@ -23,7 +23,7 @@ from investigation_sdk.storage.commit import (
 )
 from investigation_sdk.storage.registry import redact
 
-from .checks import check_aggregate, check_batch, check_query
+from .checks import check_aggregate, check_batch, check_query, read_only_refusal
 from .sql import postgres_hints as hints
 from .sql import postgres_open as opening
 from .sql import postgres_write as write
@@ -57,7 +57,7 @@ class PostgresBackend:
         pgbouncer: The URL names PgBouncer (or another pooler) in transaction mode.
         application_name: What the server calls the sessions, in ``pg_stat_activity`` and its log.
         auto_migrate: Make the tables, or upgrade an older schema, on open.
-        read_only: Refuse all writes.
+        read_only: Refuse all writes; not together with `auto_migrate`.
 
     Raises:
         ConfigurationError: a URL that cannot be read, or an option that cannot be.
@@ -79,6 +79,8 @@ class PostgresBackend:
         auto_migrate: bool = False,
         read_only: bool = False,
     ) -> None:
+        if read_only and auto_migrate:
+            raise ConfigurationError("read_only and auto_migrate exclude each other; drop one")
         if pool_size < 1 or max_overflow < 0:
             raise ConfigurationError(f"pool_size={pool_size}, max_overflow={max_overflow}: at least 1 and 0")
         if min(pool_timeout, connect_timeout, command_timeout) <= 0:
@@ -199,8 +201,9 @@ class PostgresBackend:
 
         Raises:
             SchemaMismatch: a table of ours is there, and is not ours.
-            BackendUnavailable: it cannot be reached, or this user may not.
+            BackendUnavailable: it cannot be reached, was opened with `read_only`, or this user may not.
         """
+        self._writing()
         await opening.upgrade(self._target, self._names)
 
     async def current_revision(self) -> str | None:
@@ -222,10 +225,22 @@ class PostgresBackend:
 
     # ------------------------------------------------------------------ writing
 
+    def _writing(self) -> Link:
+        """Refused here too: a session's own setting does not come through PgBouncer."""
+        if self._read_only:
+            raise read_only_refusal(self._place)
+        return self._link
+
     async def commit(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
         """See :meth:`investigation_sdk.storage.backend.Backend.commit`."""
         check_batch(commits)
-        return await self._link.commit(commits) if commits else []
+        if not commits:
+            return []
+        try:
+            link = self._writing()
+        except BackendUnavailable as error:
+            raise StoreFailure(str(error)) from error
+        return await link.commit(commits)
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         """See :meth:`investigation_sdk.storage.backend.Backend.put_rows`.
@@ -233,12 +248,12 @@ class PostgresBackend:
         Raises:
             ValueError: a value cannot be stored, or a call names a phase that is not there.
         """
-        await self._link.run(lambda c: write.put_rows(c, self._link.statements, rows))
+        await self._writing().run(lambda c: write.put_rows(c, self._link.statements, rows))
 
     async def advance(self, advances: Sequence[Advance]) -> None:
         """See :meth:`investigation_sdk.storage.backend.AdvancingBackend.advance`."""
         if advances:
-            await self._link.run(lambda c: write.advance(c, self._link.statements, advances))
+            await self._writing().run(lambda c: write.advance(c, self._link.statements, advances))
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
         """See :meth:`investigation_sdk.storage.backend.Backend.delete`.
@@ -249,12 +264,12 @@ class PostgresBackend:
         for id, version in heads:
             if uuid_or_none(id) is not None:
                 one = functools.partial(write.delete, statements=self._link.statements, id=id, version=version)
-                deleted += await self._link.run(one)
+                deleted += await self._writing().run(one)
         return deleted
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
-        return await self._link.run(lambda c: write.claim(c, self._link.statements, resource, owner, ttl))
+        return await self._writing().run(lambda c: write.claim(c, self._link.statements, resource, owner, ttl))
 
     async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
@@ -264,15 +279,15 @@ class PostgresBackend:
         if wanted.tenant_id is not None and not storable(wanted.tenant_id):
             return []
         asked = wanted._replace(types=types)
-        return await self._link.run(lambda c: write.claim_next(c, self._link.statements, asked, owners, ttl))
+        return await self._writing().run(lambda c: write.claim_next(c, self._link.statements, asked, owners, ttl))
 
     async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""
-        return await self._link.run(lambda c: write.renew(c, self._link.statements, leases, ttl)) if leases else []
+        return await self._writing().run(lambda c: write.renew(c, self._link.statements, leases, ttl)) if leases else []
 
     async def release(self, lease: Lease) -> bool:
         """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
-        return await self._link.run(lambda c: write.release(c, self._link.statements, lease))
+        return await self._writing().run(lambda c: write.release(c, self._link.statements, lease))
 
     # ------------------------------------------------------------------ reading
 

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from investigation_backends.postgres import PostgresBackend
-from investigation_sdk.errors import BackendUnavailable
+from investigation_sdk.errors import BackendUnavailable, ConfigurationError
 from investigation_sdk.storage.backend import StoreFailure
+from investigation_sdk.storage.commit import Advance, Wanted
 from investigation_sdk.testing.contract import Case
 from investigation_sdk.testing.servers import Postgres
 from investigation_sdk.testing.servers.process import free_port
@@ -108,19 +109,42 @@ async def test_a_database_of_another_encoding(postgres: Postgres) -> None:
         postgres.drop_database(name)
 
 
-async def test_read_only_writes_nothing(postgres_store: str) -> None:
-    writing, reading = PostgresBackend(postgres_store), PostgresBackend(postgres_store, read_only=True)
+@pytest.mark.parametrize("pgbouncer", [False, True])
+async def test_read_only_writes_nothing(postgres_store: str, pgbouncer: bool) -> None:
+    """PgBouncer gets no setting of the session, so that the server itself would take the writes."""
+    writing = PostgresBackend(postgres_store)
+    reading = PostgresBackend(postgres_store, read_only=True, pgbouncer=pgbouncer)
     await writing.open()
     await reading.open()
-    case = Case()
+    case = Case(status="queued", claimable_at=0)
     await case.apply(writing)
-    assert await reading.get("investigation", case.id) == case.row
-    with pytest.raises(StoreFailure, match="takes no writes"):
+    lease = await writing.claim("x", "me", ttl=60_000_000)
+    assert lease is not None
+    with pytest.raises(StoreFailure, match="opened with read_only, and this writes; drop the option"):
         await reading.commit([case.commit()])
-    with pytest.raises(BackendUnavailable, match="takes no writes"):
-        await reading.claim("x", "me", ttl=1)
+    wanted = Wanted(types=(case.row.investigation_type,), tenant_id=None, left_in=())
+    for write in (
+        lambda: reading.put_rows([case.row._replace(subject="other")]),
+        lambda: reading.advance([Advance("investigation", case.id, 1, 50)]),
+        lambda: reading.delete([(case.id, case.row.version)]),
+        lambda: reading.claim("y", "me", ttl=1),
+        lambda: reading.claim_next(wanted, ["me"], ttl=60_000_000),
+        lambda: reading.renew([lease], ttl=1),
+        lambda: reading.release(lease),
+        reading.upgrade,
+    ):
+        with pytest.raises(BackendUnavailable, match="opened with read_only"):
+            await write()
+    assert await reading.get("investigation", case.id) == case.row
+    assert await reading.holder("x") == lease
+    assert await reading.holder("y") is await reading.holder(case.id) is None
     for backend in (writing, reading):
         await backend.close()
+
+
+def test_what_is_read_alone_is_not_upgraded() -> None:
+    with pytest.raises(ConfigurationError, match="read_only and auto_migrate exclude each other"):
+        PostgresBackend("postgresql://h/d", read_only=True, auto_migrate=True)
 
 
 async def test_before_open_and_after_close(postgres_store: str) -> None:
