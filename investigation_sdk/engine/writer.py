@@ -84,20 +84,28 @@ class Writer:
     # ---- from any thread
 
     def kick(self, session: Session) -> None:
-        """There is something to commit, and somebody waits for it."""
+        """There is something to commit, and somebody waits for it.
+
+        A signal may raise at any line of this. What the next call finds is then never a promise that nobody keeps: a
+        session may be ready twice, and the loop may be woken twice.
+        """
         with session.lock:
-            if session.scheduled:
-                return
-            session.scheduled = True
-        self._ready.append(session)
+            if not session.scheduled:
+                self._ready.append(session)
+                session.scheduled = True
         self._wake()
 
     def _wake(self) -> None:
-        if not self._awake:
-            self._awake = True
-            assert self._loop is not None
-            assert self._event is not None
+        if self._awake:
+            return
+        assert self._loop is not None
+        assert self._event is not None
+        try:
+            self._awake = True  # before the call: after it, the loop may be asleep again
             self._loop.call_soon_threadsafe(self._event.set)
+        except BaseException:
+            self._awake = False
+            raise
 
     # ---- on the loop
 
@@ -134,13 +142,15 @@ class Writer:
         """What is ready, sealed, up to the bounds; the rest stays for the next batch."""
         sessions: list[Session] = []
         commits: list[Commit] = []
+        taken: set[Session] = set()
         events = size = 0
         while self._ready and events < MAX_EVENTS and size < MAX_SIZE:
             session = self._ready.popleft()
             with session.lock:
                 session.scheduled = False
-                commit = _seal(session)
+                commit = None if session in taken else _seal(session)
             if commit is not None:
+                taken.add(session)
                 sessions.append(session)
                 commits.append(commit)
                 events += len(commit.events)
