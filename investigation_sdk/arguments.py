@@ -40,6 +40,20 @@ def _names(value: Any) -> bool:
     return isinstance(value, Sequence) and all(isinstance(name, str) for name in cast("Any", value))
 
 
+def _list(value: Any) -> bool:
+    return _names(value) or (
+        isinstance(value, set | frozenset) and all(isinstance(name, str) for name in cast("Any", value))
+    )
+
+
+def _list_or_flag(value: Any) -> bool:
+    return _flag(value) or _list(value)
+
+
+def _list_or_function(value: Any) -> bool:
+    return callable(value) or _list(value)
+
+
 def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -121,6 +135,9 @@ WORDS_OR_NONE: Final = _optional(WORDS)
 MAPPING: Final = Kind(_mapping, "a mapping, such as {'region': 'eu'}")
 MAPPING_OR_NONE: Final = _optional(MAPPING)
 NAMES_OR_NONE: Final = _optional(Kind(_names, "a text or a list of texts"))
+LIST: Final = Kind(_list, "a list of names")
+LIST_OR_FLAG: Final = Kind(_list_or_flag, "True, False or a list of names")
+LIST_OR_FUNCTION_OR_NONE: Final = _optional(Kind(_list_or_function, "a function or a list of names"))
 FLAG: Final = Kind(_flag, "True or False")
 WHERE_CACHED: Final = Kind(_where_cached, "True, False or 'redis'")
 COUNTS_OR_NONE: Final = _optional(Kind(_counts, "whole numbers from 1 by name, such as {'phishing': 5}"))

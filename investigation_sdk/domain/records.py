@@ -102,10 +102,10 @@ class Investigation(_Record):
     parent_investigation_id: str | None
     result: Any
     """What its block set, once it is completed."""
-    metadata: dict[str, Any]
-    """What was worth keeping when it was created."""
-    configuration: dict[str, Any]
-    """What it runs with."""
+    metadata: dict[Any, Any]
+    """What was worth keeping when it was created; keys are what was given, text or not."""
+    configuration: dict[Any, Any]
+    """What it runs with; keys as in `metadata`."""
     usage: Usage
     """Sums of what was reported."""
     version: int
@@ -156,8 +156,8 @@ class ToolExecution(_Record):
     duration_ms: int | None
     """Milliseconds, by the monotonic clock."""
     status: ToolState
-    input_parameters: dict[str, Any]
-    """The arguments by name, masked where they are sensitive."""
+    input_parameters: dict[Any, Any]
+    """The arguments by name, masked where they are sensitive; of a reported call what was given, keys of any kind."""
     output_result: Any
     """What it returned; of a generator, its items as far as they are kept."""
     error_message: str | None
@@ -203,7 +203,8 @@ class InvestigationEvent(_Record):
     previous_state: InvestigationState | None
     """Set on the events that change the state, as is `new_state`."""
     new_state: InvestigationState | None
-    event_data: dict[str, Any]
+    event_data: dict[Any, Any]
+    """Its members by name; of an event of one's own what was given, keys of any kind."""
     metadata: dict[str, Any]
     """Notes on the record itself: ``late``, ``stale``."""
     hash: str

@@ -170,9 +170,9 @@ async def _tool(backend: Backend, row: ToolRow) -> ToolExecution:
     )
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _object(value: Any) -> dict[Any, Any]:
     """What stands where an object is expected, and may be a mask or a note of its size instead."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {"": value}
+    return cast("Any", value) if isinstance(value, dict) else {"": value}
 
 
 def event(stored: StoredEvent) -> InvestigationEvent:

@@ -55,7 +55,7 @@ class ToolSpec:
         identity: Sequence[str] | Callable[..., Any] | None,
         ignore: Sequence[str],
         sensitive: bool | Sequence[str],
-        summary: Callable[[Any], str] | None,
+        summary: Callable[[Any], Any] | None,
     ) -> None:
         self.fn: Callable[..., Any] = fn
         self.generator: bool = kind_of(fn) in ("generator", "async_generator")
@@ -66,7 +66,8 @@ class ToolSpec:
         self.waits_to_start: bool = effect in (Effect.IDEMPOTENT, Effect.UNSAFE)
         self.steps: bool = self.waits_to_start  # there is more to do before its body than to begin
         self.identity: Sequence[str] | Callable[..., Any] | None = identity
-        self.summary: Callable[[Any], str] | None = summary
+        # Whatever it returns becomes text: compiled, a declared str would be checked.
+        self.summary: Callable[[Any], Any] | None = summary
         self.sensitive: bool = sensitive is True
         named = () if isinstance(sensitive, bool) else tuple(sensitive)
         self.masked: frozenset[str] = frozenset([*named, *(f"**{name}" for name in named)])  # see _bind

@@ -1,6 +1,5 @@
 """A signal may raise between any two lines of what hands a session to the writer: the next record is durable."""
 
-import dis
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
@@ -18,7 +17,7 @@ rouse: CodeType = Writer._wake.__code__  # pyright: ignore[reportPrivateUsage]
 
 
 def lines_of(code: CodeType) -> list[int]:
-    return sorted({line for _, line in dis.findlinestarts(code) if line is not None} - {code.co_firstlineno})
+    return sorted({line for *_, line in code.co_lines() if line is not None} - {code.co_firstlineno})
 
 
 def raising_at(code: CodeType, line: int, raised: list[int]) -> Callable[[FrameType, str, Any], Any]:

@@ -49,6 +49,17 @@ def test_a_summary_that_fails_does_no_harm(sdk: InvestigationSDK) -> None:
     assert only_call(sdk, investigation.id).result_summary == "(summary failed: KeyError)"
 
 
+@pytest.mark.parametrize("summary", [len, lambda _: None, lambda _: {"n": 2}, lambda r: r])
+def test_a_summary_that_is_no_text_is_recorded_as_text(sdk: InvestigationSDK, summary: Callable[[Any], Any]) -> None:
+    @tool(summary=summary)
+    def find() -> list[int]:
+        return [1, 2]
+
+    with sdk.investigation("summary") as investigation:
+        assert find() == [1, 2]
+    assert only_call(sdk, investigation.id).result_summary == str(summary([1, 2]))
+
+
 async def test_the_agent_around_is_that_of_tools_that_name_none(sdk: InvestigationSDK) -> None:
     @tool
     def free() -> None: ...
@@ -243,6 +254,13 @@ def test_calls_with_secrets_are_compared_by_a_keyed_digest(
         ({"ignore": "text"}, r"ignore='text'.*\['text'\]"),
         ({"identity": "text"}, r"identity='text'.*\['text'\]"),
         ({"ignore": ["return"]}, "ignore=.* names 'return'"),
+        *(
+            ({option: given}, rf"^{option}=.* is not .*a list of names")
+            for option in ("ignore", "identity", "sensitive")
+            for given in (b"text", [1], [None], [["text"]], ["text", 1], 3)
+        ),
+        ({"ignore": None}, "^ignore=None is not a list of names"),
+        ({"sensitive": None}, "^sensitive=None is not True, False or a list of names"),
     ],
 )
 def test_mistyped_options(options: dict[str, Any], message: str) -> None:

@@ -305,3 +305,43 @@ async def test_an_odd_row_is_named(odd: str, lite: InvestigationSDK, other: Inve
             await read[way]()
         assert raised.value.investigation_id == id
     assert (await other.verify(id)).ok  # its log is as it was
+
+
+# ---- keys that are no text
+
+
+class Plate:
+    """A user's class, which is recorded as a note of what it was."""
+
+
+@pytest.mark.parametrize(
+    "given", [{1: 2}, {None: 1, "a": {(1, 2): 3}}, {b"\xff": 1, 2.5: 1}, {"$type": "set"}, {"\0": 1}]
+)
+async def test_keys_that_are_no_text_come_back_as_they_were(sdk: InvestigationSDK, given: dict[Any, Any]) -> None:
+    made = await sdk.service.create_investigation("gil", "s", "t", given, metadata=given)
+    async with sdk.investigation("keys", configuration=given, metadata=given) as inv:
+        inv.record("my.event", given)
+        assert (inv.configuration, inv.metadata) == (given, given)
+    await sdk.service.record_tool_execution(inv.id, None, "a", "t", given, 1)
+    for id in (made.id, inv.id):
+        one = await sdk.get(id)
+        assert (one.configuration, one.metadata) == (given, given)
+    listed = {one.id: one for one in await sdk.list()}
+    assert listed[made.id].metadata == listed[inv.id].metadata == given
+    (call,) = await sdk.tools(inv.id)
+    assert call.input_parameters == given
+    (event,) = await sdk.events(inv.id, event_type="my.event")
+    assert event.event_data == given
+
+
+async def test_keys_of_a_users_class_take_no_list_down(sdk: InvestigationSDK) -> None:
+    given: Any = {Plate(): 1}
+    async with sdk.investigation("keys", configuration=given, metadata=given) as inv:
+        inv.record("my.event", given)
+    await sdk.service.record_tool_execution(inv.id, None, "a", "t", given, 1)
+    (listed,) = await sdk.list()
+    assert "Plate" in repr(listed.metadata)
+    (call,) = await sdk.tools(inv.id)
+    (event,) = await sdk.events(inv.id, event_type="my.event")
+    for record in (listed, call, event):
+        assert "Plate" in repr(record)
