@@ -12,7 +12,7 @@ from pydantic import AwareDatetime
 from investigation_sdk.api import examples
 from investigation_sdk.api.described import InvestigationId, answers, of_body, of_one
 from investigation_sdk.api.entering import Entered, Guest, View
-from investigation_sdk.api.etags import etag, tags_known
+from investigation_sdk.api.etags import ANY, etag, tags_known
 from investigation_sdk.api.models import (
     InvestigationStateResponse,
     NewInvestigation,
@@ -129,10 +129,12 @@ async def get_investigation_progress(
 ) -> Any:
     """Get detailed progress. Its ETag changes with what is recorded, and every 5 s while it runs."""
     form = f"{include_tools:d}{include_events:d}"
-    known = tags_known(if_none_match, form)[-1:]
-    progress = await view.changed_progress(investigation_id, known, include_tools=include_tools)
-    if progress is None:
-        return Response(status_code=304, headers={"ETag": etag(known[0], form)})
+    known = tags_known(if_none_match, form)
+    only = known if len(known) == 1 and ANY not in known else ()  # then it can be told without working it out
+    progress = await view.changed_progress(investigation_id, only, include_tools=include_tools)
+    if progress is None or ANY in known or progress.tag in known:
+        tag = known[0] if progress is None else progress.tag
+        return Response(status_code=304, headers={"ETag": etag(tag, form)})
     events = all_shown(await view.events(investigation_id, limit=1000)) if include_events else None
     found = ProgressResponse.model_construct(**dict(progress), events=events)
     headers = {"ETag": etag(progress.tag, form), "Cache-Control": "private, no-cache"}
@@ -259,24 +261,27 @@ async def stream_events(
 @endpoints.post(
     "/investigation/{investigation_id}/ticket", status_code=201, responses=of_one(examples.TICKET, status=201)
 )
-async def issue_ticket(investigation_id: InvestigationId, guest: Guest) -> Ticket:
+async def issue_ticket(investigation_id: InvestigationId, guest: Guest, request: Request) -> Ticket:
     """A ticket with which a browser connects to ``…/ws/ticket`` within a minute, to watch this investigation."""
     record = await guest.view.get(investigation_id)
-    return _ticket(guest, record.id)
+    return _ticket(guest, record.id, request)
 
 
 @endpoints.post("/investigations/ticket", status_code=201, responses=answers(examples.TICKET, status=201))
-async def issue_ticket_for_many(guest: Guest, *, investigation_type: Name = None, user_id: Name = None) -> Ticket:
+async def issue_ticket_for_many(
+    guest: Guest, request: Request, *, investigation_type: Name = None, user_id: Name = None
+) -> Ticket:
     """A ticket for ``/investigations/ws/ticket``, to be used with the same ``investigation_type`` and ``user_id``."""
     asked = Selection(investigation_type, user_id)
     if within_reach(guest.view.principal, asked) is None:
         raise denied(guest.view.principal, Action.READ)
-    return _ticket(guest, about_many(investigation_type, user_id))
+    return _ticket(guest, about_many(investigation_type, user_id), request)
 
 
-def _ticket(guest: Entered, about: str) -> Ticket:
+def _ticket(guest: Entered, about: str, request: Request) -> Ticket:
     expires = int(time.time()) + SECONDS
-    signed = guest.served.tickets.issue(guest.view.principal, about, expires)
+    tickets = guest.served.tickets
+    signed = tickets.issue(guest.view.principal, about, expires, tickets.audience(request))
     return Ticket(ticket=signed, expires_at=datetime.fromtimestamp(expires, UTC))
 
 

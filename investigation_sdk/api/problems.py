@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -75,8 +76,26 @@ class ProblemDetails(BaseModel):
 
 def problem(status: int, detail: str | None = None, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
     """An answer that says what went wrong."""
-    body = ProblemDetails(title=HTTPStatus(status).phrase, status=status, detail=detail, **more)
+    body = ProblemDetails(title=_title(status), status=status, detail=detail, **more)
     return JSONResponse(body.model_dump(exclude_none=True), status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # applications and proxies have their own, such as 499
+        return "Client Error" if 400 <= status < 500 else "Error"
+
+
+def _told(detail: Any) -> str | None:
+    """The detail of an error that somebody else raised, as text that can be sent: JSON where it is anything else."""
+    if detail is None:
+        return None
+    try:
+        text = detail if isinstance(detail, str) else json.dumps(detail, default=str, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):  # keys that JSON has not, or a circle
+        return None
+    return text.encode(errors="replace").decode()
 
 
 def of_error(error: Exception) -> JSONResponse:
@@ -86,8 +105,7 @@ def of_error(error: Exception) -> JSONResponse:
         errors = [{"loc": list(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in error.errors()]
         return problem(422, "The request is not as the API describes it.", errors=errors)
     if isinstance(error, StarletteHTTPException):
-        detail = error.detail
-        return problem(error.status_code, detail, dict(error.headers or {}))
+        return problem(error.status_code, _told(error.detail), dict(error.headers or {}))
     if isinstance(error, BackendUnavailable):
         _log.warning("The store does not answer a request: %s", error)
         return problem(503, "The store does not answer. Try again.", {"Retry-After": "5"}, error="BackendUnavailable")

@@ -32,6 +32,7 @@ def create_router(
     authenticate: Callable[..., Any] | None = None,
     allow_anonymous: bool = False,
     ticket_secret: bytes | None = None,
+    ticket_audience: str | None = None,
     rooms: InvestigationWebSocketManager | None = None,
 ) -> APIRouter:
     """The API of an SDK, for ``app.include_router(create_router(sdk, authenticate=…), prefix="/fraud")``.
@@ -43,6 +44,9 @@ def create_router(
         allow_anonymous: Without `authenticate`: whoever can connect reads, creates and steers.
         ticket_secret: Signs the tickets of browsers; at least 32 bytes, the same in all processes that serve. None:
             one of this router, so that a ticket is good for the process that gave it.
+        ticket_audience: A name of this API, signed with its tickets: of those that share a secret, each takes its own
+            alone. The same in all processes that serve this one. None: the path at which it is mounted, so that APIs
+            at the same path, of two hosts for example, need a name or a secret each.
         rooms: By which clients watch: its settings, above all ``recheck=``, which asks again who they are while they
             do, and ``await rooms.roles_changed()`` for at once. None: one that has them connect again every 15
             minutes, and so pass `authenticate` again.
@@ -65,7 +69,7 @@ def create_router(
     served = Served(
         sdk,
         rooms or InvestigationWebSocketManager(sdk, max_age=_MAX_AGE),
-        Tickets(ticket_secret or secrets.token_bytes(32)),
+        Tickets(ticket_secret or secrets.token_bytes(32), ticket_audience),
     )
     router = APIRouter()
     router.include_router(_open(served))
@@ -79,11 +83,17 @@ def create_app(
     authenticate: Callable[..., Any] | None = None,
     allow_anonymous: bool = False,
     ticket_secret: bytes | None = None,
+    ticket_audience: str | None = None,
     rooms: InvestigationWebSocketManager | None = None,
 ) -> FastAPI:
     """An application that is the API and nothing else; it opens and closes the SDK. As of :func:`create_router`."""
     router = create_router(
-        sdk, authenticate=authenticate, allow_anonymous=allow_anonymous, ticket_secret=ticket_secret, rooms=rooms
+        sdk,
+        authenticate=authenticate,
+        allow_anonymous=allow_anonymous,
+        ticket_secret=ticket_secret,
+        ticket_audience=ticket_audience,
+        rooms=rooms,
     )
 
     @asynccontextmanager
@@ -153,7 +163,8 @@ def _open(served: Served) -> APIRouter:
     async def watch_by_ticket(websocket: WebSocket, investigation_id: str, ticket: str = "", after: str = "") -> None:
         """All events of one behind ``after``, then those that come, by a ticket."""
         try:
-            principal = served.tickets.holder(ticket, canonical(investigation_id))
+            audience = served.tickets.audience(websocket)
+            principal = served.tickets.holder(ticket, canonical(investigation_id), audience)
         except InvestigationNotFound:
             principal = None
         if principal is None:
@@ -171,7 +182,8 @@ def _open(served: Served) -> APIRouter:
         after: str = "",
     ) -> None:
         """All events of a type's, a user's or all investigations, by a ticket; ``after``: JSON by id."""
-        principal = served.tickets.holder(ticket, about_many(investigation_type, user_id))
+        about, audience = about_many(investigation_type, user_id), served.tickets.audience(websocket)
+        principal = served.tickets.holder(ticket, about, audience)
         if principal is None:
             await _no_ticket(websocket)
             return

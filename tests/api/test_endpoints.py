@@ -3,13 +3,15 @@
 import json
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
+from fastapi import FastAPI, HTTPException
 
-from investigation_sdk import BackendUnavailable, ConfigurationError, InvestigationSDK, tool
+from investigation_sdk import BackendUnavailable, ConfigurationError, InvestigationSDK, Principal, tool
 from investigation_sdk.api import create_app, create_router
 from investigation_sdk.api.problems import MAX_BODY
 from investigation_sdk.clock import now_us
@@ -220,6 +222,10 @@ async def test_progress_that_is_known_is_not_sent_again(
         again = await client.get(url, headers=known)
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == first.headers["etag"]
+        tag = first.headers["etag"]
+        for header in (f'{tag}, W/"1.11.9-other"', "*", f' W/"1.10.x", {tag} , "y"'):
+            again = await client.get(url, headers={"If-None-Match": header})
+            assert (again.status_code, again.headers["etag"]) == (304, tag), header
         look()
         await sdk.flush()
         changed = await client.get(url, headers=known)
@@ -266,3 +272,38 @@ async def test_anonymous_callers_are_operators(sdk: InvestigationSDK) -> None:
         id = await submitted(client)
         assert (await client.post(f"/investigation/{id}/cancel")).status_code == 200
         said(await client.post(f"/investigation/{id}/transition?new_state=queued&reason=x"), 403)
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "title", "told"),
+    [
+        (403, {"code": "no", "need": ["x"]}, "Forbidden", '{"code": "no", "need": ["x"]}'),
+        (400, ["é", 1], "Bad Request", '["é", 1]'),
+        (403, {"at": UUID(int=1)}, "Forbidden", '{"at": "00000000-0000-0000-0000-000000000001"}'),
+        (403, {(1, 2): "a key that JSON has not"}, "Forbidden", None),
+        (401, "half a pair: \ud800", "Unauthorized", "half a pair: ?"),
+        (499, "gone", "Client Error", "gone"),
+        (599, "away", "Error", "away"),
+    ],
+)
+async def test_whatever_authenticate_raises_is_a_problem(
+    sdk: InvestigationSDK, status: int, detail: Any, title: str, told: str | None
+) -> None:
+    async def refusing() -> Principal:
+        raise HTTPException(status, detail)
+
+    for make in (_alone, _mounted):
+        transport = httpx.ASGITransport(app=make(sdk, refusing))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            problem = said(await client.get("/investigations"), status)
+        assert (problem["title"], problem.get("detail")) == (title, told), make.__name__
+
+
+def _alone(sdk: InvestigationSDK, authenticate: Callable[..., Any]) -> FastAPI:
+    return create_app(sdk, authenticate=authenticate)
+
+
+def _mounted(sdk: InvestigationSDK, authenticate: Callable[..., Any]) -> FastAPI:
+    app = FastAPI()
+    app.include_router(create_router(sdk, authenticate=authenticate))
+    return app

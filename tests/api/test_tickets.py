@@ -2,15 +2,16 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from investigation_sdk import InvestigationSDK, Principal, Role
-from investigation_sdk.api import create_app
+from investigation_sdk.api import create_app, create_router
 from investigation_sdk.api.tickets import Tickets
 from investigation_sdk.ids import uuid7
 
@@ -21,15 +22,17 @@ SECRET = b"s" * 32
 def test_a_ticket_is_for_one_investigation_and_a_moment() -> None:
     tickets, id = Tickets(SECRET), str(uuid7())
     soon = int(time.time()) + 600
-    ticket = tickets.issue(GIL, id, soon)
-    assert tickets.holder(ticket, id) == GIL
-    assert tickets.holder(ticket, str(uuid7())) is None
-    assert tickets.holder(tickets.issue(GIL, id, int(time.time()) - 1), id) is None
-    assert Tickets(b"t" * 32).holder(ticket, id) is None
+    ticket = tickets.issue(GIL, id, soon, "here")
+    assert tickets.holder(ticket, id, "here") == GIL
+    assert tickets.holder(ticket, id, "there") is None
+    assert tickets.holder(ticket, str(uuid7()), "here") is None
+    assert tickets.holder(tickets.issue(GIL, id, int(time.time()) - 1, "here"), id, "here") is None
+    assert Tickets(b"t" * 32).holder(ticket, id, "here") is None
     body, _, signature = ticket.partition(".")
-    admin = tickets.issue(GIL.model_copy(update={"roles": frozenset({Role.ADMIN})}), id, soon).partition(".")[0]
+    admin = tickets.issue(GIL.model_copy(update={"roles": frozenset({Role.ADMIN})}), id, soon, "here")
+    admin = admin.partition(".")[0]
     for forged in ("", ".", body, f"{admin}.{signature}", f"{body}.{signature[:-1]}", f"{body}.é", "é.é", "x" * 10**6):
-        assert tickets.holder(forged, id) is None, forged[:50]
+        assert tickets.holder(forged, id, "here") is None, forged[:50]
 
 
 async def _gil(role: str = "viewer") -> Principal:
@@ -86,3 +89,50 @@ def test_a_ticket_opens_no_more_than_its_holder_may_see(sdk: InvestigationSDK, c
         with pytest.raises(WebSocketDisconnect) as closed:
             socket.receive_text()
         assert closed.value.code == 4403
+
+
+def _eve(*roles: Role) -> Callable[[], Awaitable[Principal]]:
+    async def eve() -> Principal:
+        return Principal(id="eve", roles=frozenset(roles))
+
+    return eve
+
+
+@pytest.mark.parametrize("how", ["by prefix", "by mount", "by name"])
+def test_a_ticket_of_one_api_does_not_open_another_one(make_sdk: Callable[..., InvestigationSDK], how: str) -> None:
+    """They share a secret, and who is an admin of one is nobody to the other."""
+    app = FastAPI()
+    for name, roles in (("fraud", [Role.ADMIN]), ("hr", [])):
+        audience = name if how == "by name" else None
+        router = create_router(
+            make_sdk("memory://"), authenticate=_eve(*roles), ticket_secret=SECRET, ticket_audience=audience
+        )
+        if how == "by mount":
+            mounted = FastAPI()
+            mounted.include_router(router)
+            app.mount(f"/{name}", mounted)
+        else:
+            app.include_router(router, prefix=f"/{name}")
+    with TestClient(app) as client:
+        id = client.post("/fraud/investigations", json={"investigation_type": "t", "subject": "s"}).json()["id"]
+        for opened in ("investigations", f"investigation/{id}"):
+            ticket = client.post(f"/fraud/{opened}/ticket").json()["ticket"]
+            with client.websocket_connect(f"/fraud/{opened}/ws/ticket?ticket={ticket}") as socket:
+                assert json.loads(socket.receive_text())["sequence"] == 1
+            with client.websocket_connect(f"/hr/{opened}/ws/ticket?ticket={ticket}") as socket:
+                with pytest.raises(WebSocketDisconnect) as closed:
+                    socket.receive_text()
+                assert closed.value.code == 4401
+
+
+def test_one_api_at_two_paths_by_its_name(sdk: InvestigationSDK) -> None:
+    router = create_router(sdk, authenticate=_gil, ticket_secret=SECRET, ticket_audience="fraud")
+    app = FastAPI()
+    app.include_router(router, prefix="/v1")
+    app.include_router(router, prefix="/v2")
+    with sdk.investigation("account 42") as run:
+        pass
+    with TestClient(app) as client:
+        ticket = client.post(f"/v1/investigation/{run.id}/ticket").json()["ticket"]
+        with client.websocket_connect(f"/v2/investigation/{run.id}/ws/ticket?ticket={ticket}") as socket:
+            assert received(socket)
