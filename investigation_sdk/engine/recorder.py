@@ -226,8 +226,10 @@ class Recorder:
 
     def look_for_tracer(self) -> Tracer | None:
         """What traces and measures this recorder, looked for where none is known; None where nothing does."""
-        if self.tracer is None and self.find_tracer is not None:
-            self.find_tracer(self)
+        if self.tracer is None:
+            find = self.find_tracer  # another thread may find it meanwhile
+            if find is not None:
+                find(self)
         return self.tracer
 
     def trace(self) -> Trace | None:

@@ -13,7 +13,8 @@ from investigation_sdk.domain.events import Event
 
 
 class Span(Protocol):
-    """One traced piece of work. No method raises; `end` may be called on any thread, once."""
+    """One traced piece of work. No method raises, whatever fails in the tracing system: that is for who implements this
+    to see to. `end` may be called on any thread, once."""
 
     def enter(self) -> None:
         """What runs next in this context belongs to it."""

@@ -18,6 +18,7 @@ from investigation_sdk.errors import (
     InvestigationCancelled,
     InvestigationError,
     InvestigationInterrupt,
+    LeaseLost,
 )
 from investigation_sdk.recording import signals, spooling
 from investigation_sdk.recording.driver import Driver
@@ -105,6 +106,7 @@ class InvestigationScope:
     ) -> Step[InvestigationError | None]:
         """Record the end and let go, even where the wait for it is broken off; what the block is to end with."""
         session = driver.session
+        failure: InvestigationError | None = None
         try:
             failure = yield from self._end(driver, error, stopped)
             if failure is None and driver.state is InvestigationState.CANCELLED:
@@ -113,9 +115,11 @@ class InvestigationScope:
             return failure
         finally:
             driver.closed = True
-            if driver.trace is not None:
-                driver.trace.end(*_ended_as(driver, error, stopped))
-            yield self._recorder.let_go(session, driver.token)
+            try:
+                if driver.trace is not None:
+                    driver.trace.end(*_ended_as(driver, error, stopped, failure))
+            finally:
+                yield self._recorder.let_go(session, driver.token)
 
     def _end(
         self, driver: Driver, error: BaseException | None, stopped: InvestigationInterrupt | None
@@ -150,13 +154,19 @@ class InvestigationScope:
 
 
 def _ended_as(
-    driver: Driver, error: BaseException | None, stopped: InvestigationInterrupt | None
+    driver: Driver,
+    error: BaseException | None,
+    stopped: InvestigationInterrupt | None,
+    failure: InvestigationError | None,
 ) -> tuple[str, dict[str, Any]]:
-    """How a block ended: the type of the event that says so, and what is in it."""
+    """How a block ended: the type of the event that says so, and what is in it. `failure` is what kept its end from
+    being recorded."""
     if driver.state is InvestigationState.CANCELLED:
         return "investigation.cancelled", {}
     if stopped is not None:
         return "investigation.released", {"kind": type(stopped.error).__name__}
+    if failure is not None and (error is None or isinstance(failure, LeaseLost)):
+        return "investigation.released", {"kind": type(failure).__name__}
     if error is None:
         return "investigation.completed", {}
     return "investigation.failed", {"error": describe_error(error)}

@@ -22,12 +22,14 @@ def going_on(headers: Mapping[str, str]) -> Generator[None]:
         yield
         return
     from opentelemetry import context, trace
-    from opentelemetry.propagate import extract
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     if trace.get_current_span().get_span_context().is_valid:
         yield
         return
-    token = context.attach(extract({name: headers[name] for name in CARRIED if name in headers}))
+    token = context.attach(
+        TraceContextTextMapPropagator().extract({name: headers[name] for name in CARRIED if name in headers})
+    )
     try:
         yield
     finally:

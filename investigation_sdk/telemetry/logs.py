@@ -11,6 +11,7 @@ from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber, get_l
 from opentelemetry.context import Context
 
 from investigation_sdk.telemetry import conventions as names
+from investigation_sdk.telemetry.dropped import dropped
 
 
 class Logs:
@@ -21,7 +22,12 @@ class Logs:
 
     def failed(self, name: str, span: otel.Span, data: Mapping[str, Any], common: Mapping[str, Any]) -> None:
         """Something failed: `data` is that of the event which records it, masked as there, without its traceback."""
-        error: Mapping[str, Any] = data.get("error") or {}
+        try:
+            self._emit(name, span, data.get("error") or {}, common)
+        except Exception as failed:
+            dropped("a log event", failed)
+
+    def _emit(self, name: str, span: otel.Span, error: Mapping[str, Any], common: Mapping[str, Any]) -> None:
         attributes = {
             **common,
             names.EXCEPTION_TYPE: str(error.get("type", "")),

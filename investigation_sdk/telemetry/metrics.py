@@ -17,6 +17,7 @@ from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.session import Session
 from investigation_sdk.storage.commit import StoredEvent
 from investigation_sdk.telemetry import conventions as names
+from investigation_sdk.telemetry.dropped import dropped
 
 _PHASE_ENDS: Final = ("phase.completed", "phase.failed")
 _SECONDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
@@ -136,8 +137,11 @@ class Metrics:
     def committed(self, seconds: float, events: int, *, failed: bool) -> None:
         """A batch was answered by the store, or failed."""
         attributes = {names.OUTCOME: "failed" if failed else "answered"}
-        self._commit.record(seconds, attributes)
-        self._batch.record(events, attributes)
+        try:
+            self._commit.record(seconds, attributes)
+            self._batch.record(events, attributes)
+        except Exception as error:  # the writer waits for nobody's instruments, and dies of none
+            dropped("a metric of commits", error)
 
 
 def _data(event: StoredEvent) -> dict[str, Any]:
@@ -150,7 +154,10 @@ _of: weakref.WeakKeyDictionary[MeterProvider, Metrics] = weakref.WeakKeyDictiona
 
 
 def metrics_of(provider: MeterProvider | None) -> Metrics:
-    """The instruments of a provider, None being the global one; made once, as each exists once in a provider."""
+    """The instruments of a provider, None being the global one; made once, as each exists once in a provider.
+
+    Not to be called by two threads at a time, nor :meth:`Metrics.watch`.
+    """
     if provider is None:
         if not _global:
             _global.append(Metrics(None))

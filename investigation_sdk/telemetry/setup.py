@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.errors import ConfigurationError
+from investigation_sdk.telemetry.dropped import dropped
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -25,6 +27,9 @@ _CONVENTIONS: Final = ("genai", "openinference", "both")
 _TRUE: Final = ("1", "true", "yes", "on")
 _CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _SEMCONV: Final = "INVESTIGATION_OTEL_SEMCONV"
+_NEEDED: Final = "1.39 or newer"
+
+_one_at_a_time = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Telemetry:
             the environment's ``INVESTIGATION_OTEL_SEMCONV`` says, else ``"genai"``.
 
     Raises:
-        ConfigurationError: `conventions` is none of these, or opentelemetry-api is not installed.
+        ConfigurationError: `conventions` is none of these; by the SDK, that opentelemetry-api is not installed, or
+            too old.
     """
 
     tracer_provider: TracerProvider | None = None
@@ -78,19 +84,19 @@ def finder(telemetry: Telemetry | Literal[False] | None) -> Callable[[Recorder],
             reports to it has. False: never.
 
     Raises:
-        ConfigurationError: it is asked for and not installed.
+        ConfigurationError: it is asked for, and not installed, or older than what is needed.
     """
     if telemetry is False:
         return None
     if telemetry is None:
         return _find
     try:
-        importlib.import_module("opentelemetry.trace")
-    except ImportError:
+        importlib.import_module("investigation_sdk.telemetry.spans")
+    except (ImportError, AttributeError, TypeError) as failed:  # what there is may be of another version
         raise ConfigurationError(
-            "telemetry= needs opentelemetry-api: pip install 'investigation-sdk[otel]'. Without the argument, "
-            "investigations are reported where OpenTelemetry is loaded."
-        ) from None
+            f"telemetry= needs opentelemetry-api {_NEEDED}: pip install 'investigation-sdk[otel]'. Without the "
+            f"argument, investigations are reported where OpenTelemetry is loaded. ({type(failed).__name__}: {failed})"
+        ) from failed
     return lambda recorder: _instrument(recorder, telemetry)
 
 
@@ -106,14 +112,33 @@ def metrics_for(recorder: Recorder) -> Metrics | None:
 
 def _find(recorder: Recorder) -> None:
     if "opentelemetry.trace" in sys.modules:
-        _instrument(recorder, Telemetry())
+        _instrument(recorder, None)
 
 
-def _instrument(recorder: Recorder, options: Telemetry) -> None:
-    from investigation_sdk.telemetry.metrics import metrics_of
-    from investigation_sdk.telemetry.spans import OpenTelemetryTracer
+def _instrument(recorder: Recorder, options: Telemetry | None) -> None:
+    """Where that cannot be, as with an OpenTelemetry that is too old, nothing is reported, and all goes on."""
+    with _one_at_a_time:
+        if recorder.find_tracer is None:  # another thread was here
+            return
+        try:
+            from investigation_sdk.telemetry.metrics import metrics_of
+            from investigation_sdk.telemetry.spans import OpenTelemetryTracer
 
-    metrics = metrics_of(options.meter_provider)
-    recorder.find_tracer = None
-    recorder.tracer = OpenTelemetryTracer(options, metrics)
-    metrics.watch(recorder)
+            options = options or Telemetry()
+            metrics = metrics_of(options.meter_provider)
+            tracer = OpenTelemetryTracer(options, metrics)
+            metrics.watch(recorder)
+            recorder.tracer = tracer
+        except ConfigurationError:
+            raise
+        except Exception as failed:
+            dropped(f"anything, which needs opentelemetry-api {_NEEDED},", failed)
+        recorder.find_tracer = None
+
+
+def _after_fork() -> None:
+    global _one_at_a_time  # noqa: PLW0603 - a thread that the child has not may have held it
+    _one_at_a_time = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -2,6 +2,9 @@
 
 A span is current only while its code runs in the context that entered it, and no token is kept: leaving puts back
 the context that was there. So a generator, a thread or a task that outlives its block disturbs nobody.
+
+Samplers, processors, exporters and instruments are code of others, that runs in the middle of a call. Where it raises,
+what it was told is dropped: no method that the recording calls raises, and what else is to be told still is.
 """
 
 from __future__ import annotations
@@ -15,17 +18,20 @@ from opentelemetry import trace as otel
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.context import Context
 from opentelemetry.metrics import get_meter_provider
-from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from investigation_sdk.domain.events import Event
 from investigation_sdk.errors import LeaseLost
 from investigation_sdk.telemetry import conventions as names
 from investigation_sdk.telemetry.attributes import Attributes, error_of
+from investigation_sdk.telemetry.dropped import dropped
 from investigation_sdk.telemetry.incoming import CARRIED
 from investigation_sdk.telemetry.logs import Logs
 from investigation_sdk.telemetry.metrics import Metrics
 from investigation_sdk.telemetry.setup import Telemetry
+
+_W3C = TraceContextTextMapPropagator()  # what is stored is of one form, whatever the process sends to others
 
 
 class OpenTelemetryTracer:
@@ -57,8 +63,12 @@ class OpenTelemetryTracer:
         )
 
     def start(self, name: str, attributes: dict[str, Any], context: Context | None, links: Sequence[Link]) -> otel.Span:
-        """A new span; not current."""
-        return self.tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links)
+        """A new span; not current. One that is of nothing where it cannot be made."""
+        try:
+            return self.tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links)
+        except Exception as failed:
+            dropped("a span", failed)
+            return otel.INVALID_SPAN
 
 
 class _Current:
@@ -73,30 +83,40 @@ class _Current:
 
     def enter(self) -> None:
         """What runs next in this context belongs to it; where there is nothing to belong to, nothing changes."""
-        if self.span.get_span_context().is_valid:
-            self._around = around = otel_context.get_current()
-            self._inside = inside = otel.set_span_in_context(self.span, around)
-            otel_context.attach(inside)
+        try:
+            if self.span.get_span_context().is_valid:
+                around = otel_context.get_current()
+                self._inside = inside = otel.set_span_in_context(self.span, around)
+                otel_context.attach(inside)
+                self._around = around
+        except Exception as failed:
+            dropped("what runs inside of a span", failed)
 
     def leave(self) -> None:
         """The context that was there is back, unless this one is left elsewhere than where it was entered."""
         around = self._around
         if around is None:
             return
-        # mostly it is the very context; else whoever added to it, such as baggage, added to what is left
-        if otel_context.get_current() is self._inside or otel.get_current_span() is self.span:
-            otel_context.attach(around)
+        try:
+            # mostly it is the very context; else whoever added to it, such as baggage, added to what is left
+            if otel_context.get_current() is self._inside or otel.get_current_span() is self.span:
+                otel_context.attach(around)
+        except Exception as failed:
+            dropped("what runs after a span", failed)
         self._around = self._inside = None
 
     def finish(self, attributes: dict[str, Any], error: str | None) -> None:
         """Say how it went, and end the span."""
         span = self.span
-        if error is not None:
-            attributes[names.ERROR_TYPE] = error
-            span.set_status(Status(StatusCode.ERROR))
-        if attributes:
-            span.set_attributes(attributes)
-        span.end()
+        try:
+            if error is not None:
+                attributes[names.ERROR_TYPE] = error
+                span.set_status(Status(StatusCode.ERROR))
+            if attributes:
+                span.set_attributes(attributes)
+            span.end()
+        except Exception as failed:
+            dropped("the end of a span", failed)
 
 
 class BlockTrace(_Current):
@@ -119,7 +139,11 @@ class BlockTrace(_Current):
 
     def carrier(self) -> dict[str, str] | None:
         """The trace around the block."""
-        return _headers(self._parent)
+        try:
+            return _headers(self._parent)
+        except Exception as failed:
+            dropped("the trace around a block", failed)
+            return None
 
     def begin(
         self, investigation_id: str, investigation_type: str, attempt: int, earlier: Mapping[str, Any]
@@ -132,17 +156,22 @@ class BlockTrace(_Current):
         """
         self.id = investigation_id
         self.type = investigation_type
-        parent, links = self._related(attempt, earlier)
-        attributes = self.on.attributes.block(investigation_id, investigation_type, attempt)
-        self.common = self.on.attributes.common(investigation_id)
-        self._heard = self.on.heard
-        self.span: otel.Span = self.on.start(f"{names.INVOKE_WORKFLOW} {investigation_type}", attributes, parent, links)
-        self.taken = {self.span}
         self._begun = time.monotonic()
-        return _headers(otel.set_span_in_context(self.span, Context()))
+        try:
+            attributes = self.on.attributes.block(investigation_id, investigation_type, attempt)
+            self.common = self.on.attributes.common(investigation_id)
+            self._heard = self.on.heard
+            parent, links = self._related(attempt, earlier)
+            name = f"{names.INVOKE_WORKFLOW} {investigation_type}"
+            self.span: otel.Span = self.on.start(name, attributes, parent, links)
+            self.taken = {self.span}
+            return _headers(otel.set_span_in_context(self.span, Context()))
+        except Exception as failed:
+            dropped("the trace of a block", failed)
+            return None
 
     def _related(self, attempt: int, earlier: Mapping[str, Any]) -> tuple[Context, Sequence[Link]]:
-        known = extract({name: str(earlier[name]) for name in CARRIED if name in earlier}, context=Context())
+        known = _W3C.extract({name: str(earlier[name]) for name in CARRIED if name in earlier}, Context())
         before = otel.get_current_span(known).get_span_context()
         around = otel.get_current_span(self._parent).get_span_context()
         if not before.is_valid:
@@ -155,7 +184,10 @@ class BlockTrace(_Current):
         """The block is entered."""
         super().enter()
         self._counted = True
-        self.on.metrics.entered(self.type)
+        try:
+            self.on.metrics.entered(self.type)
+        except Exception as failed:
+            dropped("a metric of blocks", failed)
 
     def end(self, event_type: str, data: Mapping[str, Any]) -> None:
         """The block is left."""
@@ -163,11 +195,15 @@ class BlockTrace(_Current):
         self.finish({names.OUTCOME: event_type.rpartition(".")[2]}, error)
         if event_type == "investigation.failed":
             self.on.logs.failed(names.INVESTIGATION_FAILED, self.span, data, self.common)
-        if self._counted:
-            self._counted = False
+        if not self._counted:
+            return
+        self._counted = False
+        try:
             self.on.metrics.left(self.type, time.monotonic() - self._begun, event_type, error)
             if data.get("kind") == LeaseLost.__name__:
                 self.on.metrics.lost(self.type)
+        except Exception as failed:
+            dropped("a metric of blocks", failed)
 
     def phase(self, started: Event) -> PhaseSpan:
         """A phase is entered."""
@@ -179,6 +215,13 @@ class BlockTrace(_Current):
         """A body begins to run; None where nobody listens."""
         if not self._heard:
             return None
+        try:
+            return self._call(started)
+        except Exception as failed:
+            dropped("a call", failed)
+            return None
+
+    def _call(self, started: Event) -> CallSpan:
         on = self.on
         data = started.data
         tool = data["tool"]
@@ -233,7 +276,10 @@ class CallSpan(_Current):
                 error = error_of(data)
                 on.logs.failed(names.TOOL_EXCEPTION, self.span, data, block.common)
         self.finish(attributes, error)
-        on.metrics.called(self._tool, data, error)
+        try:
+            on.metrics.called(self._tool, data, error)
+        except Exception as failed:
+            dropped("a metric of calls", failed)
 
 
 class AddedSpan(CallSpan):
@@ -246,8 +292,11 @@ class AddedSpan(CallSpan):
 
     def finish(self, attributes: dict[str, Any], error: str | None) -> None:
         """Say how it went, unless the framework has ended it."""
-        if attributes and self.span.is_recording():
-            self.span.set_attributes(attributes)
+        try:
+            if attributes and self.span.is_recording():
+                self.span.set_attributes(attributes)
+        except Exception as failed:
+            dropped("the end of a span", failed)
 
 
 def _made_for(span: otel.Span, tool: str) -> bool:
@@ -265,5 +314,5 @@ def _headers(context: Context) -> dict[str, str] | None:
     if not otel.get_current_span(context).get_span_context().is_valid:
         return None
     carrier: dict[str, str] = {}
-    inject(carrier, context)
+    _W3C.inject(carrier, context)
     return {name: carrier[name] for name in CARRIED if name in carrier} or None
