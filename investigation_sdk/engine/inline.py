@@ -34,7 +34,7 @@ def commit_queued(session: Session, backend: InlineBackend) -> bool:
 
 
 def _commit_one(session: Session, backend: InlineBackend) -> bool:
-    commit = session.seal()
+    commit = session.seal(on_users_stack=True)
     if commit is None:
         return False
     result = backend.commit_now((commit,))[0]

@@ -257,10 +257,16 @@ class Session:
 
     # ---- sealing
 
-    def seal(self) -> Commit | None:
+    def seal(self, *, on_users_stack: bool = False) -> Commit | None:
         """The next commit: the one that is to be sent again, or all that is queued; None if there is nothing.
 
         The shell makes it :func:`~investigation_sdk.engine.exclusive.exclusive`.
+
+        Args:
+            on_users_stack: Whoever calls it may be deep in recursion of their own.
+
+        Raises:
+            RecursionError: the user's stack has no room; all stays queued. So it does with a MemoryError.
         """
         if self.abandoned or self.repairing:
             return None
@@ -268,6 +274,7 @@ class Session:
             return self.in_flight.commit
         while self.queue:
             wanted = self.take if self.suspects else len(self.queue)
+            suspects = self.suspects
             count = wanted if wanted <= FEW else fitting(self.queue, wanted)
             if count < wanted:
                 self.suspects = self.suspects or wanted
@@ -281,6 +288,9 @@ class Session:
                     commit.snapshot = snapshot_of(commit, fold, self.snapshot_at, self.snapshot_every, self.replaces)
                     commit.snapshots_from = self.snapshot_at  # the one before stays, too
             except Exception as error:  # e.g. text that is not Unicode
+                if on_users_stack and isinstance(error, RecursionError | MemoryError):
+                    self.queue, self.suspects = entries + self.queue, suspects
+                    raise
                 refusal = InvestigationError(f"cannot be stored: {error}", investigation_id=self.id)
                 refusal.__cause__ = error
                 wake(self._poisoned(entries, refusal))
