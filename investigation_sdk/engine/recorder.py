@@ -31,6 +31,7 @@ from investigation_sdk.engine.tracing import StoreMeter, Trace, Tracer
 from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.engine.writer import Writer
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
+from investigation_sdk.native import not_native
 from investigation_sdk.storage.backend import Backend, InlineBackend
 from investigation_sdk.storage.commit import Lease
 
@@ -39,6 +40,7 @@ T = TypeVar("T")
 EXIT_SECONDS: Final = 5.0
 
 
+@not_native
 class Recorder:
     """See the module.
 
@@ -59,7 +61,7 @@ class Recorder:
         self.before_closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.tracer: Tracer | None = None
         self.find_tracer: Callable[[Recorder], None] | None = None
-        self._inline: InlineBackend | None = backend if isinstance(backend, InlineBackend) else None
+        self._immediate: InlineBackend | None = backend if isinstance(backend, InlineBackend) else None
         self._patience = patience
         self._writer = Writer(backend, patience=patience, on_busy=self._tick)
         self._linger = Linger(self.commit, self._writer.watch)
@@ -85,7 +87,7 @@ class Recorder:
                 if self._opened:
                     return
                 await self.backend.open()
-                if self._inline is None:
+                if self._immediate is None:
                     await self._writer.start()
                 await self._heartbeat.start()
                 self._opened = True
@@ -102,7 +104,7 @@ class Recorder:
                 for stop in self.before_closing:
                     await stop()
                 await self._heartbeat.stop()
-                if self._inline is None:
+                if self._immediate is None:
                     await self._writer.stop()
                     self._tell_those_who_wait()
                 self._linger.stop()
@@ -184,7 +186,7 @@ class Recorder:
 
     def commit(self, session: Session) -> None:
         """See to it that what is queued is committed."""
-        if self._inline is not None:
+        if self._immediate is not None:
             self._commit_inline(session)
         elif self._opened:
             self._writer.kick(session)
@@ -199,8 +201,8 @@ class Recorder:
             wake(session.on_down(down))
 
     def _commit_inline(self, session: Session) -> None:
-        assert self._inline is not None
-        if not commit_queued(session, self._inline) and self._opened:
+        assert self._immediate is not None
+        if not commit_queued(session, self._immediate) and self._opened:
             self._linger.add(session, self.loop)
 
     def crowded(self, session: Session) -> Entry | None:
@@ -263,8 +265,8 @@ class Recorder:
 
     async def refresh(self, session: Session) -> None:
         """Fold in what others have written."""
-        if self._inline is not None:
-            refresh_now(session, self._inline)
+        if self._immediate is not None:
+            refresh_now(session, self._immediate)
             self._commit_inline(session)
         else:
             await self._writer.refresh(session)

@@ -13,6 +13,7 @@ from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import TERMINAL
 from investigation_sdk.domain.unproject import fold_from_rows
+from investigation_sdk.engine.kept import KeptSession
 from investigation_sdk.engine.reading import get_row, to_event
 from investigation_sdk.engine.rebuilding import rebuild
 from investigation_sdk.engine.session import Session, Woken
@@ -105,7 +106,7 @@ async def _load(backend: Backend, investigation_id: str, tenant: str, *, snapsho
                 fold = fold_from_rows(row, phases, calls, sound_json)
                 if row.version < 1:
                     raise ValueError(f"version is {row.version}")
-            session = Session(fold, row.head)
+            session = KeptSession(fold, row.head)
             if snapshots:
                 session.uncounted_to = row.version
                 base = await read_base(backend, investigation_id, row.version)
@@ -153,4 +154,4 @@ async def _all(backend: Backend, kind: Kind, investigation_id: str, of: type[Row
 
 def empty(investigation_id: str, tenant: str) -> Session:
     """A session for an investigation that is about to be created."""
-    return Session(Fold(investigation_id, tenant))
+    return KeptSession(Fold(investigation_id, tenant))

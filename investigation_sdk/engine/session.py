@@ -34,12 +34,12 @@ from investigation_sdk.engine.snapshots import EVERY, snapshot_of
 from investigation_sdk.engine.stops import why_stop
 from investigation_sdk.engine.texts import json_text, not_stored, without_payload
 from investigation_sdk.engine.waiting import Waiter, wake
-from investigation_sdk.engine.weakly import weakly_referenced
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationError,
     VersionConflict,
 )
+from investigation_sdk.native import mypyc_attr
 from investigation_sdk.storage.commit import GENESIS, Commit, Lease, StoredEvent
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "InFlight", "Session", "Woken", "json_text"]
 
 
-@weakly_referenced
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Session:
     """See the module.
 
