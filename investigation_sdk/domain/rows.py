@@ -145,3 +145,27 @@ ROW_TYPES: Final[dict[str, type[InvestigationRow | PhaseRow | ToolRow | Snapshot
     "snapshot": SnapshotRow,
 }
 """Row type by kind."""
+
+
+class StoredEvent(NamedTuple):
+    """One event as it is stored: table ``investigation_events``.
+
+    `header` and `event_data` are JSON text exactly as hashed; a backend keeps them byte for byte. The other
+    fields are derived from the header when the event is sealed, so that a store can index and show them.
+    """
+
+    investigation_id: str
+    sequence: int
+    """1, 2, 3, … without a gap."""
+    id: str
+    event_type: str
+    event_timestamp: int
+    """µs since the epoch; never smaller than that of the event before."""
+    actor: str | None
+    previous_state: str | None
+    new_state: str | None
+    metadata: str | None
+    header: str
+    event_data: str
+    hash: bytes
+    """32 bytes; see :mod:`investigation_sdk.storage.chain`."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple
 
 from investigation_sdk.domain.events import Blob
-from investigation_sdk.domain.rows import Row, SnapshotRow
+from investigation_sdk.domain.rows import Row, SnapshotRow, StoredEvent
 
 __all__ = [
     "APPLIED",
@@ -35,30 +35,6 @@ __all__ = [
 
 GENESIS = bytes(32)
 """The hash before an investigation's first event; also the head of version 0."""
-
-
-class StoredEvent(NamedTuple):
-    """One event as it is stored: table ``investigation_events``.
-
-    `header` and `event_data` are JSON text exactly as hashed; a backend keeps them byte for byte. The other
-    fields are derived from the header when the event is sealed, so that a store can index and show them.
-    """
-
-    investigation_id: str
-    sequence: int
-    """1, 2, 3, … without a gap."""
-    id: str
-    event_type: str
-    event_timestamp: int
-    """µs since the epoch; never smaller than that of the event before."""
-    actor: str | None
-    previous_state: str | None
-    new_state: str | None
-    metadata: str | None
-    header: str
-    event_data: str
-    hash: bytes
-    """32 bytes; see :mod:`investigation_sdk.storage.chain`."""
 
 
 class Lease(NamedTuple):
