@@ -164,7 +164,10 @@ class History:
             if len(self._fits) >= _KEPT:
                 self._fits.clear()
             fit = self._fits[key] = _fitted(runs, place)
-        return _told(fit, place)
+        try:
+            return _told(fit, place)
+        except OverflowError:  # a number that was no size
+            return None
 
     def _comparable(self, place: Place) -> tuple[Place, Sequence[PastRun]]:
         """The place, as far as enough past runs were at it, and these."""
@@ -251,7 +254,7 @@ def _told(fit: _Fit, place: Place) -> Remaining | None:
         return None
     found = _interval(answers)
     # longer there than any past run, and nothing to come after it; or a number that was no size: nobody knows
-    unknown = (stalled and found.likely < _NEARLY * spent) or found.high > _LONGEST
+    unknown = (stalled and found.likely < _NEARLY * spent) or not found.high <= _LONGEST  # not: NaN is no answer either
     return None if unknown else found
 
 
