@@ -261,8 +261,8 @@ def _told(fit: _Fit, place: Place) -> Remaining | None:
 def _interval(answers: Sequence[float]) -> Remaining:
     """Where the next answer lies: the powers were chosen by these, so that it differs a little more."""
     count, likely = len(answers), statistics.median(answers)
-    wider = count / (count - 1) if likely else 1.0
-    ordered = sorted(likely * (answer / likely) ** wider if likely else answer for answer in answers)
+    wider = count / (count - 1)
+    ordered = sorted(likely * (answer / likely) ** wider if likely >= _LEAST else answer for answer in answers)
     if count >= _RANKED:
         return Remaining(_ranked(ordered, LOW), likely, _ranked(ordered, 1 - LOW), count)
     logs = [_log(answer) for answer in ordered]
