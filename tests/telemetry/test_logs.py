@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 
+import investigation_backends
+import investigation_sdk
 from investigation_sdk import InvestigationSDK, tool
 from investigation_sdk.telemetry.monitor import Monitor
 from tests.telemetry.collected import Collected
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [path for folder in ("investigation_sdk", "backends") for path in sorted((ROOT / folder).rglob("*.py"))]
+PACKAGES = [Path(package.__path__[0]) for package in (investigation_sdk, investigation_backends)]
+SOURCES = [path for package in PACKAGES for path in sorted(package.rglob("*.py"))]
 HOWTO = ROOT / "docs" / "howto" / "see-it-in-opentelemetry.md"
 
 
@@ -27,7 +30,7 @@ def calls_in(path: Path) -> Iterator[tuple[str, ast.Call]]:
     """Each call of a method in a file, and its place."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+            yield f"{path}:{node.lineno}", node
 
 
 def test_there_is_one_tree_of_loggers() -> None:
