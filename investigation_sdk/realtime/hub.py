@@ -61,6 +61,8 @@ class Hub:
         self._listening: Listening | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._latest: OrderedDict[str, int] = OrderedDict()
+        self._moved: OrderedDict[str, float] = OrderedDict()
+        self._moved_before = 0.0
         self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._listeners: list[OnHint] = []
         self._somebody = asyncio.Event()
@@ -107,6 +109,10 @@ class Hub:
     def version_of(self, investigation_id: str) -> int:
         """The sequence of its last event, as far as was heard; 0 where nothing was."""
         return self._latest.get(investigation_id, 0)
+
+    def moved_at(self, investigation_id: str) -> float:
+        """When progress of it that is not in its log was last heard of, by the monotonic clock; or later."""
+        return self._moved.get(investigation_id, self._moved_before)
 
     @property
     def hears(self) -> bool:
@@ -210,6 +216,8 @@ class Hub:
             self._remember(id, sequence)
             self._wake(id, sequence)
             self.recorder.heard(id, sequence)
+        if hint.progress is not None:
+            self._move(id)
         for listener in list(self._listeners):
             try:
                 listener(hint)
@@ -231,6 +239,12 @@ class Hub:
                 if len(latest) > _REMEMBERED:
                     self.forgot_at = time.monotonic()
                     latest.popitem(last=False)
+
+    def _move(self, id: str) -> None:
+        self._moved[id] = time.monotonic()
+        self._moved.move_to_end(id)
+        if len(self._moved) > _REMEMBERED:
+            _, self._moved_before = self._moved.popitem(last=False)
 
     def _wake(self, id: str, sequence: int) -> None:
         for after, future in self._waiting.get(id, ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +21,9 @@ from investigation_sdk.storage.commit import Query, Where
 _PAGE: Final = 1000
 _OVERLAP_MS: Final = 600_000
 """Ids are made by many clocks: so much may one be behind another."""
+
+MOST_MISSED: Final = 10_000
+"""Of what was begun since a client was here last, the newest; whoever missed more lists it."""
 
 _LOOK_SECONDS: Final = 1.0
 """Between two looks for what other processes have begun, where no broker is heard; each client looks for itself."""
@@ -71,8 +75,7 @@ class Directory:
         self._heard: set[str] = set()
         self._wake = asyncio.Event()
         self._forget: Callable[[], None] = hub.on_hint(self._hint)
-        newest = max(selection.after, default=uuid7())
-        self._since = lower_bound((time_of(newest) - _OVERLAP_MS) * 1000)
+        self._since = _behind(uuid7())
         self._first = True
 
     def close(self) -> None:
@@ -112,27 +115,33 @@ class Directory:
         if heard:
             return await self._named(heard)
         wheres = self._selection.wheres()
+        known = await self._named(self._selection.after) if self._first else []
+        if known:  # what is not there, or not for it, says nothing of when it was here last
+            self._since = min(self._since, _behind(max(row.id for row in known)))
         rows = await self._all([*wheres, Where("status", "in", _UNDERWAY)])
-        recent = await self._all([*wheres, Where("id", ">=", self._since)])
+        recent = await self._all([*wheres, Where("id", ">=", self._since)], MOST_MISSED)
         if self._first and not self._selection.after:  # what was over before is not asked for
             self._done = {row.id: row.version for row in recent if row.status in ENDED}
-        if self._first:
-            rows += await self._named(self._selection.after)
+        rows += known
         self._first = False
-        self._since = max(self._since, lower_bound((time_of(uuid7()) - _OVERLAP_MS) * 1000))
+        self._since = max(self._since, _behind(uuid7()))
         self._done = {id: sequence for id, sequence in self._done.items() if id >= self._since}
         return list({row.id: row for row in (*rows, *recent)}.values())
 
     async def _named(self, ids: Iterable[str]) -> list[InvestigationRow]:
         return [row for row in await rows_of(self._hub.recorder.backend, ids) if self._selection.holds(row)]
 
-    async def _all(self, wheres: Sequence[Where]) -> list[InvestigationRow]:
+    async def _all(self, wheres: Sequence[Where], most: float = math.inf) -> list[InvestigationRow]:
         found: list[InvestigationRow] = []
         after: tuple[str, str] | None = None
         while True:
             query = Query("investigation", tuple(wheres), "id", descending=True, after=after, limit=_PAGE)
             rows = [row for row in await self._hub.recorder.backend.find(query) if isinstance(row, InvestigationRow)]
             found += rows
-            if len(rows) < _PAGE:
+            if len(rows) < _PAGE or len(found) >= most:
                 return found
             after = (rows[-1].id, rows[-1].id)
+
+
+def _behind(id: str) -> str:
+    return lower_bound((time_of(id) - _OVERLAP_MS) * 1000)

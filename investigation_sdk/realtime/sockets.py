@@ -139,7 +139,8 @@ class InvestigationWebSocketManager:
             investigation_type: Of this type; None: of any.
             user_id: Of this user; None: of anybody.
             after: To go on: the sequence of the last event that is known, by investigation, or the JSON of that as a
-                query has it. What was begun since the newest of them is given, too.
+                query has it. What was begun since the newest of them that is there is given, too: of what is over, the
+                newest 10,000.
         """
         watch = Watch(principal, self._max_queue)
         await websocket.accept()

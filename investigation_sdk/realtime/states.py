@@ -26,6 +26,9 @@ V = TypeVar("V")
 OLDEST_SECONDS: Final = 5.0
 """A hint may be lost: nothing older is given, however quiet it is."""
 
+SETTLED_SECONDS: Final = 1.0
+"""Progress that is reported between two events is told first, and then written: what was read meanwhile is not kept."""
+
 _MOST: Final = 1000
 
 
@@ -105,7 +108,13 @@ class Shelf(Generic[V]):
     def _is_good(self, id: str, kept: Kept[V], at_least: int) -> bool:
         hub = self._hub
         known = hub.version_of(id)
-        since = max(hub.heard_since, 0.0 if known else hub.forgot_at, time.monotonic() - OLDEST_SECONDS)
+        moved = hub.moved_at(id)
+        since = max(
+            hub.heard_since,
+            0.0 if known else hub.forgot_at,
+            moved + SETTLED_SECONDS if moved else 0.0,
+            time.monotonic() - OLDEST_SECONDS,
+        )
         return hub.hears and kept.version >= max(known, at_least) and kept.asked > since
 
     async def _fetch(self, id: str, at_least: int, read: Callable[[], Awaitable[tuple[int, V, bool]]]) -> Kept[V]:

@@ -70,6 +70,55 @@ async def test_it_is_asked_when_something_changed(
     assert len(asked) == before + 1, "what is over is not kept"
 
 
+@pytest.mark.parametrize("shared", [True, "redis"])
+async def test_reported_progress_does_not_go_back(
+    redis_url: str, sqlite_url: str, make_sdk: Make, monkeypatch: pytest.MonkeyPatch, shared: Any
+) -> None:
+    """It is in no event. Two processes that keep states are asked in turn, and neither says less than the other did."""
+    monkeypatch.setattr("investigation_sdk.realtime.states.OLDEST_SECONDS", 3600.0)
+    monkeypatch.setattr("investigation_sdk.realtime.states.SETTLED_SECONDS", 0.0)
+    drives = make_sdk(sqlite_url, redis=redis_url)
+    keep = [make_sdk(sqlite_url, redis=redis_url, cache_states=shared) for _ in range(2)]
+    async with drives.investigation("account 42", phases=["p"]) as run, run.phase("p") as phase:
+        await drives.flush()
+        for sdk in keep:
+            await ready(sdk, run.id)
+            await sdk.progress(run.id, include_tools=False)
+        for percent in (20, 40):
+            before = [sdk.hub.moved_at(run.id) for sdk in keep]
+            phase.progress(percent / 100)
+
+            async def written(percent: int = percent) -> bool:
+                return (await drives.get(run.id)).progress_percentage == percent
+
+            await until(written, "it is in the row")
+            await until(lambda: all(s.hub.moved_at(run.id) > b for s, b in zip(keep, before, strict=True)), "both hear")  # noqa: B023 - awaited here
+            drives.hub.progress(run.id, {})  # heard behind the write, however slow this machine is
+
+            async def up_to_date(percent: int = percent) -> bool:
+                return [(await s.progress(run.id, include_tools=False)).overall_progress for s in keep] == [percent] * 2
+
+            await until(up_to_date, "both say it")
+
+
+async def test_what_is_read_while_progress_is_written_is_not_kept(
+    redis_url: str, sqlite_url: str, make_sdk: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("investigation_sdk.realtime.states.OLDEST_SECONDS", 7200.0)
+    monkeypatch.setattr("investigation_sdk.realtime.states.SETTLED_SECONDS", 3600.0)
+    sdk = make_sdk(sqlite_url, redis=redis_url, cache_states=True)
+    moves, other = [await sdk.service.create_investigation("gil", "a", "general", {}, queue=False) for _ in range(2)]
+    for record in (moves, other):
+        await ready(sdk, record.id)
+    sdk.hub.progress(moves.id, {"overall_progress": 20})
+    await until(lambda: sdk.hub.moved_at(moves.id) > 0, "it is heard")
+    asked = counted(sdk, monkeypatch)
+    for _ in range(3):
+        await sdk.get(moves.id)
+        await sdk.get(other.id)
+    assert asked == [moves.id] * 3
+
+
 async def test_who_is_deaf_asks_the_store(
     sqlite_url: str, redis_server: RedisServer, make_sdk: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
