@@ -66,6 +66,7 @@ def fold_from_rows(row: InvestigationRow, phases: Iterable[PhaseRow], calls: Ite
     for call in sorted(calls, key=lambda c: c.input_sequence):
         fold.calls[call.id] = started_from_row(call, raw)
     _check_complete(fold, activity, written="active" in said)
+    _check_attempt(fold)
     return fold
 
 
@@ -78,6 +79,14 @@ def _check_complete(fold: Fold, activity: Activity, *, written: bool) -> None:
         raise ValueError("the row of the current phase is missing")
     if written and (activity.open != len(fold.calls) or not all(call.id in fold.calls for call in activity.running)):
         raise ValueError(f"{activity.open} calls are open, and the rows of {len(fold.calls)} say so")
+
+
+def _check_attempt(fold: Fold) -> None:
+    """Each claim begins an attempt, from 1 on, and nothing is of a later one."""
+    begun = fold.started_at is not None or fold.token is not None
+    of_parts = [phase.attempt for phase in fold.phases.values()] + [call.attempt for call in fold.calls.values()]
+    if fold.attempt < max(int(begun), *of_parts, 0):
+        raise ValueError(f"attempt is {fold.attempt}, and there were more")
 
 
 def phase_from_row(row: PhaseRow, raw: Raw) -> Phase:

@@ -165,7 +165,7 @@ async def take_up(
         _back_out(recorder, session, token, lease)
         raise
     _drive(recorder, session, token, lease)
-    return session, found if session.decided.attempt > 1 else None
+    return session, found if session.decided.attempt > 1 or len(found) else None
 
 
 async def _claimed(recorder: Recorder, session: Session, claim: Claim) -> Recorded:

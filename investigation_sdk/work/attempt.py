@@ -61,6 +61,7 @@ class Attempt:
         self._lease = lease
         self._skew = skew
         self._driver: Driver | None = None
+        self._late = False
         self._task: asyncio.Task[Any] | None = None
         self._stopping = asyncio.Event()
         self._again_at: int | None = None
@@ -127,7 +128,7 @@ class Attempt:
         session = await recorder.session(self.id)
         fold = session.decided
         left = fold.status in LEFT_IN
-        before = await recovery.tries(recorder.backend, self.id) if left else recovery.Tries()
+        before = await recovery.tries(recorder.backend, self.id) if left and fold.attempt > 1 else recovery.Tries()
         if self.investigator.retries and fold.attempt:
             self._failed = await recovery.failures(recorder.backend, self.id, self.investigator.retries)
         return before, left, fold.token if left else None
@@ -165,13 +166,19 @@ class Attempt:
         return InvestigationScope(recorder, lambda trace: entering.attach(recorder, options, self.id, 0, trace, lease))
 
     def _begin(self, running: Any) -> None:
-        """In the block: know its driver; declare the plan, where nobody did."""
+        """In the block: know its driver; declare the plan, where nobody did.
+
+        Raises:
+            InvestigationTimeout: its time is over before it was entered.
+        """
         driver: Driver = running._driver
         driver.judge = self._judge
-        self._driver = driver
+        self._driver = driver  # before the look at what is said meanwhile: one of the two threads sees the other's word
+        if self._late:
+            raise self._overdue()
         if self._stopping.is_set():
             driver.stopped = _stopped(self.id)
-        if self.investigator.phases and driver.attempt == 1 and not driver.session.decided.phases:
+        if self.investigator.phases and not driver.session.decided.phases:
             running.plan(*self.investigator.phases)
 
     def _judge(self, error: BaseException) -> Judgement:
@@ -237,9 +244,10 @@ class Attempt:
 
     async def _take_away(self) -> None:
         """The handler cannot be stopped in the middle of a body: record the end, and let it stop at a boundary."""
+        self._late = True
         driver = self._driver
         if driver is None:
-            return
+            return  # it is told when it enters its block
         error = self._overdue()
         kind, again_at = self._judge(error)
         command = Fail(

@@ -90,7 +90,8 @@ class OnPostgres:
         self.server.sql(statement, database=self.url.rpartition("/")[2].partition("?")[0])
 
     def change(self, kind: str, column: str, value: Any) -> None:
-        written = value if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+        quoted = "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
+        written = value if isinstance(value, int) else quoted
         self._execute(f"UPDATE {TABLES[kind]} SET {column} = {written}")
 
     def remove(self, kind: str) -> None:
@@ -187,6 +188,8 @@ ROWS = [
     ("investigation", "status", "garbage", "is not a valid InvestigationState"),
     ("investigation", "activity", '{"active":', "Expecting value"),
     ("investigation", "activity", '{"active":1,"since":null,"planned":true}', "0 calls are open, and the rows of 1"),
+    ("investigation", "attempt", 0, "attempt is 0, and there were more"),
+    ("investigation", "attempt", -1, "attempt is -1"),
     ("investigation", "current_phase", "elsewhere", "the row of the current phase is missing"),
     ("phase", "status", "garbage", "is not a valid PhaseState"),
     ("phase", "phase_order", 7, "the row of a phase is missing"),
@@ -214,6 +217,22 @@ def test_a_row_that_cannot_be_used_is_made_again(store: Store, kind: str, column
     id = killed(store)
     store.change(kind, column, value)
     goes_on(store, id, "rows", reason)
+
+
+def test_what_was_recorded_is_given_back_whatever_the_row_says_of_attempts(store: Store) -> None:
+    def work_without_phases(sdk: InvestigationSDK) -> None:
+        with sdk.investigation("account 42", key="k"):
+            look("a")
+            look("b")
+
+    ran.clear()
+    with store.opened() as sdk, pytest.raises(SimulatedCrash), crash_at("tool.started", nth=2):
+        work_without_phases(sdk)
+    for column, value in (("started_at", None), ("token", None), ("attempt", 0)):
+        store.change("investigation", column, value)
+    with store.opened() as sdk:
+        work_without_phases(sdk)
+    assert ran == ["a", "b"]
 
 
 @pytest.mark.parametrize("kind", ["phase", "tool"])

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -63,10 +65,47 @@ def on_a_thread(run: InvestigationRun) -> int:
         return sum(blocking_step(run.subject, n, given["seconds"]) for n in range(given["steps"]))
 
 
-@sdk.investigator("poison", max_recoveries=int(options.get("recoveries", "2")))
-def poison(run: InvestigationRun) -> None:
+@tool(effect="read")
+def not_given_back(x: int) -> object:
+    return deque([x])
+
+
+def poisoned(name: str) -> Callable[[Callable[[InvestigationRun], None]], object]:
+    def register(before: Callable[[InvestigationRun], None]) -> object:
+        def handler(run: InvestigationRun) -> None:
+            before(run)
+            poison_now(run)
+
+        return sdk.investigator(name, max_recoveries=int(options.get("recoveries", "2")))(handler)
+
+    return register
+
+
+def poison_now(run: InvestigationRun) -> None:
     note(f"poison {run.attempt} {os.getpid()}")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@poisoned("poison")
+def at_once(run: InvestigationRun) -> None:
+    pass
+
+
+@poisoned("poison_phase")
+def after_a_phase(run: InvestigationRun) -> None:
+    with run.phase("a"):
+        blocking_step("phase", 1, 0)
+
+
+@poisoned("poison_checkpoint")
+def after_checkpoints(run: InvestigationRun) -> None:
+    run.checkpoint("first")
+    run.checkpoint("second")
+
+
+@poisoned("poison_result")
+def after_a_result(run: InvestigationRun) -> None:
+    not_given_back(1)
 
 
 if __name__ == "__main__":

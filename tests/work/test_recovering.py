@@ -63,8 +63,9 @@ def test_what_a_killed_worker_left_is_gone_on_with(
 
 
 @pytest.mark.chaos
-def test_what_kills_its_workers_is_given_up(lite: InvestigationSDK, worker: Start, effects: Path) -> None:
-    made = lite.sync.submit("poison", "case")
+@pytest.mark.parametrize("kind", ["poison", "poison_phase", "poison_checkpoint", "poison_result"])
+def test_what_kills_its_workers_is_given_up(lite: InvestigationSDK, worker: Start, effects: Path, kind: str) -> None:
+    made = lite.sync.submit(kind, "case")
     for _ in range(3):
         killed = worker(recoveries=2)
         assert killed.wait(LONG) == -signal.SIGKILL
@@ -72,7 +73,7 @@ def test_what_kills_its_workers_is_given_up(lite: InvestigationSDK, worker: Star
     done = lite.sync.wait(made.id, timeout=LONG)
     assert (done.status, done.failure_kind) == (InvestigationState.FAILED, "max_recoveries")
     assert "Taken over 2 times from a worker that had stopped" in (done.error_message or "")
-    assert [line.split()[1] for line in notes(effects)] == ["1", "2", "3"]
+    assert steps(effects, "poison") == ["1", "2", "3"]
     assert lite.sync.submit("sync", "alive", configuration={"steps": 1, "seconds": 0}).status == "queued"
     assert lite.sync.verify(made.id).ok
 

@@ -20,7 +20,9 @@ from investigation_sdk import (
     PhasePlan,
     tool,
 )
+from investigation_sdk.recording import entering
 from investigation_sdk.work import recovery
+from investigation_sdk.work.attempt import Attempt
 
 LONG = 60.0
 """Seconds that anything here may take on a machine that does other things."""
@@ -305,6 +307,58 @@ async def test_a_thread_that_cannot_be_stopped_is_reported(
     assert "a thread cannot be stopped" in warning["message"]
     assert f"Investigation {done.id}: The handler of 'sync' runs on behind its timeout" in caplog.text
     assert [call.tool_name for call in await sdk.tools(done.id)] == ["long_look"], "what it calls next is refused"
+
+
+async def test_a_thread_that_enters_its_block_after_its_timeout_is_not_called(
+    sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    attach: Any = entering.attach
+    take_away = Attempt._take_away  # pyright: ignore[reportPrivateUsage]
+
+    def slow(*given: Any) -> Any:
+        assert over.wait(LONG), "the timeout was not noticed"
+        return (yield from attach(*given))
+
+    async def noticed(attempt: Attempt) -> None:
+        await take_away(attempt)
+        over.set()
+
+    monkeypatch.setattr(entering, "attach", slow)
+    monkeypatch.setattr(Attempt, "_take_away", noticed)
+    called: list[str] = []
+
+    @sdk.investigator("sync", timeout=0.05)
+    def on_a_thread(run: InvestigationRun) -> None:
+        called.append(run.id)
+
+    async with sdk.worker():
+        done = await ended(sdk, await sdk.submit("sync", "x"))
+    assert (done.status, done.failure_kind) == (InvestigationState.FAILED, "timeout")
+    assert called == []
+
+
+async def test_a_plan_that_no_attempt_declared_is_declared_by_the_next(
+    sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Attempt._begin  # pyright: ignore[reportPrivateUsage]
+
+    def fails_at_first(attempt: Attempt, running: Any) -> None:
+        if running.attempt > 1:
+            return begin(attempt, running)
+        running._driver.judge = attempt._judge  # pyright: ignore[reportPrivateUsage]
+        raise ConnectionError("before the plan")
+
+    monkeypatch.setattr(Attempt, "_begin", fails_at_first)
+
+    @sdk.investigator("async", phases=["look", "judge"], retries=1)
+    async def on_the_loop(run: AsyncInvestigationRun) -> int:
+        return run.attempt
+
+    async with sdk.worker():
+        done = await ended(sdk, await sdk.submit("async", "x"))
+    assert (done.status, done.result) == (InvestigationState.COMPLETED, 2)
+    assert [phase.phase_name for phase in await sdk.phases(done.id)] == ["look", "judge"]
 
 
 # ---- pause, resume, drain
