@@ -27,7 +27,7 @@ class _File:
     __slots__ = ("blobs", "events", "phases", "row", "snapshots", "tools")
 
     def __init__(self, row: InvestigationRow) -> None:
-        self.row = row
+        self.row: InvestigationRow = row
         self.events: list[_Plain] = []
         self.phases: dict[str, PhaseRow] = {}
         self.tools: dict[str, _Plain] = {}

@@ -54,8 +54,8 @@ QUEUED: Final[dict[str, Any]] = {
     "usage": {"tokens_used": 0, "api_calls_made": 0, "cost_estimate": "0"},
 }
 PAUSED: Final = _stands("paused", 10)
-CANCELLED: Final = {**_stands("cancelled", 10), "current_phase": None}
-RETRYING: Final = {**_stands("retrying", 12), "current_phase": None, "retry_count": 1}
+CANCELLED: Final[dict[str, Any]] = {**_stands("cancelled", 10), "current_phase": None}
+RETRYING: Final[dict[str, Any]] = {**_stands("retrying", 12), "current_phase": None, "retry_count": 1}
 
 EVENT: Final[dict[str, Any]] = {
     "id": _CALL,

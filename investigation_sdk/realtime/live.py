@@ -8,6 +8,7 @@ from investigation_sdk.arguments import POSITION, check
 from investigation_sdk.domain.records import InvestigationEvent
 from investigation_sdk.engine.reader import InvestigationReader
 from investigation_sdk.engine.sight import Sight
+from investigation_sdk.engine.tracker import ProgressTracker
 from investigation_sdk.ids import Id, canonical
 from investigation_sdk.realtime.brokers import Hearing
 from investigation_sdk.realtime.hub import Hub
@@ -67,5 +68,5 @@ class SeenReader(LiveReader):
         self._recorder = whole._recorder
         self._hub = whole._hub
         self._look = whole._look
-        self.tracker = whole.tracker
+        self.tracker: ProgressTracker = whole.tracker
         self._seen_as = sight
