@@ -46,6 +46,7 @@ from investigation_sdk.realtime.redis_results import RedisResults
 from investigation_sdk.realtime.redis_states import states_of
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.driver import Options
+from investigation_sdk.recording.known import misfit
 from investigation_sdk.recording.run import AsyncInvestigationRun, InvestigationRun
 from investigation_sdk.recording.scope import InvestigationScope, run_in
 from investigation_sdk.security.roles import Principal
@@ -165,7 +166,7 @@ class InvestigationSDK(WorkFace):
         self._recorder = self._recorder_of(backend)
         self._hub = self._hub_of(self._recorder)
         self.service = InvestigationStateService(
-            self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes
+            self._recorder, tenant=self._options.tenant, max_inline_bytes=max_inline_bytes, misfit=misfit
         )
         self.tracker: ProgressTracker = ProgressTracker(self._recorder)
         self._keep_states()

@@ -154,7 +154,8 @@ class SyncInvestigationStateService:
 
         Raises:
             InvestigationNotFound: there is no such call.
-            InvalidArgument: the call is running, or its tool is not unsafe, so that nothing about it is unknown.
+            InvalidArgument: the call is running, or its tool is not unsafe, so that nothing about it is unknown; or the
+                result does not fit the annotation of the tool, where this process has that.
             PayloadTooLarge: the result cannot be recorded.
         """
         return self._recorder.io.call(self._target.resolve(call_id, resolution, actor=actor))

@@ -39,6 +39,13 @@ from investigation_sdk.storage.payloads import pack, pack_members
 
 S = TypeVar("S", bound=Callable[[Investigation, InvestigationEvent], Any])
 
+Misfit = Callable[[str, str | None, Any], str]
+"""Of a tool, its version and a result: why a call cannot have returned that; empty where it can, or nobody knows."""
+
+
+def _nobody_knows(_tool_name: str, _version: str | None, _result: Any) -> str:
+    return ""
+
 
 class InvestigationStateService:
     """Commands to investigations, from whoever operates them. Each is recorded with its actor and its reason.
@@ -47,10 +54,13 @@ class InvestigationStateService:
     allow it, and BackendUnavailable where the store does not take it.
     """
 
-    def __init__(self, recorder: Recorder, *, tenant: str, max_inline_bytes: int) -> None:
+    def __init__(
+        self, recorder: Recorder, *, tenant: str, max_inline_bytes: int, misfit: Misfit = _nobody_knows
+    ) -> None:
         self._recorder = recorder
         self._tenant = tenant
         self._limit = max_inline_bytes
+        self._misfit = misfit
         self._hooks = StateHooks(recorder)
         self._when_claimable: Callable[[InvestigationRow], Awaitable[None]] | None = None
 
@@ -244,19 +254,32 @@ class InvestigationStateService:
 
         Raises:
             InvestigationNotFound: there is no such call.
-            InvalidArgument: the call is running, or its tool is not unsafe, so that nothing about it is unknown.
+            InvalidArgument: the call is running, or its tool is not unsafe, so that nothing about it is unknown; or the
+                result does not fit the annotation of the tool, where this process has that.
             PayloadTooLarge: the result cannot be recorded.
         """
         id = canonical(call_id)
-        return await self._recorder.acall(self._resolve(id, resolution, _by(actor)))
+        row = await self._recorder.acall(self._in_doubt(id))
+        succeeded = resolution.outcome == "succeeded"
+        if succeeded and (why := self._misfit(row.tool_name, row.tool_version, resolution.result)):
+            raise InvalidArgument(
+                f"Call {id} of {row.tool_name!r} cannot have returned that: {why}. Name what it would have returned, "
+                "as the annotation of the tool says: an instance, or its fields.",
+                argument="resolution",
+                investigation_id=row.investigation_id,
+            )
+        return await self._recorder.acall(self._resolve(row, resolution, _by(actor)))
 
-    async def _resolve(self, call_id: str, resolution: Resolution, actor: str | None) -> ToolExecution:
-        backend = self._recorder.backend
-        row = await backend.get("tool", call_id)
+    async def _in_doubt(self, call_id: str) -> ToolRow:
+        row = await self._recorder.backend.get("tool", call_id)
         if not isinstance(row, ToolRow) or (self._tenant and row.tenant_id != self._tenant):
             raise InvestigationNotFound(f"There is no call {call_id} in this store.")
-        session = await self._recorder.session(row.investigation_id)
         _check_open_to_doubt(row)
+        return row
+
+    async def _resolve(self, row: ToolRow, resolution: Resolution, actor: str | None) -> ToolExecution:
+        backend, call_id = self._recorder.backend, row.id
+        session = await self._recorder.session(row.investigation_id)
         started = await started_of(backend, row.investigation_id, call_id)
         data, blobs = resolution_data(call_id, resolution, self._limit)
         event = Event(uuid7(), "tool.resolved", data, now_us(), blobs=blobs, actor=actor, started=started)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from investigation_sdk.domain.events import Blob
 from investigation_sdk.domain.states import Effect
+from investigation_sdk.recording.fitting import fit
 from investigation_sdk.recording.wrapping import Kind, innermost, kind_of
 from investigation_sdk.storage.codec import Json, decode
 from investigation_sdk.storage.hints import return_hint
@@ -30,34 +31,56 @@ def give_back(fn: Any, recorded: Any) -> Rebuilt:
     hint = return_hint(innermost(fn))
     if kind_of(fn) not in _GENERATORS:
         return rebuild(recorded, hint)
-    hints = get_args(hint)
-    of_items = GenericAlias(list, hints[:1]) if hints else None
     if not isinstance(recorded, dict) or "exhausted" not in recorded:
-        return _resolved(rebuild(recorded, of_items))
+        return _items(rebuild(recorded, _list_of(hint)))
+    hints = get_args(hint)
     output = cast("dict[str, Any]", recorded)
     items: list[Any] = output["items"]
     if output["count"] != len(items):
         return Rebuilt(reason=f"only {len(items)} of the {output['count']} items that it gave were recorded")
     if not output["exhausted"]:
         return Rebuilt(reason="it was given up before its end, and what else it would have given is not known")
-    yielded = rebuild(items, of_items)
+    yielded = rebuild(items, _list_of(hint))
     returned = rebuild(output.get("value"), hints[_RETURNED] if len(hints) > _RETURNED else None)
     reason = yielded.reason or returned.reason
     return Rebuilt(reason=reason) if reason else Rebuilt((yielded.value, returned.value))
 
 
-def _resolved(items: Rebuilt) -> Rebuilt:
-    """Of a generator, what somebody says that it gave: the list of its items."""
-    if items.reason:
-        return items
-    if not is_items(items.value):
-        return Rebuilt(reason="it is a generator now, and what is recorded is no list of items")
-    return Rebuilt((list(items.value), None))
+def give_back_named(fn: Any, named: Any) -> Rebuilt:
+    """What a call of `fn` returned, from what somebody says that it would have: see :mod:`.fitting`.
+
+    Args:
+        fn: The live function.
+        named: As it was recorded and decoded, or as a ``reconcile`` function gave it; of a generator, its items.
+    """
+    hint = return_hint(innermost(fn))
+    generator = kind_of(fn) in _GENERATORS
+    wanted = _list_of(hint) if generator else hint
+    rebuilt = rebuild(named, wanted)
+    if generator and not rebuilt.reason:
+        rebuilt = _items(rebuilt)
+    if rebuilt.reason:
+        return rebuilt
+    if not generator:
+        return fit(rebuilt.value, wanted)
+    items = fit(rebuilt.value[0], wanted)
+    return items if items.reason else Rebuilt((items.value, None))
 
 
-def is_items(value: Any) -> bool:
-    """Whether somebody who says what a generator gave names its items."""
-    return isinstance(value, list | tuple)
+def _items(rebuilt: Rebuilt) -> Rebuilt:
+    """Of what is a generator now, the list of its items, which somebody named, or which it returned as one."""
+    if rebuilt.reason:
+        return rebuilt
+    value: object = rebuilt.value
+    if not isinstance(value, list | tuple):
+        return Rebuilt(reason="of a generator, the result is the list of the items that it gave, and this is none")
+    return Rebuilt((list(cast("list[Any]", value)), None))
+
+
+def _list_of(hint: Any) -> Any:
+    """What the list of the items is, of a generator so annotated."""
+    hints = get_args(hint)
+    return GenericAlias(list, hints[:1]) if hints else None
 
 
 def warning(spec: ToolSpec, output: Json, blobs: tuple[Blob, ...]) -> tuple[str, ...]:

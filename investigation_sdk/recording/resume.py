@@ -29,7 +29,7 @@ from investigation_sdk.errors import (
     UnknownOutcome,
 )
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.giving_back import give_back, is_items
+from investigation_sdk.recording.giving_back import give_back, give_back_named
 from investigation_sdk.recording.steps import OfUser, Step
 from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.spelling import to_json
@@ -95,12 +95,12 @@ class Resume:
         if record is None:
             self._count(call, "new")
             return None
-        reused = yield from self._give_back(spec, record)
+        reused, why = yield from self._give_back(spec, record)
         if reused is None and _in_doubt(spec, record):
             yield from self._refresh(record)
-            reused = yield from self._give_back(spec, record)
+            reused, why = yield from self._give_back(spec, record)
             if reused is None and _in_doubt(spec, record):
-                reused = yield from self._ask(call, record, args, kwargs)
+                reused = yield from self._ask(call, record, why, args, kwargs)
         self._count(call, "again" if reused is None else "reused")
         if reused is None:
             call.runs_again(record.root)
@@ -108,24 +108,36 @@ class Resume:
             self._recorded.settle(record)
         return reused
 
-    def _give_back(self, spec: ToolSpec, record: Record) -> Step[Reused | None]:
+    def _give_back(self, spec: ToolSpec, record: Record) -> Step[tuple[Reused | None, str]]:
+        """What it gave; None, and the reason, where that cannot be given back."""
         if record.state != "finished":
-            return None
-        if record.plain and not spec.generator:  # the usual case, without a closer look
-            return Reused(record.output)
+            return None, ""
+        if record.plain and not (spec.generator or record.resolved):  # the usual case, without a closer look
+            return Reused(record.output), ""
         recorded = decode(to_json(record.output).decode())
         if has_large(recorded):
             recorded = yield whole(self._driver.recorder.backend, self._driver.session.id, recorded)
-        rebuilt = give_back(spec.fn, recorded)
-        return None if rebuilt.reason else Reused(rebuilt.value)
+        rebuilt = (give_back_named if record.resolved else give_back)(spec.fn, recorded)
+        return (None if rebuilt.reason else Reused(rebuilt.value)), rebuilt.reason
 
     # ---- what nobody can tell
 
-    def _ask(self, call: Call, record: Record, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Reused | None]:
-        """Of an unsafe call: what its ``reconcile`` function found out; without one, the investigation pauses."""
+    def _ask(
+        self, call: Call, record: Record, why: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Step[Reused | None]:
+        """Of an unsafe call: what its ``reconcile`` function found out; without one, the investigation pauses.
+
+        Args:
+            call: See :meth:`look_up`.
+            record: So, too.
+            why: What is recorded of it cannot be given back.
+            args: See :meth:`look_up`.
+            kwargs: So, too.
+        """
         reconcile = call.spec.reconcile
         if reconcile is None or record.state == "finished":
-            yield from self._stop(_unknown(self._driver.session.id, record))
+            because = f"The reason: {why}. " if why else ""
+            yield from self._stop(_unknown(self._driver.session.id, record, because))
         try:
             found: Any = yield OfUser(reconcile, args, kwargs)  # type: ignore[arg-type]
             resolution = Resolution.model_validate(found)
@@ -231,20 +243,22 @@ def _in_doubt(spec: ToolSpec, record: Record) -> bool:
 def _given(spec: ToolSpec, resolution: Resolution) -> Reused | None:
     if resolution.outcome != "succeeded":
         return None
-    if not spec.generator:
-        return Reused(resolution.result)
-    if not is_items(resolution.result):
-        raise TypeError("of a generator, the result is the list of the items that it gave")
-    return Reused((list(resolution.result), None))
+    rebuilt = give_back_named(spec.fn, resolution.result)
+    if rebuilt.reason:
+        raise TypeError(f"its result cannot be given back: {rebuilt.reason}")
+    return Reused(rebuilt.value)
 
 
 def _unknown(investigation_id: str, record: Record, why: str = "") -> UnknownOutcome:
+    nobody = ", and nobody can tell what it did"
     what = {
-        "finished": "finished, but what it returned cannot be given back",
-        "raised": f"raised {error_message(record.error) if record.error else 'an exception'}",
-    }.get(record.state, "was cut off")
+        "finished": f"finished, but what it returned cannot be given back{nobody}",
+        "raised": f"raised {error_message(record.error) if record.error else 'an exception'}{nobody}",
+    }.get(record.state, f"was cut off{nobody}")
+    if record.state == "finished" and record.resolved:
+        what = "was resolved with a result that cannot be given back"
     return UnknownOutcome(
-        f"Call {record.id} of the unsafe tool {record.tool!r} {what}, and nobody can tell what it did. {why}"
+        f"Call {record.id} of the unsafe tool {record.tool!r} {what}. {why}"
         f"Investigation {investigation_id} is paused. Find out, say so with sdk.service.resolve({record.id!r}, "
         f"Resolution(outcome='succeeded' | 'failed' | 'not_executed')), then sdk.service.resume({investigation_id!r}).",
         call_id=record.id,

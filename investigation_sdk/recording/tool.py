@@ -23,6 +23,7 @@ from investigation_sdk.errors import InvalidArgument
 from investigation_sdk.recording.caching import check_cached
 from investigation_sdk.recording.capture import ToolSpec
 from investigation_sdk.recording.kinds import WRAPPERS
+from investigation_sdk.recording.known import know
 from investigation_sdk.recording.wrapping import dress, kind_of, name_of
 
 EffectName: TypeAlias = Effect | Literal["read", "idempotent", "unsafe"]
@@ -127,6 +128,7 @@ def tool(
             spec.cache, spec.steps = cache, True
         wrapper = dress(WRAPPERS[kind_of(f)](f, spec), f)
         wrapper.__investigation_tool__ = spec
+        know(wrapper)
         return wrapper
 
     return decorate if fn is None else decorate(fn)

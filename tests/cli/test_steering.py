@@ -141,7 +141,7 @@ def test_show_says_what_a_resume_made_of_the_record(investigate: Investigate, do
     assert document["if_resumed"]["asked"] == [call]
     assert document["resumes"] == []
 
-    investigate("resolve", call, "--outcome", "succeeded", "--result", "true", *DB)
+    investigate("resolve", call, "--outcome", "succeeded", "--result", '{"frozen": true}', *DB)
     investigate("resume", id, *DB)
     assert "If resumed now: 1 given back." in investigate("show", id, *DB).out
     with InvestigationSDK("sqlite:///fraud.db") as sdk, sdk.investigation("s", key="k"):
