@@ -48,7 +48,7 @@ class Writer:
     """Moves commits from sessions to a backend.
 
     Args:
-        patience: Seconds for which a store that does not answer is tried before those who wait are told.
+        patience: Seconds without an answer of the store, however often it is tried, before those who wait are told.
         on_busy: Called on the loop when a commit is handed over; :meth:`watch` is to be called while it lasts.
     """
 
@@ -63,8 +63,10 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._repairs: set[asyncio.Task[None]] = set()
         self._sessions: list[Session] = []
-        self._failing_since: float | None = None
-        self._commit_since: float | None = None
+        self._silent_since: float | None = None
+        self._why: BaseException | None = None
+        self._told = False
+        self._flies = False
         self._pause = _FIRST_PAUSE
         self.meter: StoreMeter | None = None
 
@@ -110,22 +112,25 @@ class Writer:
     # ---- on the loop
 
     def watch(self) -> bool:
-        """Look at the commit in flight: a backend that does not return is a store that does not answer.
+        """Look how long the store owes an answer: since the first commit after its last one, tried again or not.
 
         Returns:
-            Whether there is one.
+            Whether it owes one.
         """
-        since = self._commit_since
-        if since is not None and time.monotonic() - since > self._patience:
-            error = BackendUnavailable(f"The store has not answered a commit for {self._patience:g} seconds.")
+        if self._silent_since is None:
+            return False
+        if time.monotonic() - self._silent_since > self._patience:
+            self._told = True
+            error = self._why or InvestigationError(f"it has not answered a commit for {self._patience:g} seconds.")
             for session in self._sessions:
                 if session.down is None:
-                    session.on_unknown()
-                    wake(session.on_down(error))
+                    if self._flies:
+                        session.on_unknown()
+                    wake(session.on_down(_down(error)))
             for session in list(self._ready):  # those behind it
                 if session.down is None:
-                    wake(session.on_down(error))
-        return since is not None
+                    wake(session.on_down(_down(error)))
+        return True
 
     async def _run(self) -> None:
         assert self._event is not None
@@ -133,6 +138,7 @@ class Writer:
             if not self._ready:
                 self._awake = False
                 if not self._ready:
+                    self._silent_since = self._why = None  # it is asked for nothing, so it owes nothing
                     await self._event.wait()
                 self._awake = True
                 self._event.clear()
@@ -162,8 +168,10 @@ class Writer:
         sessions, commits = self._next_batch()
         if not commits:
             return
-        self._sessions = sessions
-        since = self._commit_since = time.monotonic()
+        since = time.monotonic()
+        if self._silent_since is None:
+            self._silent_since = since
+        self._sessions, self._flies = sessions, True
         self._on_busy()
         results: Sequence[CommitResult] | BaseException
         try:
@@ -175,15 +183,16 @@ class Writer:
         except BaseException as error:
             results = error
         finally:
-            self._commit_since = None
-            self._sessions = []
+            self._flies = False
         if self.meter is not None:
             events = sum(len(commit.events) for commit in commits)
             self.meter.committed(time.monotonic() - since, events, failed=isinstance(results, BaseException))
         if isinstance(results, BaseException):
             await self._failed(sessions, results)
             return
-        self._failing_since = None
+        self._sessions = []
+        self._silent_since = self._why = None
+        self._told = False
         self._answered(sessions, results)
         await asyncio.sleep(0)  # a backend may answer without ever suspending: others on this loop want to live
 
@@ -213,7 +222,7 @@ class Writer:
     async def _repaired(self, session: Session) -> None:
         """After a conflict: read until that works, and tell who waits if it lasts."""
         pause = _FIRST_PAUSE
-        until = time.monotonic() + self._patience
+        late = asyncio.get_running_loop().call_later(self._patience, _unread, session, self._patience)
         try:
             while True:
                 try:
@@ -227,12 +236,10 @@ class Writer:
                         error,
                         extra={"investigation_id": session.id},
                     )
-                    if time.monotonic() > until:
-                        session.on_unknown()
-                        wake(session.on_down(_down(error)))
                     await asyncio.sleep(pause)
                     pause = min(_LONGEST_PAUSE, 2 * pause)
         finally:
+            late.cancel()
             if session.repairing:  # the writer is stopped: the commit is in conflict again once it is started again
                 session.repairing = False
                 self.kick(session)
@@ -265,6 +272,8 @@ class Writer:
                 if flight is None and not session.repairing:
                     session.repairing = True
                     break
+                if session.repairing and session.down is not None:
+                    raise session.down.with_traceback(None)
                 waiter = None if flight is None else session.waiter(flight.entries[-1], blocking=False)
             if waiter is None:
                 await asyncio.sleep(_FIRST_PAUSE)
@@ -283,20 +292,21 @@ class Writer:
 
     async def _failed(self, sessions: Sequence[Session], error: BaseException) -> None:
         """Nothing of the batch is known to be written: tell who waits if it lasts, and try again."""
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
+        if self._why is None:
             self._pause = _FIRST_PAUSE
+        self._why = error
         if not isinstance(error, CommitNotApplied | StoreFailure):
             if not isinstance(error, CommitUnknown):
                 _log.error("The backend raised what its contract does not allow; taken as unknown.", exc_info=error)
             for session in sessions:
                 session.on_unknown()
-        if isinstance(error, StoreFailure) or now - self._failing_since > self._patience:
+        self.watch()
+        if self._told or isinstance(error, StoreFailure):
             for session in sessions:
                 wake(session.on_down(_down(error)))
         await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        self._sessions = []
         for session in sessions:
             if session.queue or session.in_flight is not None:
                 self.kick(session)
@@ -310,6 +320,12 @@ def _down(error: BaseException) -> BackendUnavailable:
     down = BackendUnavailable(f"The store does not take the record: {error}")
     down.__cause__ = error
     return down
+
+
+def _unread(session: Session, patience: float) -> None:
+    session.on_unknown()
+    silent = InvestigationError(f"after a conflict it could not be read for {patience:g} seconds.")
+    wake(session.on_down(_down(silent)))
 
 
 def refused(session: Session, result: CommitResult) -> Woken:

@@ -7,6 +7,7 @@ import pytest
 from investigation_backends.sqlite import SQLiteBackend
 from investigation_sdk.domain.states import InvestigationState, Verb
 from investigation_sdk.engine import recorder as recorders
+from investigation_sdk.engine import writer
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationError,
@@ -268,3 +269,52 @@ async def test_what_runs_on_after_closing_opens_the_store_again(rig):
     await rig.recorder.aclose()
     entry = rig.note(session, lazy=True)
     await until(lambda: entry.acknowledged)
+
+
+class Clock:
+    """A clock that is put forward by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+async def test_who_waits_is_told_in_time_however_often_the_store_is_tried(make_rig, monkeypatch):
+    """The time runs from the first commit that the store does not take, not anew from each."""
+    rig, clock = make_rig(patience=10.0), Clock()
+    session = await rig.drive()
+    monkeypatch.setattr(writer, "time", clock)
+    rig.plan.outage = Fault("not_applied")
+    number = len(rig.backend.batches)
+    entry = rig.note(session)
+    await until(lambda: len(rig.backend.batches) > number)
+    clock.now = 8.0
+    number = await hold_next_commit(rig)
+    await until(lambda: len(rig.backend.batches) > number)
+    assert session.down is None
+    clock.now = 10.1
+    async with asyncio.timeout(20):
+        with pytest.raises(BackendUnavailable, match="is not applied, as planned"):
+            await durable(session, entry)
+    rig.plan.outage = None
+    rig.backend.release_hanging()
+    await until(lambda: entry.acknowledged)
+    assert session.down is None
+
+
+async def test_who_waits_is_told_in_time_where_reading_after_a_conflict_hangs(make_rig):
+    rig = make_rig(patience=0.05)
+    session = await rig.drive()
+    await rig.others_ask(session, Verb.PAUSE)
+    rig.plan.reads = {rig.backend.reads + 1: Fault("hang")}
+    entry = rig.note(session)
+    async with asyncio.timeout(20):
+        with pytest.raises(BackendUnavailable, match="after a conflict it could not be read"):
+            await durable(session, entry)
+        with pytest.raises(BackendUnavailable, match="after a conflict it could not be read"):
+            await rig.ask(session, Verb.CANCEL)
+    rig.backend.release_hanging()
+    await until(lambda: entry.acknowledged)
+    assert session.down is None
