@@ -51,7 +51,8 @@ class PostgresBackend:
         max_overflow: So many more are made when all of them are in use.
         pool_timeout: Seconds to wait for one of them.
         connect_timeout: Seconds that connecting may take.
-        command_timeout: Seconds that a statement may take; the server cancels it a little earlier.
+        command_timeout: Seconds that a call may take in all: it waits for a connection, connects, and is tried again
+            within them. The server cancels a statement a little earlier.
         schema: Keep the tables in this schema, which an upgrade makes. None: where the user's search path points.
         table_prefix: In front of the name of each table and index, at most 11 characters.
         pgbouncer: The URL names PgBouncer (or another pooler) in transaction mode.
@@ -176,21 +177,23 @@ class PostgresBackend:
         if self._link.wanted:
             return
         self._link.wanted = True
+        until = self._link.deadline()
         try:
-            found = await self._inspect()
+            found = await self._inspect(until)
             if self._auto_migrate and found.revision in (None, *REVISIONS[:-1]):
                 await self.upgrade()
-                found = await self._inspect()
+                until = self._link.deadline()
+                found = await self._inspect(until)
             opening.refuse(found, self._place, self._redacted)
             if not self._read_only:
-                await self._link.run(lambda c: opening.check_privileges(c, self._names, self._place))
-                await self._link.look_ahead()
+                await self._link.run(lambda c: opening.check_privileges(c, self._names, self._place), until)
+                await self._link.look_ahead(until)
         except BaseException:
             await self.close()
             raise
 
-    async def _inspect(self) -> opening.Found:
-        return await self._link.run(lambda c: opening.inspect(c, self._names, self._place))
+    async def _inspect(self, until: float) -> opening.Found:
+        return await self._link.run(lambda c: opening.inspect(c, self._names, self._place), until)
 
     async def close(self) -> None:
         """See :meth:`investigation_sdk.storage.backend.Backend.close`."""

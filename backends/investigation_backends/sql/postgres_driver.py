@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import urllib.parse
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,7 +39,7 @@ class Row(Protocol):
 class Connection(Protocol):
     """One connection."""
 
-    async def execute(self, statement: str, *values: Any, timeout: float | None = None) -> str:
+    async def execute(self, statement: str, *values: Any) -> str:
         """Run; answers the command's tag."""
         ...
 
@@ -85,8 +86,8 @@ class Target:
     Attributes:
         url: With everything that is secret; it never reaches a message.
         place: For messages.
-        command_timeout: Seconds that a statement may take.
-        connect_timeout: Seconds that connecting may take.
+        command_timeout: Seconds that a call may take in all.
+        connect_timeout: Seconds that connecting may take of them.
         pgbouncer: Something between us and the server gives each transaction another connection.
         settings: Of each session.
     """
@@ -102,7 +103,7 @@ class Target:
         """A new connection.
 
         Args:
-            patient: No limit to how long a statement takes.
+            patient: The server sets no limit to how long a statement takes.
             settings: More of them.
 
         Raises:
@@ -114,15 +115,9 @@ class Target:
             given = {name: value for name, value in given.items() if name not in ("statement_timeout", "lock_timeout")}
         if self.pgbouncer:  # it refuses what it does not know
             given = {name: value for name, value in given.items() if name == "application_name"}
-        connect = cast("Callable[..., Awaitable[Any]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
         try:
-            connection = await connect(
-                self.url,
-                timeout=self.connect_timeout,
-                command_timeout=None if patient else self.command_timeout,
-                statement_cache_size=0 if self.pgbouncer else 200,
-                server_settings=given,
-            )
+            async with asyncio.timeout(self.connect_timeout):
+                return await self._connect(given)
         except (ValueError, asyncpg.InterfaceError) as error:
             if isinstance(error, ssl.SSLError):
                 raise
@@ -131,6 +126,15 @@ class Target:
                 f"{self.place}: the driver cannot use this URL or its options ({type(error).__name__}); see the "
                 "reference of stores for what they may be"
             ) from None
+
+    async def _connect(self, settings: dict[str, str]) -> Connection:
+        connect = cast("Callable[..., Awaitable[Any]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
+        connection = await connect(
+            self.url,
+            timeout=self.connect_timeout,
+            statement_cache_size=0 if self.pgbouncer else 200,
+            server_settings=settings,
+        )
         try:
             # times are µs on both sides, without a datetime between them
             await connection.set_type_codec(

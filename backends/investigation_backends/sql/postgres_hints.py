@@ -48,7 +48,8 @@ async def listen(target: Target, names: Names, heard: Callable[[str], object], c
     lost = asyncio.Event()
     try:
         connection.add_termination_listener(lambda _: lost.set())
-        await connection.add_listener(channel(names), lambda *said: heard(said[3]))
+        async with asyncio.timeout(target.command_timeout):
+            await connection.add_listener(channel(names), lambda *said: heard(said[3]))
         connected()
         await lost.wait()
     except DRIVER_ERRORS as error:

@@ -32,8 +32,8 @@ from .postgres_statements import Statements
 
 T = TypeVar("T")
 
-_TRIES: Final = 6
-_FIRST_PAUSE: Final = 0.004
+_PAUSES: Final = (0.004, 0.008, 0.016, 0.032, 0.064)
+"""Seconds between two tries, about."""
 
 
 class Link:
@@ -44,13 +44,14 @@ class Link:
         self.names = names
         self.statements: Statements = Statements(names)
         self.wanted: bool = False
-        self._pool = Pool(target.connect, pool_size, max_overflow, pool_timeout)
+        self._pool = Pool(target.connect, pool_size, max_overflow, pool_timeout, target.connect_timeout)
         # one plan for all: these statements are long, and to plan them costs more than to run them
         self._writing = Pool(
             lambda: target.connect(plan_cache_mode="force_generic_plan", enable_seqscan="off"),
             1,
             0,
             target.command_timeout,
+            target.connect_timeout,
         )
         self._looked = 0
 
@@ -64,20 +65,30 @@ class Link:
         if not self.wanted:
             raise BackendUnavailable(f"{self.target.place} is not open; call open() first")
 
+    def deadline(self) -> float:
+        """The loop's time at which a call that begins now has ended, whatever it waits for and how often it is tried:
+        the one limit that is passed down."""
+        return asyncio.get_running_loop().time() + self.target.command_timeout
+
     # ------------------------------------------------------------------ everything but commits
 
-    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[Connection], Awaitable[T]], until: float | None = None) -> T:
         """Run something that may be done twice: again after what passes by itself, and once after a lost connection.
+
+        Args:
+            work: What to do.
+            until: The end of a call that does several such things; None: this is all of it.
 
         Raises:
             BackendUnavailable: the server does not do it; as the message says.
             ValueError: a value is of no use to it.
         """
         self._check_usable()
-        pause, lost = _FIRST_PAUSE, False
-        for last in (*[False] * (_TRIES - 1), True):
+        lost = False
+        until = self.deadline() if until is None else until
+        for pause in (*_PAUSES, None):
             try:
-                async with self._pool.connection() as connection:
+                async with self._pool.connection(until) as connection, asyncio.timeout_at(until):
                     return await work(connection)
             except InvestigationError:
                 raise
@@ -92,11 +103,10 @@ class Link:
                 if found.means is Means.DATA:
                     raise ValueError(explain(found, error, self.target.place)) from error
                 cut = found.means is Means.UNKNOWN and not isinstance(error, TimeoutError) and not lost
-                if last or not (cut or _passes(error)):
+                again = pause is not None and (cut or _passes(error)) and await _rest(pause, until)
+                if not again:
                     raise unavailable(found, error, self.target.place) from error
                 lost = lost or cut
-            await _rest(pause)
-            pause *= 2
         raise AssertionError
 
     # ------------------------------------------------------------------ commits
@@ -105,31 +115,32 @@ class Link:
         """Apply a batch. See :meth:`investigation_sdk.storage.backend.Backend.commit`."""
         try:
             self._check_usable()
-            pause = _FIRST_PAUSE
-            for _ in range(_TRIES - 1):
+            until = self.deadline()
+            for pause in _PAUSES:
                 try:
-                    return await self._commit_once(commits)
+                    return await self._commit_once(commits, until)
                 except _Passing:
-                    await _rest(pause)
-                    pause *= 2
-            return await self._commit_once(commits)
+                    if not await _rest(pause, until):
+                        raise
+            return await self._commit_once(commits, until)
         except _Passing as passing:
             raise CommitNotApplied(str(passing)) from passing.__cause__
         except BackendUnavailable as error:
             raise StoreFailure(str(error)) from error
 
-    async def _commit_once(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
+    async def _commit_once(self, commits: Sequence[Commit], until: float) -> Sequence[CommitResult]:
         place = self.target.place
         try:
-            async with self._writing.connection() as connection:
-                await self._look_ahead_for(connection, commits)
+            async with self._writing.connection(until) as connection:
+                await self._look_ahead_for(connection, commits, until)
                 if write.is_plain(commits):
                     try:
-                        return await write.append(connection, self.statements, commits)
+                        async with asyncio.timeout_at(until):
+                            return await write.append(connection, self.statements, commits)
                     except DRIVER_ERRORS as error:
                         if fault(error).means is not Means.DATA or lacks_partition(error):
                             raise
-                return await write.transaction(connection, self.statements, commits)
+                return await write.transaction(connection, self.statements, commits, until)
         except PoolExhausted as error:
             raise CommitNotApplied(f"{place}: {error}") from None
         except NoPartition as error:
@@ -146,6 +157,7 @@ class Link:
     def _raise(self, error: Exception, *, committed: bool) -> NoReturn:
         """The error of a batch; `committed` where it may be applied although the answer is lost."""
         found = fault(error)
+        cut = found.means is Means.UNKNOWN and not isinstance(error, TimeoutError)
         if lacks_partition(error):
             self._looked = 0
             found = Fault(Means.AGAIN, "the log had no partition for it")
@@ -153,27 +165,28 @@ class Link:
             found = Fault(Means.FATAL, found.says)
         elif found.means is Means.UNKNOWN and not committed:
             found = Fault(Means.AGAIN, found.says)
-        if found.means is Means.AGAIN and (_passes(error) or not committed or lacks_partition(error)):
+        if found.means is Means.AGAIN and (cut or _passes(error) or lacks_partition(error)):
             raise _Passing(explain(found, error, self.target.place)) from error
         raise batch_failed(found, error, self.target.place) from error
 
-    async def look_ahead(self) -> None:
-        """See that the log has its partitions.
+    async def look_ahead(self, until: float | None = None) -> None:
+        """See that the log has its partitions, by the loop's time `until`.
 
         Raises:
             BackendUnavailable: it has not, and they cannot be made.
         """
         try:
-            self._looked = await self.run(lambda c: look_ahead(c, self.names))
+            self._looked = await self.run(lambda c: look_ahead(c, self.names), until)
         except NoPartition as error:
             raise BackendUnavailable(f"{self.target.place}: {error}") from error
 
-    async def _look_ahead_for(self, connection: Connection, commits: Sequence[Commit]) -> None:
+    async def _look_ahead_for(self, connection: Connection, commits: Sequence[Commit], until: float) -> None:
         """Once a day, before an investigation is created."""
         for commit in commits:
             if not commit.expected_version and self._is_far(commit.investigation_id):
                 try:
-                    self._looked = await look_ahead(connection, self.names)
+                    async with asyncio.timeout_at(until):
+                        self._looked = await look_ahead(connection, self.names)
                 except DRIVER_ERRORS as error:
                     raise write.NotCommitted(error) from error
                 return
@@ -195,6 +208,12 @@ def _passes(error: BaseException) -> bool:
     return state[:2] == "40" if state else fault(error).means is Means.AGAIN
 
 
-async def _rest(pause: float) -> None:
+async def _rest(pause: float, until: float) -> bool:
+    """Wait a moment; whether there is time for another try then."""
     # jitter: or two that met once meet again and again
-    await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+    pause *= random.uniform(0.5, 1.5)  # noqa: S311
+    loop = asyncio.get_running_loop()
+    if loop.time() + pause >= until:
+        return False
+    await asyncio.sleep(pause)
+    return True

@@ -18,6 +18,7 @@ from .postgres_errors import Means, fault, sqlstate
 _RESTED: Final = 1.0
 """Seconds after which a connection is asked whether it still works before it is used."""
 _GOOD_BYE: Final = 2.0
+"""Seconds at most to say good-bye."""
 
 
 class PoolExhausted(Exception):
@@ -40,13 +41,15 @@ class Pool:
         size: That many are kept.
         overflow: So many more are made when all are in use, and closed after that.
         timeout: Seconds to wait for one.
+        ping: Seconds that one which has rested may take to say that it works.
     """
 
-    def __init__(self, connect: Connect, size: int, overflow: int, timeout: float) -> None:
+    def __init__(self, connect: Connect, size: int, overflow: int, timeout: float, ping: float) -> None:
         self._connect = connect
         self._size = size
         self._most = size + overflow
         self._timeout = timeout
+        self._ping = ping
         self._idle: list[tuple[Connection, float]] = []
         self._in_use: set[Connection] = set()
         self._free: asyncio.Semaphore | None = None
@@ -54,31 +57,35 @@ class Pool:
         _pools.add(self)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
+    async def connection(self, until: float) -> AsyncGenerator[Connection]:
         """One connection, for this block alone. After an error in it that is not the server's answer it is dropped.
+
+        Args:
+            until: The loop's time at which it must be there. The block sees to its own end.
 
         Raises:
             PoolExhausted: none became free in time.
             CannotConnect: a new one could not be made.
         """
         free = self._here()
+        wait = min(self._timeout, _left(until))
         try:
             if free.locked():
-                async with asyncio.timeout(self._timeout):
+                async with asyncio.timeout(wait):
                     await free.acquire()
             else:
                 await free.acquire()
         except TimeoutError:
-            raise PoolExhausted(f"all {self._most} connections are in use for {self._timeout:g} seconds") from None
+            raise PoolExhausted(f"all {self._most} connections are in use for {wait:.3g} seconds") from None
         try:
-            connection = await self._take()
+            connection = await self._take(until)
             self._in_use.add(connection)
             try:
                 yield connection
             except BaseException as error:
-                await self._put(connection, usable=_is_usable_after(error))
+                await self._put(connection, until, usable=_is_usable_after(error))
                 raise
-            await self._put(connection, usable=True)
+            await self._put(connection, until, usable=True)
         finally:
             free.release()
 
@@ -91,19 +98,24 @@ class Pool:
             self._free = asyncio.Semaphore(self._most)
         return self._free
 
-    async def _take(self) -> Connection:
+    async def _take(self, until: float) -> Connection:
         while self._idle:
             connection, since = self._idle.pop()
             if connection.is_closed():
                 continue
-            if time.monotonic() - since < _RESTED or await _works(connection):
+            # half of the time at most: the other is for connecting
+            if time.monotonic() - since < _RESTED or await _works(connection, min(self._ping, _left(until) / 2)):
                 return connection
+            idle, self._idle = self._idle, []  # they have rested longer
+            for other, _ in idle:
+                other.terminate()
         try:
-            return await self._connect()
+            async with asyncio.timeout_at(until):
+                return await self._connect()
         except DRIVER_ERRORS as error:
             raise CannotConnect(error) from error
 
-    async def _put(self, connection: Connection, *, usable: bool) -> None:
+    async def _put(self, connection: Connection, until: float, *, usable: bool) -> None:
         self._in_use.discard(connection)
         if connection.is_closed():
             return
@@ -112,7 +124,7 @@ class Pool:
         elif len(self._idle) < self._size and self._loop is asyncio.get_running_loop():
             self._idle.append((connection, time.monotonic()))
         else:
-            await _close(connection)
+            await _close(connection, min(_GOOD_BYE, _left(until)))
 
     async def close(self) -> None:
         """Close what is idle; what is in use is closed by who uses it."""
@@ -120,7 +132,7 @@ class Pool:
         here = self._loop is asyncio.get_running_loop()
         self._loop = self._free = None
         if here:
-            await asyncio.gather(*(_close(connection) for connection, _ in idle))
+            await asyncio.gather(*(_close(connection, _GOOD_BYE) for connection, _ in idle))
 
     def forget(self) -> None:
         """The connections are another process's, or another loop's: they are left alone, and never closed from here.
@@ -139,18 +151,25 @@ def _is_usable_after(error: BaseException) -> bool:
     return fault(error).means is not Means.UNKNOWN and sqlstate(error) not in ("", "25006")
 
 
-async def _works(connection: Connection) -> bool:
+def _left(until: float) -> float:
+    """Seconds until the loop's time is `until`; 0 after it."""
+    return max(0.0, until - asyncio.get_running_loop().time())
+
+
+async def _works(connection: Connection, within: float) -> bool:
     try:
-        await connection.execute("SELECT 1", timeout=_GOOD_BYE)
+        async with asyncio.timeout(within):
+            await connection.execute("SELECT 1")
     except DRIVER_ERRORS:
         connection.terminate()
         return False
     return True
 
 
-async def _close(connection: Connection) -> None:
+async def _close(connection: Connection, within: float) -> None:
     try:
-        await connection.close(timeout=_GOOD_BYE)
+        async with asyncio.timeout(within):
+            await connection.close()
     except DRIVER_ERRORS:
         connection.terminate()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Container, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, cast
@@ -65,28 +66,37 @@ async def append(connection: Connection, statements: Statements, commits: Sequen
     return await _apply(connection, statements, commits, [])
 
 
-async def transaction(connection: Connection, statements: Statements, commits: Sequence[Commit]) -> list[CommitResult]:
-    """Any batch, in a transaction of its own.
+async def transaction(
+    connection: Connection, statements: Statements, commits: Sequence[Commit], until: float
+) -> list[CommitResult]:
+    """Any batch, in a transaction of its own, which ends by the loop's time `until`.
 
     Raises:
         NotCommitted: before it was committed.
         Exception: one of the driver's, while it was being committed.
     """
     try:
-        await connection.execute(BEGIN)
-        results = await apply_apart(connection, statements, commits)
-    except _BEFORE_COMMIT as error:
-        await roll_back(connection)
+        async with asyncio.timeout_at(until):
+            await connection.execute(BEGIN)
+            results = await apply_apart(connection, statements, commits)
+    except TimeoutError as error:
+        connection.terminate()  # whoever does not answer this does not answer a ROLLBACK
         raise NotCommitted(error) from error
-    if await connection.execute("COMMIT") != "COMMIT":
+    except _BEFORE_COMMIT as error:
+        await roll_back(connection, until)
+        raise NotCommitted(error) from error
+    async with asyncio.timeout_at(until):
+        tag = await connection.execute("COMMIT")
+    if tag != "COMMIT":
         raise NotCommitted(TryAgain("the transaction was rolled back"))
     return results
 
 
-async def roll_back(connection: Connection) -> None:
-    """End a transaction after an error; what cannot be told to the server ends with the connection."""
+async def roll_back(connection: Connection, until: float | None = None) -> None:
+    """End a transaction after an error; what cannot be told to the server in time ends with the connection."""
     try:
-        await connection.execute("ROLLBACK")
+        async with asyncio.timeout_at(until):
+            await connection.execute("ROLLBACK")
     except DRIVER_ERRORS:
         connection.terminate()
 

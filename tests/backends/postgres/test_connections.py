@@ -5,13 +5,17 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import pytest
 
 from investigation_backends.postgres import PostgresBackend
+from investigation_backends.sql import postgres_write as write
 from investigation_sdk import InvestigationSDK, tool
 from investigation_sdk.errors import BackendUnavailable
+from investigation_sdk.storage.backend import CommitNotApplied
 from investigation_sdk.testing.contract import Case
 
 
@@ -49,6 +53,46 @@ async def test_a_pool_that_is_exhausted_says_so(postgres_store: str, raw: Any) -
     assert time.monotonic() - started < 15
     await raw.execute("ROLLBACK")
     assert await asyncio.gather(*waiting) == [None, None]
+    await backend.close()
+
+
+async def test_a_call_that_is_tried_again_ends_in_its_time(postgres_store: str) -> None:
+    backend = PostgresBackend(postgres_store, command_timeout=1.0)
+    await backend.open()
+    tries = 0
+
+    async def work(_: Any) -> None:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0.6)
+        raise asyncpg.DeadlockDetectedError("two met")
+
+    with pytest.raises(BackendUnavailable, match=r"another session was in the way|did not answer in time"):
+        await backend._link.run(work)
+    assert tries <= 2, "each try had all of the time"
+    await backend.close()
+
+
+async def test_a_lock_that_somebody_holds_is_waited_for_once(
+    postgres_store: str, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = PostgresBackend(postgres_store, command_timeout=1.0)
+    await backend.open()
+    begun: list[float] = []
+
+    async def transaction(*arguments: Any) -> Any:
+        begun.append(arguments[-1])
+        return await write.transaction(*arguments)
+
+    monkeypatch.setattr(
+        "investigation_backends.sql.postgres_link.write", SimpleNamespace(**vars(write) | {"transaction": transaction})
+    )
+    await raw.execute("BEGIN; LOCK TABLE investigations")
+    with pytest.raises(CommitNotApplied, match="another session holds a lock for longer than we wait"):
+        await backend.commit([Case().commit()])
+    assert len(begun) == 1
+    await raw.execute("ROLLBACK")
+    await Case().apply(backend)
     await backend.close()
 
 

@@ -158,6 +158,18 @@ async def test_a_black_hole_ends_in_its_time(
     await backend.close()
 
 
+async def test_a_black_hole_before_a_transaction_is_committed_is_not_applied(url: str, proxy: FaultProxy) -> None:
+    backend = await opened(url, command_timeout=1.0, connect_timeout=1.0)
+    await Case().apply(backend)
+    case = Case()
+    proxy.black_hole()
+    with pytest.raises(CommitNotApplied, match="the server did not answer in time"):
+        await backend.commit([case.commit()])
+    proxy.restore()
+    await case.apply(backend)
+    await backend.close()
+
+
 async def test_a_server_that_refuses_is_not_applied(url: str, proxy: FaultProxy) -> None:
     backend = await opened(url, connect_timeout=2.0)
     case = Case()
