@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response, WebSocket
-from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
+from starlette.types import Receive, Scope, Send
 
 from investigation_sdk.api import examples
 from investigation_sdk.api.described import InvestigationId, answers, of_body, of_one
@@ -36,6 +36,7 @@ from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationSt
 from investigation_sdk.ids import canonical
 from investigation_sdk.realtime.access import within_reach
 from investigation_sdk.realtime.selecting import Selection
+from investigation_sdk.realtime.streaming import EventStream
 from investigation_sdk.security.roles import Action, denied
 
 endpoints: APIRouter = APIRouter(route_class=ProblemRoute, tags=["investigations"])
@@ -47,10 +48,18 @@ After = Annotated[UUID | None, Query(description="Behind this one; as the header
 Sequence = Annotated[int, Query(ge=0, lt=2**63, description="Behind the event of this sequence.")]
 
 
-class EventStream(StreamingResponse):
-    """Server-sent events."""
+class Streamed(Response):
+    """Server-sent events, as the rooms send them."""
 
     media_type = "text/event-stream"
+
+    def __init__(self, stream: EventStream) -> None:
+        super().__init__()
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See :class:`investigation_sdk.realtime.streaming.EventStream`."""
+        await self._stream(scope, receive, send)
 
 
 def _text(id: UUID | None) -> str | None:
@@ -125,11 +134,11 @@ async def get_investigation_progress(
     *,
     include_tools: bool = True,
     include_events: bool = False,
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[list[str] | None, Header(description="ETags, in one line or several.")] = None,
 ) -> Any:
     """Get detailed progress. Its ETag changes with what is recorded, and every 5 s while it runs."""
     form = f"{include_tools:d}{include_events:d}"
-    known = tags_known(if_none_match, form)
+    known = tags_known(if_none_match or (), form)
     only = known if len(known) == 1 and ANY not in known else ()  # then it can be told without working it out
     progress = await view.changed_progress(investigation_id, only, include_tools=include_tools)
     if progress is None or ANY in known or progress.tag in known:
@@ -240,8 +249,9 @@ async def get_investigation_events(
 
 @endpoints.get(
     "/investigation/{investigation_id}/events/stream",
-    response_class=EventStream,
-    responses=of_one(examples.STREAM, media_type=EventStream.media_type),
+    status_code=200,
+    response_class=Streamed,
+    responses=of_one(examples.STREAM, media_type=Streamed.media_type),
 )
 async def stream_events(
     investigation_id: InvestigationId,
@@ -249,13 +259,12 @@ async def stream_events(
     *,
     after: Sequence = 0,
     last_event_id: Annotated[str | None, Header()] = None,
-) -> StreamingResponse:
+) -> Streamed:
     """Server-sent events: all behind ``after`` or ``Last-Event-ID``, then those that come."""
     await guest.view.get(investigation_id)
     known = last_event_id or ""
     cursor = int(known) if known.isascii() and known.isdigit() and len(known) < 19 else after
-    stream = guest.served.rooms.stream(investigation_id, principal=guest.view.principal, after=cursor)
-    return EventStream(stream, headers={"Cache-Control": "no-store"})
+    return Streamed(await guest.served.rooms.stream(investigation_id, principal=guest.view.principal, after=cursor))
 
 
 @endpoints.post(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 _FORMAT: Final = "1"
@@ -17,10 +18,11 @@ def etag(tag: str, form: str) -> str:
     return f'W/"{_FORMAT}.{form}.{tag}"'
 
 
-def tags_known(if_none_match: str | None, form: str) -> list[str]:
-    """The tags of that form in an ``If-None-Match``; ``*`` for any; what else stands there is none of ours."""
-    if (if_none_match or "").strip() == ANY:
+def tags_known(lines: Iterable[str], form: str) -> list[str]:
+    """The tags of that form in the lines of an ``If-None-Match``; ``*`` for any; what else stands there is not ours."""
+    given = ",".join(lines)  # several lines are one list, by RFC 9110, section 5.3
+    if given.strip() == ANY:
         return [ANY]
     before = f'"{_FORMAT}.{form}.'
-    named = (one.strip().removeprefix("W/") for one in (if_none_match or "").split(","))
+    named = (one.strip().removeprefix("W/") for one in given.split(","))
     return [one[len(before) : -1] for one in named if one.startswith(before) and one.endswith('"')]

@@ -18,6 +18,7 @@ from investigation_sdk.api.problems import ProblemRoute, of_error
 from investigation_sdk.api.tickets import Tickets, about_many
 from investigation_sdk.errors import AccessDenied, ConfigurationError, InvestigationError, InvestigationNotFound
 from investigation_sdk.ids import canonical
+from investigation_sdk.realtime.listening import NOT_YET
 from investigation_sdk.realtime.sockets import InvestigationWebSocketManager
 from investigation_sdk.sdk import InvestigationSDK
 from investigation_sdk.security.roles import Principal, Role
@@ -141,7 +142,7 @@ def _open(served: Served) -> APIRouter:
 
     well = {"content": {"application/json": {"example": {"status": "ok", "hearing": None, "deaf": None}}}}
     heard = {"content": {"application/json": {"example": {"status": "ok", "hearing": "redis", "deaf": None}}}}
-    down = {"model": Health, "description": "The store does not answer"}
+    down = {"model": Health, "description": "The store does not answer, or it begins to hear and does not yet"}
 
     @router.get("/health", responses={200: well})
     async def health() -> Health:
@@ -156,8 +157,11 @@ def _open(served: Served) -> APIRouter:
         except InvestigationError:
             response.status_code = 503
             return Health(status="the store does not answer")
-        hearing = served.sdk.hearing()
-        return Health(status="ok", hearing=hearing.broker or "polling", deaf=hearing.deaf)
+        hearing = await served.sdk.hub.begun()
+        status = "ok"
+        if hearing.deaf == NOT_YET:  # a moment: it hears then, or knows why not, and serves in spite of that
+            status, response.status_code = "it does not hear yet", 503
+        return Health(status=status, hearing=hearing.broker or "polling", deaf=hearing.deaf)
 
     @router.websocket("/investigation/{investigation_id}/ws/ticket")
     async def watch_by_ticket(websocket: WebSocket, investigation_id: str, ticket: str = "", after: str = "") -> None:

@@ -58,6 +58,7 @@ class Recorder:
         self.io: IOThread = IOThread()
         self.sessions: Sessions = Sessions()
         self.results: Results = ResultsHere()
+        self.after_opening: list[Callable[[], None]] = []
         self.before_closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.tracer: Tracer | None = None
         self.find_tracer: Callable[[Recorder], None] | None = None
@@ -91,6 +92,8 @@ class Recorder:
                     await self._writer.start()
                 await self._heartbeat.start()
                 self._opened = True
+                for begin in self.after_opening:
+                    begin()
                 for session in self.sessions.behind():
                     self.commit(session)
         finally:

@@ -24,7 +24,7 @@ from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.realtime.brokers import Broker, Hearing
 from investigation_sdk.realtime.ending import ended
 from investigation_sdk.realtime.hints import Hint
-from investigation_sdk.realtime.listening import Listening
+from investigation_sdk.realtime.listening import NOT_YET, Listening
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.commit import Query, StoredEvent, Where
 
@@ -73,6 +73,8 @@ class Hub:
         recorder.before_closing.append(self.stop)
         if broker is not None:
             self.observe()
+            if broker.eager:
+                recorder.after_opening.append(functools.partial(_opened, weakref.ref(self)))
 
     # ---- from any thread
 
@@ -128,8 +130,17 @@ class Hub:
         """What other processes are heard by, and what is wrong with that."""
         if self._broker is None:
             return Hearing(broker=None, deaf=None)
-        listens = self._listening is not None and self._hears
-        return Hearing(broker=self._broker.name, deaf=self._listening.deaf if self._listening and listens else None)
+        if self._listening is not None and self._hears:
+            return Hearing(broker=self._broker.name, deaf=self._listening.deaf)
+        return Hearing(broker=self._broker.name, deaf=NOT_YET if self._broker.eager else None)
+
+    async def begun(self) -> Hearing:
+        """As :meth:`hearing`, of a hub that has begun to hear."""
+        await self.recorder.acall(self._begin())
+        return self.hearing()
+
+    async def _begin(self) -> None:
+        self.start()
 
     # ---- on the I/O thread
 
@@ -304,6 +315,12 @@ async def rows_of(backend: Backend, ids: Iterable[str]) -> list[InvestigationRow
         rows = await backend.find(Query("investigation", (Where("id", "in", some),), limit=_AT_ONCE))
         found += [row for row in rows if isinstance(row, InvestigationRow)]
     return found
+
+
+def _opened(reference: weakref.ref[Hub]) -> None:
+    hub = reference()
+    if hub is not None:
+        hub.start()
 
 
 def _committed(reference: weakref.ref[Hub], session: Session, events: Sequence[StoredEvent]) -> None:

@@ -30,6 +30,9 @@ EACH_SECONDS: Final = 0.0005
 LAST_SECONDS: Final = 1.0
 """What is still to be said when a process closes its store takes at most so long."""
 
+NOT_YET: Final = "it is not connected yet"
+"""Why nothing is heard before anything else is known."""
+
 _MAX_WAITING: Final = 10_000
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
@@ -49,7 +52,7 @@ class Listening:
     """
 
     def __init__(self, broker: Broker, heard: Callable[[Hint], object], changed: Callable[[], object]) -> None:
-        self.deaf: str | None = "it is not connected yet"
+        self.deaf: str | None = NOT_YET
         self.since: float = 0.0
         self.ping_seconds: float = PING_SECONDS
         self._broker = broker

@@ -52,7 +52,11 @@ class LiveReader(InvestigationReader):
             yield event
 
     def hearing(self) -> Hearing:
-        """By what this process hears at once of what others record, and whether it does: for a readiness probe."""
+        """By what this process hears at once of what others record, and whether it does: for a readiness probe.
+
+        With Redis it listens as soon as the store is open, and is deaf until the server has confirmed that. With
+        PostgreSQL it listens once somebody watches, and is not deaf before.
+        """
         return self._hub.hearing()
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from investigation_sdk.arguments import COUNT, DURATION, DURATION_OR_NONE, check
 from investigation_sdk.domain.records import Investigation
 from investigation_sdk.engine import queries
-from investigation_sdk.errors import BackendUnavailable, InvestigationNotFound
+from investigation_sdk.errors import AccessDenied, BackendUnavailable, InvalidArgument, InvestigationNotFound
 from investigation_sdk.ids import Id, canonical
 from investigation_sdk.realtime.access import Authorise, Recheck, answered, is_of_tenant, may_watch, within_reach
 from investigation_sdk.realtime.clients import (
@@ -34,13 +35,11 @@ from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.realtime.live import LiveReader
 from investigation_sdk.realtime.rooms import Rooms
 from investigation_sdk.realtime.selecting import Directory, Selection
+from investigation_sdk.realtime.streaming import EventStream, sent
 from investigation_sdk.realtime.watching import Socket, Watch, until_gone
+from investigation_sdk.security.roles import Action
 
 _log = logging.getLogger("investigation_sdk.realtime")
-
-LAST_SECONDS: Final = 10.0
-"""What a client that is told to go away has to take within; then the connection is dropped."""
-
 
 ENTERING: Final = 16
 """Investigations that one client enters at once, of many that it follows."""
@@ -152,22 +151,46 @@ class InvestigationWebSocketManager:
         selection = Selection(investigation_type, user_id, tenant, known)
         await self._over(websocket, watch, self._follow_many(watch, selection))
 
-    async def stream(self, investigation_id: Id, *, principal: Any, after: int | str = 0) -> AsyncIterator[str]:
-        """The same as server-sent events, as the text of a ``text/event-stream``.
+    async def stream(self, investigation_id: Id, *, principal: Any, after: int | str = 0) -> EventStream:
+        """The same as server-sent events: what answers the request.
 
         Each event has its sequence as ``id``, so that a browser that comes again names it as ``Last-Event-ID``: pass
         that as `after`. The last one is ``stream.end``: a browser is to close then, or it comes again.
 
+        Returns:
+            A response to give to a framework of ASGI, such as Starlette or FastAPI's ``app.mount``; or the text of a
+            ``text/event-stream``, where it is iterated over.
+
         Raises:
-            InvestigationNotFound: before anything was given: there is none that this principal may watch.
+            InvestigationNotFound: there is none of its tenant's.
+            AccessDenied: this principal may not watch it.
+            InvalidArgument: `after` is no sequence of this investigation.
         """
-        watch = Watch(principal, self._max_queue)
-        id = canonical(investigation_id)
+        watch, id = Watch(principal, self._max_queue), canonical(investigation_id)
         record = await self._here().record(id, self._sdk.tenant)
         if not await self._allowed(watch, record):
-            raise InvestigationNotFound(f"There is no investigation {id} in this store.", investigation_id=id)
+            if not is_of_tenant(principal, record):
+                raise InvestigationNotFound(f"There is no investigation {id} in this store.", investigation_id=id)
+            who = str(getattr(principal, "id", ""))
+            raise AccessDenied(
+                f"{who!r} may not watch investigation {id}.",
+                action=Action.READ.value,
+                principal_id=who,
+                investigation_id=id,
+            )
+        cursor = position(after)
+        if cursor is None or cursor > record.version:
+            raise InvalidArgument(
+                f"after={after} is no sequence of investigation {id}: a number from 0 to {record.version}, that of its "
+                "last event",
+                argument="after",
+                investigation_id=id,
+            )
+        return EventStream(watch.client, self._texts(watch, id, cursor))
+
+    async def _texts(self, watch: Watch, id: str, cursor: int) -> AsyncGenerator[str]:
         self._watching.add(watch)
-        follow = asyncio.create_task(self._follow_one(watch, id, after))
+        follow = asyncio.create_task(self._follow_one(watch, id, cursor))
         try:
             async for message in self._messages(watch):
                 number = f"id: {message.sequence}\n" if message.sequence else ""
@@ -184,34 +207,20 @@ class InvestigationWebSocketManager:
         """Send what there is to a client, and see whether it is still there."""
         self._watching.add(watch)
         follow = asyncio.create_task(following)
-        gone = asyncio.create_task(until_gone(websocket))
-        send = asyncio.create_task(self._send(websocket, watch))
         try:
-            await asyncio.wait([gone, send], return_when=asyncio.FIRST_COMPLETED)
+            await sent(watch.client, self._send(websocket, watch), until_gone(websocket))
         finally:
-            await ended([gone, send, follow])
+            await ended([follow])
             self._here().leave(watch.client)
 
     async def _send(self, websocket: Socket, watch: Watch) -> None:
         client = watch.client
-        drop = asyncio.create_task(self._drop_when_stuck(client, asyncio.current_task()))
-        try:
+        with contextlib.suppress(Exception):  # it is gone, in whatever way the server tells that
             async for message in self._messages(watch):
                 await websocket.send_text(message.text)
                 client.was_sent(message)
             why = client.closing or FINISHED
             await websocket.close(why.code, why.reason)
-        except Exception:  # noqa: S110 - it is gone, in whatever way the server tells that
-            pass
-        finally:
-            await ended([drop])
-
-    async def _drop_when_stuck(self, client: Client, sending: asyncio.Task[Any] | None) -> None:
-        """A client that takes nothing any more is not waited for."""
-        await client.closed()
-        await asyncio.sleep(LAST_SECONDS)
-        if sending is not None:
-            sending.cancel()
 
     async def _messages(self, watch: Watch) -> AsyncGenerator[Message]:
         """What is to be sent, and a sign of life where there is nothing; ends with the stream."""

@@ -1,6 +1,6 @@
 """The API in this process, over ASGI."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import pytest
@@ -9,6 +9,8 @@ from starlette.requests import HTTPConnection
 
 from investigation_sdk import InvestigationSDK, Principal, Role
 from investigation_sdk.api import create_app
+
+from .mounted import HOUR, Service
 
 
 async def user(connection: HTTPConnection) -> Principal:
@@ -31,3 +33,9 @@ async def client(sdk: InvestigationSDK) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": "gil operator acme"}
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers, timeout=60) as client:
         yield client
+
+
+@pytest.fixture
+def service(sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]) -> Iterator[Service]:
+    with Service(make_sdk(sqlite_url), heartbeat=HOUR).up() as up:
+        yield up

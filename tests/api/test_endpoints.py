@@ -226,6 +226,9 @@ async def test_progress_that_is_known_is_not_sent_again(
         for header in (f'{tag}, W/"1.11.9-other"', "*", f' W/"1.10.x", {tag} , "y"'):
             again = await client.get(url, headers={"If-None-Match": header})
             assert (again.status_code, again.headers["etag"]) == (304, tag), header
+        for lines in ((tag, '"x"'), ('"x"', tag), ('"x"', '"y"')):  # RFC 9110, section 5.3: one list
+            again = await client.get(url, headers=[("If-None-Match", line) for line in lines])
+            assert again.status_code == (304 if tag in lines else 200), lines
         look()
         await sdk.flush()
         changed = await client.get(url, headers=known)

@@ -3,121 +3,20 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
-from fastapi import FastAPI, HTTPException
-from starlette.requests import HTTPConnection
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from investigation_sdk import ConfigurationError, InvestigationSDK, InvestigationWebSocketManager, Principal, Role
 from investigation_sdk.api import create_app, create_router
-from investigation_sdk.testing.proxy import FaultProxy
-from investigation_sdk.testing.servers import RedisServer
-from tests.realtime.conftest import until
-from tests.realtime.serving import served
+
+from .mounted import LONG, Service, ids, is_caught_up, received, the_end
 
 pytestmark = pytest.mark.timeout(180)
-LONG = 60.0
-HOUR = timedelta(hours=1)
-
-
-class Service:
-    """An application that mounts the router under a prefix, and knows its users."""
-
-    def __init__(self, sdk: InvestigationSDK, **options: Any) -> None:
-        self.sdk = sdk
-        self.users = {
-            name: Principal(id=name, roles=frozenset({Role(role)}), tenant_id=tenant)
-            for name, role, tenant in (
-                ("vera", "viewer", None),
-                ("gil", "investigator", None),
-                ("ann", "investigator", None),
-                ("eve", "admin", "acme"),
-            )
-        }
-        self.rooms = InvestigationWebSocketManager(sdk, recheck=self._now, **options)
-        self.port = 0
-
-    def _now(self, principal: Principal) -> Principal | None:
-        return self.users.get(principal.id)
-
-    async def _user(self, connection: HTTPConnection) -> Principal:
-        user = self.users.get(connection.query_params.get("user", ""))
-        if user is None:
-            raise HTTPException(401, "Say who you are.")
-        return user
-
-    @contextlib.contextmanager
-    def up(self) -> Iterator["Service"]:
-        app = FastAPI(lifespan=self._lifespan)
-        app.include_router(create_router(self.sdk, authenticate=self._user, rooms=self.rooms), prefix="/fraud")
-        with served(app) as self.port:
-            yield self
-
-    @contextlib.asynccontextmanager
-    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        self.loop = asyncio.get_running_loop()
-        async with self.sdk:
-            yield
-
-    def roles_changed(self, who: str | None = None) -> None:
-        asyncio.run_coroutine_threadsafe(self.rooms.roles_changed(who), self.loop).result(LONG)
-
-    @contextlib.asynccontextmanager
-    async def joined(self, path: str) -> AsyncIterator[ClientConnection]:
-        url = f"ws://127.0.0.1:{self.port}/fraud/{path}"
-        connection = await connect(url, compression=None, ping_interval=None, open_timeout=LONG)
-        try:
-            yield connection
-        finally:
-            connection.transport.abort()
-
-    async def new(self, user_id: str = "gil", investigation_type: str = "fraud") -> str:
-        record = await self.sdk.service.create_investigation(user_id, "account 42", investigation_type, queue=False)
-        return record.id
-
-    async def post(self, path: str) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}/fraud", timeout=LONG) as client:
-            return await client.post(path)
-
-
-@pytest.fixture
-def service(sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]) -> Iterator[Service]:
-    with Service(make_sdk(sqlite_url), heartbeat=HOUR).up() as up:
-        yield up
-
-
-async def received(connection: ClientConnection, enough: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """All messages up to one that is enough."""
-    found: list[dict[str, Any]] = []
-    async with asyncio.timeout(LONG):
-        while not found or not enough(found[-1]):
-            found.append(json.loads(await connection.recv()))
-    return found
-
-
-async def the_end(connection: ClientConnection) -> tuple[list[dict[str, Any]], int | None, str | None]:
-    """What still comes, and why nothing more does."""
-    found: list[dict[str, Any]] = []
-    with contextlib.suppress(ConnectionClosed):
-        async with asyncio.timeout(LONG):
-            while True:
-                found.append(json.loads(await connection.recv()))
-    return found, connection.close_code, connection.close_reason
-
-
-def is_caught_up(message: dict[str, Any]) -> bool:
-    return bool(message["type"] == "stream.caught_up")
-
-
-def ids(messages: list[dict[str, Any]]) -> set[str]:
-    return {message["investigation_id"] for message in messages if "sequence" in message}
 
 
 async def test_a_type_and_a_user_are_followed(service: Service) -> None:
@@ -268,21 +167,6 @@ async def test_roles_are_asked_for_again_however_much_there_is_to_send(
             assert len(found) < 450, "of 700: what the connection had taken already, and no more"
 
 
-async def test_server_sent_events_end_for_who_loses_a_role(service: Service) -> None:
-    id = await service.new()
-    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-    writer.write(f"GET /fraud/investigation/{id}/events/stream?user=gil HTTP/1.0\r\nHost: x\r\n\r\n".encode())
-    async with asyncio.timeout(LONG):
-        await reader.readuntil(b"stream.caught_up")
-        del service.users["gil"]
-        service.roles_changed()
-        await service.sdk.service.cancel(id)
-        rest = (await reader.read()).decode()
-    writer.close()
-    assert "investigation.cancelled" not in rest
-    assert json.loads(rest.split("event: stream.end\ndata: ")[1])["code"] == 4403
-
-
 async def test_where_it_cannot_be_told_who_may_watch_nothing_is_sent(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -309,36 +193,6 @@ async def test_another_tenants_principals_are_not_let_in(make_sdk: Callable[...,
             async with service.joined("investigations/ws?user=gil"):
                 pass
     assert refused.value.response.status_code == 403
-
-
-async def test_deafness_shows_in_readiness(
-    sqlite_url: str, redis_server: RedisServer, make_sdk: Callable[..., InvestigationSDK]
-) -> None:
-    with (
-        FaultProxy("127.0.0.1", redis_server.port) as proxy,
-        Service(make_sdk(sqlite_url, redis=f"redis://127.0.0.1:{proxy.port}/9"), heartbeat=HOUR).up() as service,
-    ):
-
-        async def ready() -> dict[str, Any]:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}/fraud", timeout=LONG) as client:
-                answer = await client.get("/ready")
-                assert answer.status_code == 200, "it still serves"
-                found: dict[str, Any] = answer.json()
-                return found
-
-        async def hears() -> bool:
-            return await ready() == {"status": "ok", "hearing": "redis", "deaf": None}
-
-        async def is_deaf() -> bool:
-            return "Redis at 127.0.0.1" in ((await ready())["deaf"] or "")
-
-        async with service.joined("investigations/ws?user=vera"):
-            await until(hears, "it hears")
-            proxy.refuse()
-            proxy.cut_all()
-            await until(is_deaf, "it says that it is deaf")
-            proxy.restore()
-            await until(hears, "it hears again")
 
 
 def test_rooms_are_of_the_same_sdk(sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]) -> None:

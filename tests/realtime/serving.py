@@ -17,11 +17,11 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from investigation_sdk import InvestigationSDK, InvestigationWebSocketManager
+from investigation_sdk.realtime.streaming import EventStream
 
 
 @dataclass
@@ -49,10 +49,9 @@ def application(sdk: InvestigationSDK, rooms: InvestigationWebSocketManager, use
             after=json.loads(asked.get("after", "{}")),
         )
 
-    async def events(request: Request) -> StreamingResponse:
+    async def events(request: Request) -> EventStream:
         after = int(request.headers.get("last-event-id", 0))
-        stream = rooms.stream(request.path_params["id"], principal=user(request), after=after)
-        return StreamingResponse(stream, media_type="text/event-stream")
+        return await rooms.stream(request.path_params["id"], principal=user(request), after=after)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
