@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from investigation_sdk.domain.rows import Row, SnapshotRow
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
 from investigation_sdk.storage.backend import StoreFailure, types_of
 from investigation_sdk.storage.commit import (
@@ -339,6 +339,12 @@ class PostgresBackend:
         if uuid_or_none(id) is None:
             return None
         return await self._link.run(lambda c: self._reads.one(c, kind, id))
+
+    async def overview(self, id: str, *, limit: int) -> tuple[InvestigationRow, Sequence[PhaseRow]] | None:
+        """See :meth:`investigation_sdk.storage.backend.OverviewBackend.overview`."""
+        if uuid_or_none(id) is None:
+            return None
+        return await self._link.run(lambda c: self._reads.overview(c, id, limit))
 
     async def find(self, query: Query) -> Sequence[Row | SnapshotRow]:
         """See :meth:`investigation_sdk.storage.backend.Backend.find`."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.engine.history import sizes_of_phases
-from investigation_sdk.engine.reading import get_row
+from investigation_sdk.engine.reading import get_row, phases_of, row_and_phases
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.commit import Aggregate, Query, Where
@@ -91,16 +91,24 @@ class Stored:
         self, backend: Backend, id: str, sight: Sight, *, with_tools: bool
     ) -> tuple[InvestigationRow, Parts]:
         """See there; at the same time."""
-        row, parts = await asyncio.gather(get_row(backend, id, sight), read_parts(backend, id, with_tools=with_tools))
-        return row, parts
+        if not with_tools:
+            row, phases = await row_and_phases(backend, id, sight)
+            return row, parts_of(phases)
+        (row, phases), calls, many, changes = await asyncio.gather(
+            row_and_phases(backend, id, sight),
+            _newest_calls(backend, id),
+            _count_calls(backend, id),
+            _changes(backend, id),
+        )
+        return row, parts_of(phases)._replace(calls=calls, many=many, changes=changes)
 
 
 async def read_parts(backend: Backend, id: str, *, with_tools: bool) -> Parts:
     """All of it, from the store."""
     if not with_tools:
-        return parts_of(await _phases(backend, id))
+        return parts_of(await phases_of(backend, id))
     phases, calls, many, changes = await asyncio.gather(
-        _phases(backend, id), _newest_calls(backend, id), _count_calls(backend, id), _changes(backend, id)
+        phases_of(backend, id), _newest_calls(backend, id), _count_calls(backend, id), _changes(backend, id)
     )
     return parts_of(phases)._replace(calls=calls, many=many, changes=changes)
 
@@ -109,18 +117,6 @@ def parts_of(phases: Sequence[PhaseRow]) -> Parts:
     """The summary form, by the rows of the phases."""
     bare = [phase._replace(input_data=None, output_data=None, error_details=None) for phase in phases]
     return Parts(bare, sizes=sizes_of_phases(phases))
-
-
-async def _phases(backend: Backend, id: str) -> list[PhaseRow]:
-    found: list[PhaseRow] = []
-    after: tuple[Any, str] | None = None
-    while True:
-        query = Query("phase", (Where("investigation_id", "=", id),), "phase_order", after=after, limit=_PAGE)
-        rows = [row for row in await backend.find(query) if isinstance(row, PhaseRow)]
-        found += rows
-        if len(rows) < _PAGE:
-            return found
-        after = (rows[-1].phase_order, rows[-1].id)
 
 
 async def _newest_calls(backend: Backend, id: str) -> list[Called]:

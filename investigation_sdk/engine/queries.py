@@ -26,7 +26,7 @@ from investigation_sdk.domain.records import (
 )
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, SnapshotRow, ToolRow
 from investigation_sdk.domain.states import Effect, InvestigationState, PhaseState, ToolState
-from investigation_sdk.engine.reading import get_row, has_large, known_data, payload, whole
+from investigation_sdk.engine.reading import get_row, has_large, known_data, payload, row_and_phases, whole
 from investigation_sdk.engine.sight import Sight, equals
 from investigation_sdk.engine.sound import readable, sound
 from investigation_sdk.ids import lower_bound
@@ -315,16 +315,8 @@ async def phase_named(backend: Backend, investigation_id: str, name: str) -> str
 
 async def list_phases(backend: Backend, investigation_id: str, sight: Sight) -> list[InvestigationPhase]:
     """All phases, in order."""
-    await get_row(backend, investigation_id, sight)
-    records: list[InvestigationPhase] = []
-    query = Query("phase", (Where("investigation_id", "=", investigation_id),), "phase_order", limit=_PAGE)
-    while True:
-        rows = [row for row in await backend.find(query) if isinstance(row, PhaseRow)]
-        records += await asyncio.gather(*(phase(backend, row) for row in rows))
-        if len(rows) < _PAGE:
-            return records
-        after = (rows[-1].phase_order, rows[-1].id)
-        query = Query("phase", query.where, "phase_order", after=after, limit=_PAGE)
+    _, phases = await row_and_phases(backend, investigation_id, sight)
+    return list(await asyncio.gather(*(phase(backend, row) for row in phases)))
 
 
 def _after(after: str | None) -> tuple[Any, str] | None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import hashlib
 import json
 from typing import Any, Final, cast
 
 from investigation_sdk.domain.events import FORMAT_VERSION, SCHEMA_VERSIONS, Event
-from investigation_sdk.domain.rows import InvestigationRow
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.domain.upcast import upcast
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import readable, sound, stored_value, unreadable
 from investigation_sdk.errors import SchemaMismatch
-from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.backend import Backend, OverviewBackend
 from investigation_sdk.storage.codec import Json, LargePayload, decode
-from investigation_sdk.storage.commit import StoredEvent
+from investigation_sdk.storage.commit import Query, StoredEvent, Where
 from investigation_sdk.storage.spelling import to_json
 
 _PAYLOADS: Final = frozenset({"configuration", "data", "input", "metadata", "output", "result"})
+
+_PAGE: Final = 1000
 
 
 async def get_row(backend: Backend, investigation_id: str, sight: Sight) -> InvestigationRow:
@@ -34,6 +38,39 @@ async def get_row(backend: Backend, investigation_id: str, sight: Sight) -> Inve
 async def get_raw_row(backend: Backend, investigation_id: str, sight: Sight) -> InvestigationRow:
     """As :func:`get_row`, whatever is in it."""
     return sight.admit(await backend.get("investigation", investigation_id), investigation_id)
+
+
+async def row_and_phases(
+    backend: Backend, investigation_id: str, sight: Sight
+) -> tuple[InvestigationRow, list[PhaseRow]]:
+    """As :func:`get_row`, with the rows of all its phases, in order."""
+    if not _reads_overviews(type(backend)):
+        return await asyncio.gather(get_row(backend, investigation_id, sight), phases_of(backend, investigation_id))
+    found = await cast("OverviewBackend", backend).overview(investigation_id, limit=_PAGE)
+    if found is None:
+        return sight.admit(None, investigation_id), []
+    row, phases = sound(sight.admit(found[0], investigation_id)), list(found[1])
+    if len(phases) == _PAGE:
+        phases += await phases_of(backend, investigation_id, phases[-1])
+    return row, phases
+
+
+@functools.cache  # there are few types, and to look at one takes longer than half a read
+def _reads_overviews(backend: type[Backend]) -> bool:
+    return issubclass(backend, OverviewBackend)
+
+
+async def phases_of(backend: Backend, investigation_id: str, last: PhaseRow | None = None) -> list[PhaseRow]:
+    """The rows of an investigation's phases, in order; of those behind `last`, if it is given."""
+    found: list[PhaseRow] = []
+    where = (Where("investigation_id", "=", investigation_id),)
+    while True:
+        after = None if last is None else (last.phase_order, last.id)
+        rows = await backend.find(Query("phase", where, "phase_order", after=after, limit=_PAGE))
+        found += [row for row in rows if isinstance(row, PhaseRow)]
+        if len(rows) < _PAGE:
+            return found
+        last = found[-1]
 
 
 async def payload(backend: Backend, investigation_id: str, inline: str | None, sequence: int | None, name: str) -> Any:

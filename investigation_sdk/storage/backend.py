@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from investigation_sdk.domain.rows import Row, SnapshotRow
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.storage.commit import (
     Advance,
@@ -210,6 +210,17 @@ class AdvancingBackend(Backend, Protocol):
         Raises:
             BackendUnavailable: it cannot be written; nobody tries again.
         """
+        ...
+
+
+@runtime_checkable
+class OverviewBackend(Backend, Protocol):
+    """A backend that reads an investigation together with its phases for less than one after the other: a server, in
+    one round trip."""
+
+    async def overview(self, id: str, *, limit: int) -> tuple[InvestigationRow, Sequence[PhaseRow]] | None:
+        """The investigation's row, and those of its first `limit` phases by `phase_order` and id, all as of the same
+        commit; None where there is no investigation of that id."""
         ...
 
 

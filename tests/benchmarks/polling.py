@@ -28,7 +28,10 @@ from typing import Any, Final, NamedTuple, cast
 
 import asyncpg
 
+from investigation_backends.postgres import PostgresBackend
 from investigation_sdk import InvestigationSDK, tool
+from investigation_sdk.engine import parts, reading
+from investigation_sdk.engine.sight import Sight
 from tests.benchmarks import stored
 from tests.benchmarks.measuring import Works, compared, measured
 
@@ -329,8 +332,24 @@ async def _raw(connection: Any, asked: Sequence[stored.Asked]) -> None:
         await connection.fetch(statement, *values)
 
 
+async def _plain(url: str, id: str, *, tools: bool) -> list[stored.Asked]:
+    """What one would ask without the SDK: the investigation by its id, its phases, and with calls the newest of these,
+    how many there are, and the changes of state; a query each."""
+    backend = PostgresBackend(url)
+    await backend.open()
+    try:
+        await parts.read_parts(backend, id, with_tools=tools)  # connections are made
+        with stored.watched() as asked:
+            await reading.get_row(backend, id, Sight())
+            await parts.read_parts(backend, id, with_tools=tools)
+            return list(asked)
+    finally:
+        await backend.close()
+
+
 async def of_the_read(url: str, rounds: int) -> None:
-    """Print what ``sdk.progress`` takes of its own statements, and of the same with a thousandth of the calls."""
+    """Print what ``sdk.progress`` takes of plain queries for the same and of its own statements, and of the same with a
+    thousandth of the calls."""
     async with InvestigationSDK(url, telemetry=False) as sdk:
         few, many = [await with_calls(sdk, count) for count in (FEW, MANY)]
         await stored.tidy(url)
@@ -341,12 +360,15 @@ async def of_the_read(url: str, rounds: int) -> None:
                 read = functools.partial(sdk.progress, include_tools=tools)
                 for _ in range(3):
                     await read(few)
-                with stored.watched() as asked:
+                with stored.watched() as own:
                     await read(few)
-                name = f"{form}, {len(asked)} statements"
-                raw = functools.partial(_raw, connection, list(asked))
-                works: Works = {"raw": raw, "sdk.progress": functools.partial(read, few)}
-                compared(name, await measured(works, rounds), OF_RAW)
+                for what, asked, goal in (
+                    ("plain queries", await _plain(url, few, tools=tools), OF_RAW),
+                    ("own statements", list(own), math.inf),
+                ):
+                    raw = functools.partial(_raw, connection, asked)
+                    works: Works = {f"{len(asked)} {what}": raw, "sdk.progress": functools.partial(read, few)}
+                    compared(form, await measured(works, rounds), goal)
                 of_few, of_many = functools.partial(read, few), functools.partial(read, many)
                 works = {f"{FEW} calls": of_few, f"{MANY:,} calls": of_many}
                 compared(form, await measured(works, rounds), math.inf if tools else OF_FEW)

@@ -1,7 +1,7 @@
 """The reading side: get, find, list, phases, tools, events, iter_events, verify."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from investigation_backends.memory import MemoryBackend
 from investigation_sdk import (
     Effect,
     InvestigationError,
@@ -20,6 +21,8 @@ from investigation_sdk import (
     current_tool,
     tool,
 )
+from investigation_sdk.domain.rows import InvestigationRow, PhaseRow
+from investigation_sdk.storage.commit import Query, Where
 
 UNKNOWN = "01900000-0000-7000-8000-000000000000"
 
@@ -228,6 +231,37 @@ async def test_phases_are_in_their_order(sdk: InvestigationSDK) -> None:
             async with investigation.phase(name):
                 pass
     assert [(p.phase_name, p.phase_order) for p in await sdk.phases(investigation.id)] == [("c", 1), ("a", 2), ("b", 3)]
+
+
+class _Together(MemoryBackend):
+    """Reads an investigation together with its phases."""
+
+    async def overview(self, id: str, *, limit: int) -> tuple[InvestigationRow, Sequence[PhaseRow]] | None:
+        row = await self.get("investigation", id)
+        phases = await self.find(Query("phase", (Where("investigation_id", "=", id),), "phase_order", limit=limit))
+        return (row, [p for p in phases if isinstance(p, PhaseRow)]) if isinstance(row, InvestigationRow) else None
+
+
+@pytest.mark.parametrize("kind", [MemoryBackend, _Together])
+@pytest.mark.parametrize("page", [2, 3, 4, 1000])
+async def test_phases_are_read_to_the_last(
+    kind: type[MemoryBackend], page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("investigation_sdk.engine.reading._PAGE", page)
+    names = ["c", "a", "b", "d"]
+    async with InvestigationSDK(kind(), telemetry=False) as sdk:
+        async with sdk.investigation("one") as run:
+            for name in names:
+                async with run.phase(name):
+                    pass
+        assert [phase.phase_name for phase in await sdk.phases(run.id)] == names
+        for include_tools in (False, True):
+            progress = await sdk.progress(run.id, include_tools=include_tools)
+            assert [phase["name"] for phase in progress.phases] == names
+        with pytest.raises(InvestigationNotFound, match=UNKNOWN):
+            await sdk.progress(UNKNOWN, include_tools=False)
+        with pytest.raises(InvestigationNotFound, match=UNKNOWN):
+            await sdk.phases(UNKNOWN)
 
 
 async def test_verify(sdk: InvestigationSDK) -> None:

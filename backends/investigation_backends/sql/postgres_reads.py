@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
+from investigation_sdk.domain.rows import ROW_TYPES, InvestigationRow, PhaseRow, Row, SnapshotRow
 from investigation_sdk.storage.commit import StoredEvent
 
 from .names import BLOBS
@@ -18,11 +18,18 @@ class Reads:
     """The statements of one store, and what they answer."""
 
     def __init__(self, names: Names) -> None:
+        def columns_of(kind: str) -> str:
+            return ", ".join(read_as(*column) for column in COLUMNS[kind].items())
+
         def select(kind: str, rest: str) -> str:
-            columns = ", ".join(read_as(*column) for column in COLUMNS[kind].items())
-            return f"SELECT {columns} FROM {names.kind(kind)} {rest}"
+            return f"SELECT {columns_of(kind)} FROM {names.kind(kind)} {rest}"
 
         self._by_id = {kind: select(kind, "WHERE id = $1::uuid") for kind in COLUMNS}
+        self._overview = (
+            f"SELECT {columns_of('investigation')}, ARRAY(SELECT ROW({columns_of('phase')}) FROM {names.kind('phase')} "
+            f"WHERE investigation_id = $1::uuid ORDER BY phase_order, id LIMIT $2) "
+            f"FROM {names.investigations} WHERE id = $1::uuid"
+        )
         self._snapshot = select("snapshot", "WHERE investigation_id = $1::uuid ORDER BY sequence DESC LIMIT 1")
         self._chunk = (
             f"SELECT data FROM {names.of(BLOBS)} WHERE investigation_id = $1::uuid AND digest = $2 AND position = $3"
@@ -35,6 +42,16 @@ class Reads:
         """A row by id."""
         found = await connection.fetchrow(self._by_id[kind], id)
         return None if found is None else ROW_TYPES[kind]._make(found)
+
+    async def overview(
+        self, connection: Connection, id: str, limit: int
+    ) -> tuple[InvestigationRow, list[PhaseRow]] | None:
+        """The row of an investigation, and those of its phases."""
+        found = await connection.fetchrow(self._overview, id, limit)
+        if found is None:
+            return None
+        *row, phases = found
+        return InvestigationRow._make(row), [PhaseRow._make(phase) for phase in phases]
 
     async def snapshot(self, connection: Connection, investigation_id: str) -> SnapshotRow | None:
         """The latest snapshot."""

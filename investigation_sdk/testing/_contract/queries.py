@@ -6,12 +6,13 @@ import operator
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
+from unittest import SkipTest
 
 from investigation_sdk.domain.rows import Row, SnapshotRow, ToolRow
-from investigation_sdk.storage.backend import Backend
+from investigation_sdk.storage.backend import Backend, OverviewBackend
 from investigation_sdk.storage.commit import Aggregate, Kind, Measure, Operator, Query, Where
 
-from .building import Case, all_same
+from .building import TIME, Case, all_same, same
 from .opening import ContractBase, OpenStore, refused
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -173,6 +174,27 @@ class FindTests(ContractBase):
         where = (Where("investigation_id", "=", case.id),)
         assert all_same(await store.a.find(Query("phase", where, sort="phase_order")), phases[::-1])
         assert [row.id for row in await store.a.find(Query("snapshot", where))] == [snapshot.id]
+
+    async def test_an_investigation_together_with_its_phases(self, store: OpenStore) -> None:
+        backend = store.a
+        if not isinstance(backend, OverviewBackend):
+            raise SkipTest("this backend reads them one after the other")
+        case, other = Case(user_id="it's %"), Case()
+        ended = {"status": "completed", "completed_at": TIME + 7, "duration_ms": 2, "output_data": '{"n":[1,"é"]}'}
+        phases = [case.phase(phase_order=n, weight=0.25 * n, **(ended if n == 1 else {})) for n in (3, 1, 2)]
+        await case.apply(backend, case.commit(rows=[*phases, case.tool(phase_id=phases[0].id)]))
+        await other.apply(backend, other.commit())
+        ordered = [phases[1], phases[2], phases[0]]
+        for limit in (1, 2, 3, 1000):
+            found = await backend.overview(case.id, limit=limit)
+            assert found is not None
+            assert same(found[0], case.row)
+            assert all_same(found[1], ordered[:limit])
+        none = await backend.overview(other.id, limit=1000)
+        assert none is not None
+        assert (none[0].id, list(none[1])) == (other.id, [])
+        for id in (Case().id, phases[0].id, "", "no id", "\0"):
+            assert await backend.overview(id, limit=1000) is None
 
 
 async def _all_pages(backend: Backend, query: Query) -> list[Any]:
