@@ -152,19 +152,31 @@ class Recorded:
             self._queues.setdefault(record.key, deque()).appendleft(record)
             self._left[record.root] = record
 
-    def settle(self, record: Record) -> None:
-        """It was given back, and with it the calls that were made inside of it: nobody will make those again."""
+    def settle(self, record: Record) -> list[Record]:
+        """It was given back, and with it the calls that were made inside of it, which these are: nobody will make those
+        again."""
         with self._lock:
             earlier = record.before
             while earlier is not None:
                 earlier.made_good = True
                 earlier = earlier.before
-            inside = self._inside.pop(record.root, [])
-            while inside:
-                within = inside.pop()
+            settled = [record]
+            for one in settled:  # which grows
+                settled += self._inside.pop(one.root, ())
+            del settled[0]
+            for within in settled:
                 self._left.pop(within.root, None)
                 self._queues.pop(within.key, None)
-                inside += self._inside.pop(within.root, ())
+            return settled
+
+    def unsettle(self, settled: Iterable[Record]) -> None:
+        """What :meth:`settle` gave will be made again after all."""
+        with self._lock:
+            for record in settled:
+                self._left[record.root] = record
+                self._queues.setdefault(record.key, deque()).append(record)
+                if record.parent is not None:
+                    self._inside.setdefault(record.parent, []).append(record)
 
     def left(self) -> list[Record]:
         """Those that no call has taken, nor one around them."""

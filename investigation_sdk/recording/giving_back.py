@@ -40,10 +40,21 @@ def give_back(fn: Any, recorded: Any) -> Rebuilt:
         return Rebuilt(reason=f"only {len(items)} of the {output['count']} items that it gave were recorded")
     if not output["exhausted"]:
         return Rebuilt(reason="it was given up before its end, and what else it would have given is not known")
+    if output.get("sent", ()) is None:
+        return Rebuilt(reason="what was sent or thrown into it, on which it may depend, cannot be compared")
     yielded = rebuild(items, _list_of(hint))
     returned = rebuild(output.get("value"), hints[_RETURNED] if len(hints) > _RETURNED else None)
     reason = yielded.reason or returned.reason
     return Rebuilt(reason=reason) if reason else Rebuilt((yielded.value, returned.value))
+
+
+def sent_into(recorded: Any) -> dict[str, str] | None:
+    """Of a generator, the digests of what was sent into it, by the place of the item that it had given before; None
+    where its items are known, whatever is sent."""
+    if not isinstance(recorded, dict) or "exhausted" not in recorded:
+        return None
+    output = cast("dict[str, Any]", recorded)
+    return cast("dict[str, str]", output.get("sent", {}))
 
 
 def give_back_named(fn: Any, named: Any) -> Rebuilt:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from investigation_sdk.clock import now_us
@@ -29,7 +30,7 @@ from investigation_sdk.errors import (
     UnknownOutcome,
 )
 from investigation_sdk.ids import uuid7
-from investigation_sdk.recording.giving_back import give_back, give_back_named
+from investigation_sdk.recording.giving_back import give_back, give_back_named, sent_into
 from investigation_sdk.recording.steps import OfUser, Step
 from investigation_sdk.storage.codec import decode
 from investigation_sdk.storage.spelling import to_json
@@ -45,6 +46,12 @@ class Reused(NamedTuple):
     """What a call returned in an earlier attempt; of a generator, ``(items, returned)``."""
 
     value: Any
+    sent: dict[str, str] | None = None
+    """Of a generator, what was sent into it: see :func:`~investigation_sdk.recording.giving_back.sent_into`."""
+    record: Record | None = None
+    """Of a generator, its own."""
+    inside: Sequence[Record] = ()
+    """Of a generator, those of the calls that were made inside of it."""
 
 
 class Resume:
@@ -104,9 +111,22 @@ class Resume:
         self._count(call, "again" if reused is None else "reused")
         if reused is None:
             call.runs_again(record.root)
-        else:
-            self._recorded.settle(record)
-        return reused
+            return None
+        inside = self._recorded.settle(record)
+        return reused._replace(record=record, inside=inside) if spec.generator else reused
+
+    def run_after_all(self, call: Call, record: Record, inside: Sequence[Record]) -> Step[None]:
+        """A generator that was given back is told something else than the recorded one was, and its body has to run.
+
+        Raises:
+            InvestigationInterrupt: it is unsafe; the investigation is paused.
+        """
+        self._recorded.unsettle(inside)
+        if _in_doubt(call.spec, record):
+            yield from self._stop(self._told_otherwise(record))
+        self._count(call, "reused", -1)
+        self._count(call, "again")
+        call.runs_again(record.root)
 
     def _give_back(self, spec: ToolSpec, record: Record) -> Step[tuple[Reused | None, str]]:
         """What it gave; None, and the reason, where that cannot be given back."""
@@ -118,7 +138,9 @@ class Resume:
         if has_large(recorded):
             recorded = yield whole(self._driver.recorder.backend, self._driver.session.id, recorded)
         rebuilt = (give_back_named if record.resolved else give_back)(spec.fn, recorded)
-        return (None if rebuilt.reason else Reused(rebuilt.value)), rebuilt.reason
+        if rebuilt.reason:
+            return None, rebuilt.reason
+        return Reused(rebuilt.value, sent_into(recorded) if spec.generator else None), ""
 
     # ---- what nobody can tell
 
@@ -189,6 +211,19 @@ class Resume:
             investigation_id=id,
         )
 
+    def _told_otherwise(self, record: Record) -> ResumeDivergence:
+        id = self._driver.session.id
+        return ResumeDivergence(
+            f"Investigation {id}: into this call of the unsafe generator {record.tool!r} something else was sent than "
+            f"into call {record.id}, in attempt {record.attempt}, whose items it was given so far. It is paused rather "
+            f"than risk doing one thing twice. Say what became of that one with sdk.service.resolve({record.id!r}, …): "
+            "'succeeded' with its items, which then come whatever is sent, or 'not_executed', and it runs; then "
+            f"sdk.service.resume({id!r}).",
+            call_id=record.id,
+            tool_name=record.tool,
+            investigation_id=id,
+        )
+
     def _stop(self, error: InvestigationPaused) -> Step[None]:
         """Pause the investigation, and stop the block with `error`."""
         driver = self._driver
@@ -202,13 +237,13 @@ class Resume:
 
     # ---- what became of it all
 
-    def _count(self, call: Call, kind: str) -> None:
+    def _count(self, call: Call, kind: str, by: int = 1) -> None:
         with self._lock:
             tools = self._counts.setdefault(call.phase_name, {})
             counts = tools.get(call.spec.name)
             if counts is None:
                 counts = tools[call.spec.name] = Counter()
-            counts[kind] += 1
+            counts[kind] += by
 
     def sum_up(self, phase: str | None, *, whole: bool = False) -> None:
         """Record ``resume.summary`` for the calls of one phase, or of none: of each tool, how many were given back,

@@ -22,9 +22,18 @@ from investigation_sdk.domain.states import Effect
 from investigation_sdk.errors import InvalidArgument
 from investigation_sdk.recording.caching import check_cached
 from investigation_sdk.recording.capture import ToolSpec
-from investigation_sdk.recording.kinds import WRAPPERS
+from investigation_sdk.recording.generators import async_generator, generator
+from investigation_sdk.recording.kinds import async_, sync
 from investigation_sdk.recording.known import know
-from investigation_sdk.recording.wrapping import dress, kind_of, name_of
+from investigation_sdk.recording.wrapping import Kind, dress, kind_of, name_of
+
+_WRAPPERS: Final[dict[Kind, Callable[[Any, ToolSpec], Callable[..., Any]]]] = {
+    "sync": sync,
+    "async": async_,
+    "generator": generator,
+    "async_generator": async_generator,
+}
+"""By kind: from a function and what was said of it, its recorded form."""
 
 EffectName: TypeAlias = Effect | Literal["read", "idempotent", "unsafe"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -126,7 +135,7 @@ def tool(
         if cache is not None:
             check_cached(spec)
             spec.cache, spec.steps = cache, True
-        wrapper = dress(WRAPPERS[kind_of(f)](f, spec), f)
+        wrapper = dress(_WRAPPERS[kind_of(f)](f, spec), f)
         wrapper.__investigation_tool__ = spec
         know(wrapper)
         return wrapper

@@ -138,6 +138,7 @@ async def test_send_throw_and_return_pass_through(sdk: InvestigationSDK) -> None
         "count": 3,
         "exhausted": True,
         "items": ["first", "got x", "caught k"],
+        "sent": None,
         "value": 7,
     }
     assert second.output_result["count"] == 3
