@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +27,7 @@ from .sql import postgres_hints as hints
 from .sql import postgres_open as opening
 from .sql import postgres_write as write
 from .sql.names import REVISIONS, uuid_or_none
-from .sql.postgres_driver import Target, describe
+from .sql.postgres_driver import Connection, Target, describe
 from .sql.postgres_link import Link
 from .sql.postgres_names import Names
 from .sql.postgres_reads import Reads, storable
@@ -263,12 +262,15 @@ class PostgresBackend:
 
         Each is deleted in a transaction of its own, so that others' commits get their turn.
         """
-        deleted = 0
-        for id, version in heads:
-            if uuid_or_none(id) is not None:
-                one = functools.partial(write.delete, statements=self._link.statements, id=id, version=version)
-                deleted += await self._writing().run(one)
-        return deleted
+        return sum([await self._delete(id, version) for id, version in heads if uuid_or_none(id) is not None])
+
+    async def _delete(self, id: str, version: int) -> int:
+        statements = self._link.statements
+
+        async def settle(connection: Connection, again: int, begun: float) -> int:
+            return again or await write.deleted_since(connection, statements, id, version, begun)
+
+        return await self._writing().run(lambda c: write.delete(c, statements, id, version), settle=settle)
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
@@ -290,7 +292,11 @@ class PostgresBackend:
 
     async def release(self, lease: Lease) -> bool:
         """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
-        return await self._writing().run(lambda c: write.release(c, self._link.statements, lease))
+
+        async def settle(_: Connection, again: bool, __: float) -> bool | None:  # noqa: FBT001 - an answer, not an option
+            return again or None  # a lease that is given up leaves no trace
+
+        return await self._writing().run(lambda c: write.release(c, self._link.statements, lease), settle=settle)
 
     # ------------------------------------------------------------------ reading
 

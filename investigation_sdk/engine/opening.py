@@ -23,6 +23,7 @@ from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import (
+    BackendUnavailable,
     InvestigationBusy,
     InvestigationError,
 )
@@ -229,7 +230,8 @@ async def leased(recorder: Recorder, resource: str, wait: float) -> tuple[Lease,
             if holder is None:
                 continue
             if provably_dead(holder.owner):
-                await recorder.backend.release(holder)
+                with contextlib.suppress(BackendUnavailable):  # it may be done though its answer was lost
+                    await recorder.backend.release(holder)
                 continue
             left = deadline - time.monotonic()
             if left <= 0:

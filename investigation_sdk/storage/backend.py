@@ -179,7 +179,8 @@ class Backend(Protocol):
         ...
 
     async def release(self, lease: Lease) -> bool:
-        """Give it up, if `owner` still holds it; whether that was so."""
+        """Give it up, if `owner` still holds it; whether that was so. Where nobody can tell, for an answer was lost on
+        the way, BackendUnavailable."""
         ...
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:

@@ -72,24 +72,42 @@ class Link:
 
     # ------------------------------------------------------------------ everything but commits
 
-    async def run(self, work: Callable[[Connection], Awaitable[T]], until: float | None = None) -> T:
+    async def run(
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        until: float | None = None,
+        *,
+        settle: Callable[[Connection, T, float], Awaitable[T | None]] | None = None,
+    ) -> T:
         """Run something that may be done twice: again after what passes by itself, and once after a lost connection.
 
         Args:
             work: What to do.
             until: The end of a call that does several such things; None: this is all of it.
+            settle: Of something that answers otherwise when it is done again: called with the second answer after the
+                first was lost, and the loop's time of the beginning; the right answer, or None where nobody can tell.
 
         Raises:
-            BackendUnavailable: the server does not do it; as the message says.
+            BackendUnavailable: the server does not do it, or nobody can tell whether it did; as the message says.
             ValueError: a value is of no use to it.
         """
         self._check_usable()
         lost = False
+        begun = asyncio.get_running_loop().time()
         until = self.deadline() if until is None else until
         for pause in (*_PAUSES, None):
             try:
                 async with self._pool.connection(until) as connection, asyncio.timeout_at(until):
-                    return await work(connection)
+                    answer = await work(connection)
+                    if not lost or settle is None:
+                        return answer
+                    settled = await settle(connection, answer, begun)
+                    if settled is not None:
+                        return settled
+                    raise BackendUnavailable(
+                        f"{self.target.place}: the connection was cut, and the answer with it; what was asked for is "
+                        "so now, but nobody can tell whether this call made it so"
+                    )
             except InvestigationError:
                 raise
             except PoolExhausted as error:

@@ -248,6 +248,10 @@ class Statements:
             f"t AS (INSERT INTO {names.tombstones} SELECT id, version, clock_timestamp() FROM gone) "
             "SELECT count(*) FROM gone"
         )
+        self.tombstone: str = (
+            f"SELECT deleted_at, clock_timestamp() FROM {names.tombstones} "
+            "WHERE investigation_id = $1::uuid AND version = $2"
+        )
         self.advance: dict[str, str] = {
             kind: (
                 f"WITH c AS MATERIALIZED (SELECT * FROM {_Parameters().unnest(_PROGRESS, 'c')}), "

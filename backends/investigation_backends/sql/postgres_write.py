@@ -290,6 +290,17 @@ async def delete(connection: Connection, statements: Statements, id: str, versio
     return int(count)
 
 
+async def deleted_since(connection: Connection, statements: Statements, id: str, version: int, begun: float) -> int:
+    """Whether it was deleted at this version since the loop's time `begun`, as 1 or 0: what a call whose answer was
+    lost has done."""
+    found = await connection.fetchrow(statements.tombstone, id, version)
+    if found is None:
+        return 0
+    deleted_at, now = found
+    # the time between two moments is the same by both clocks
+    return int(now - deleted_at <= (asyncio.get_running_loop().time() - begun) * 1_000_000)
+
+
 async def claim(connection: Connection, statements: Statements, resource: str, owner: str, ttl: int) -> Lease | None:
     """Take a lease."""
     found = await connection.fetchrow(statements.claim, resource, owner, ttl, uuid_or_none(resource))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -118,6 +119,45 @@ async def test_cut_before_the_transaction_ends_is_tried_again_at_once(
     assert proxy.was_cut()
     case.moved(commit)
     await held_up(case, server, database)
+    await backend.close()
+
+
+@pytest.mark.parametrize("forward", [True, False], ids=["after the server got it", "before"])
+async def test_a_deletion_whose_answer_was_lost_is_told_rightly(
+    url: str, proxy: FaultProxy, server: PostgresServer, database: str, *, forward: bool
+) -> None:
+    backend = await opened(url)
+    case, gone = Case(), Case()
+    for one in (case, gone):
+        await one.apply(backend)
+    assert await backend.delete([(gone.id, gone.row.version)]) == 1
+    server.sql("UPDATE investigation_tombstones SET deleted_at = deleted_at - interval '1 hour'", database=database)
+    for asked, count in ((case, 1), (gone, 0)):
+        proxy.cut_when(uuid.UUID(asked.id).bytes, forward=forward)
+        assert await backend.delete([(asked.id, asked.row.version)]) == count
+        assert proxy.was_cut()
+        assert await backend.get("investigation", asked.id) is None
+    await backend.close()
+
+
+@pytest.mark.parametrize("forward", [True, False], ids=["after the server got it", "before"])
+async def test_a_lease_that_is_given_up_in_a_call_whose_answer_was_lost(
+    url: str, proxy: FaultProxy, server: PostgresServer, database: str, *, forward: bool
+) -> None:
+    direct = await opened(server.url_of(database))
+    lease = await direct.claim("needle", "me", ttl=60_000_000)
+    await direct.close()
+    assert lease is not None
+    backend = await opened(url)
+    proxy.cut_when(b"needle", forward=forward)
+    if forward:
+        with pytest.raises(BackendUnavailable, match="nobody can tell whether this call made it so"):
+            await backend.release(lease)
+    else:
+        assert await backend.release(lease) is True
+    assert proxy.was_cut()
+    assert await backend.holder("needle") is None
+    assert await backend.release(lease) is False
     await backend.close()
 
 
