@@ -183,7 +183,7 @@ class PostgresBackend:
                 await self.upgrade()
                 until = self._link.deadline()
                 found = await self._inspect(until)
-            opening.refuse(found, self._place, self._redacted)
+            opening.refuse(found, self._names, self._place, self._redacted)
             if not self._read_only:
                 await self._link.run(lambda c: opening.check_privileges(c, self._names, self._place), until)
                 await self._link.look_ahead(until)

@@ -32,7 +32,7 @@ from .sql.names import REVISIONS
 from .sql.reader import ReaderThread
 from .sql.sqlite_errors import DATA_ERRORS, batch_failed, unavailable
 from .sql.sqlite_link import Link
-from .sql.sqlite_open import differences, newer_schema, prepare, revision_of, upgrade
+from .sql.sqlite_open import differences, prepare, refuse_unknown, revision_of, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,8 +181,7 @@ class SQLiteBackend:
             found = await revision_of(self._link)
             if found == REVISIONS[-1]:
                 return await differences(self._link, self._reader)
-        if found is not None and found not in REVISIONS:
-            raise newer_schema(self.path, found)
+        refuse_unknown(found, self.path)
         return [f"the schema is {found or 'not there'}, this version works with {REVISIONS[-1]}"]
 
     @contextlib.contextmanager

@@ -37,6 +37,14 @@ _POOLER: Final = (
     "a prepared statement was lost: is there a connection pooler in transaction mode between? Then pass pgbouncer=True"
 )
 _SCHEMA: Final = "its tables are not as this version expects; run 'investigate db check' and 'investigate db upgrade'"
+_NAME_TAKEN: Final = (
+    "something is in the way of one of its tables: see whose it is, and rename it, or pass schema= or table_prefix= to "
+    "keep the SDK's apart from it"
+)
+_MISSING: Final = (
+    "one of its tables is missing: dropped, renamed, or in a schema where this user does not look; bring it back, from "
+    "a backup if need be. 'investigate db check' says what is different"
+)
 _CUT: Final = "the connection was cut"
 
 FAULTS: Final = {
@@ -49,10 +57,13 @@ FAULTS: Final = {
     "26000": Fault(Means.FATAL, _POOLER),
     "28": Fault(Means.FATAL, "the server does not let this user in; check user, password and pg_hba.conf"),
     "3D000": Fault(Means.FATAL, "there is no such database; create it, or correct the URL"),
-    "3F000": Fault(Means.FATAL, _SCHEMA),
+    "3F000": Fault(Means.FATAL, _MISSING),
     "40": Fault(Means.AGAIN, _CONTENDED),
     "40003": Fault(Means.UNKNOWN, "the server does not know how the statement ended"),
     "42": Fault(Means.FATAL, _SCHEMA),
+    "42P01": Fault(Means.FATAL, _MISSING),
+    "42P07": Fault(Means.FATAL, _NAME_TAKEN),
+    "42710": Fault(Means.FATAL, _NAME_TAKEN),
     "42501": Fault(Means.FATAL, "this user lacks a privilege; grant it, or connect as the owner of the tables"),
     "42P05": Fault(Means.FATAL, _POOLER),
     "44": Fault(Means.DATA, "a row breaks a rule of a view"),
@@ -72,6 +83,9 @@ FAULTS: Final = {
     "XX": Fault(Means.FATAL, "the server reports an internal error; look into its log"),
 }
 """By SQLSTATE, or its class where the state itself has no line."""
+
+TAKEN: Final = ("42P07", "42710")
+"""Of what is in the way: a relation, or anything else, of that name."""
 
 OTHER: Final = Fault(Means.FATAL, "the server refuses the statement")
 LOST: Final = Fault(Means.UNKNOWN, _CUT)

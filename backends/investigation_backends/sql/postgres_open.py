@@ -13,8 +13,9 @@ from investigation_sdk.errors import BackendUnavailable, InvestigationError, Sch
 from . import postgres_partitions as partitions
 from .names import ALL_TABLES, REVISIONS, VERSION_TABLE
 from .postgres_driver import DRIVER_ERRORS, Connection, Target
-from .postgres_errors import connect_fault, fault, unavailable
+from .postgres_errors import TAKEN, connect_fault, explain, fault, sqlstate, unavailable
 from .postgres_names import Names, quoted
+from .refusals import dropped, foreign_version, unknown_revision
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection as SyncConnection
@@ -25,6 +26,7 @@ T = TypeVar("T")
 _OLDEST: Final = 140000
 _PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _UPGRADE_LOCK: Final = 0x6D69_6772_6174
+_APART: Final = "Pass schema= or table_prefix= to keep ours apart from it"
 
 
 class Found(NamedTuple):
@@ -33,6 +35,8 @@ class Found(NamedTuple):
     revision: str | None
     tables: tuple[str, ...]
     """Tables of our names."""
+    missing: tuple[str, ...] = ()
+    """Those of this version's that are not there."""
 
 
 async def inspect(connection: Connection, names: Names, place: str) -> Found:
@@ -40,6 +44,7 @@ async def inspect(connection: Connection, names: Names, place: str) -> Found:
 
     Raises:
         BackendUnavailable: a server that cannot be used.
+        SchemaMismatch: the table of versions is not ours.
     """
     version, encoding, standby = await connection.fetchrow(
         "SELECT current_setting('server_version_num')::int, getdatabaseencoding(), pg_is_in_recovery()"
@@ -57,14 +62,24 @@ async def inspect(connection: Connection, names: Names, place: str) -> Found:
         "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL", list(asked)
     )
     there = {asked[row[0]] for row in rows}
-    revision = None
-    if VERSION_TABLE in there:
+    revision = await _revision(connection, names, place) if VERSION_TABLE in there else None
+    missing = set(ALL_TABLES) - there
+    there.discard(VERSION_TABLE)
+    return Found(revision, *(tuple(sorted(names.prefix + table for table in tables)) for tables in (there, missing)))
+
+
+async def _revision(connection: Connection, names: Names, place: str) -> str | None:
+    table = names.prefix + VERSION_TABLE
+    try:
         found = await connection.fetchrow(f"SELECT version_num FROM {names.version}")
-        revision = None if found is None else str(found[0])
-    return Found(revision, tuple(sorted(names.prefix + table for table in there - {VERSION_TABLE})))
+    except DRIVER_ERRORS as error:
+        if sqlstate(error) in ("42703", "42809"):  # no such column; not something with rows
+            raise foreign_version(place, table, "it has no column version_num", _APART) from error
+        raise
+    return None if found is None else str(found[0])
 
 
-def refuse(found: Found, place: str, url: str) -> None:
+def refuse(found: Found, names: Names, place: str, url: str) -> None:
     """Refuse what is not of this version.
 
     Raises:
@@ -72,23 +87,22 @@ def refuse(found: Found, place: str, url: str) -> None:
     """
     head = REVISIONS[-1]
     command = f"investigate db upgrade --db '{url}'"
+    refuse_unusable(found, names, place)
     if found.revision == head:
         return
-    if found.revision is not None and found.revision not in REVISIONS:
-        raise newer_schema(place, found.revision)
     if found.revision is not None:
         raise SchemaMismatch(
             f"{place} has schema {found.revision}, and this version works with {head}; run: {command} (or pass "
             "auto_migrate=True)"
         )
-    refuse_mixture(found, place)
     raise SchemaMismatch(
         f"{place} has no tables of the SDK yet; run: {command} (or pass auto_migrate=True, which makes them on opening)"
     )
 
 
-def refuse_mixture(found: Found, place: str) -> None:
-    """Refuse tables of our names that are not ours.
+def refuse_unusable(found: Found, names: Names, place: str) -> None:
+    """Refuse what no upgrade makes ours: tables of our names that are somebody else's, a revision that is not known,
+    and a schema of this version's with tables missing.
 
     Raises:
         SchemaMismatch: as said.
@@ -98,6 +112,10 @@ def refuse_mixture(found: Found, place: str) -> None:
             f"{place} has tables named {', '.join(found.tables)}, but no revision of the SDK's schema: they are "
             "somebody else's. Pass schema= or table_prefix= to keep ours apart from them"
         )
+    if found.revision not in (None, *REVISIONS):
+        raise unknown_revision(place, names.prefix + VERSION_TABLE, found.revision, _APART)
+    if found.revision == REVISIONS[-1] and found.missing:
+        raise dropped(place, found.missing)
 
 
 async def check_privileges(connection: Connection, names: Names, place: str) -> None:
@@ -132,9 +150,7 @@ async def upgrade(target: Target, names: Names) -> None:
     async def work(sync: AsyncConnection, connection: Connection) -> None:
         await _use_schema(connection, names)
         found = await inspect(connection, names, target.place)
-        if found.revision is not None and found.revision not in REVISIONS:
-            refuse(found, target.place, "")
-        refuse_mixture(found, target.place)
+        refuse_unusable(found, names, target.place)
         if found.revision != REVISIONS[-1]:
             from . import migrate
 
@@ -174,9 +190,10 @@ async def check_schema(target: Target, names: Names) -> list[str]:
     found: list[str] = []
 
     async def work(sync: AsyncConnection, connection: Connection) -> None:
-        revision = (await inspect(connection, names, target.place)).revision
-        if revision is not None and revision not in REVISIONS:
-            raise newer_schema(target.place, revision)
+        there = await inspect(connection, names, target.place)
+        revision = there.revision
+        if revision not in (None, *REVISIONS):
+            refuse_unusable(there, names, target.place)
         if revision != REVISIONS[-1]:
             found.append(f"the schema is {revision or 'not there'}, this version works with {REVISIONS[-1]}")
             return
@@ -189,13 +206,6 @@ async def check_schema(target: Target, names: Names) -> list[str]:
 
     await _transaction(target, work)
     return found
-
-
-def newer_schema(place: str, found: str) -> SchemaMismatch:
-    """The error for a database that a newer version of the SDK has upgraded."""
-    return SchemaMismatch(
-        f"{place} has schema {found}, which is newer than this version's {REVISIONS[-1]}; upgrade investigation-sdk"
-    )
 
 
 async def _transaction(target: Target, work: Callable[[AsyncConnection, Connection], Awaitable[None]]) -> None:
@@ -225,12 +235,18 @@ async def _transaction(target: Target, work: Callable[[AsyncConnection, Connecti
     except InvestigationError:
         raise
     except DRIVER_ERRORS as error:
-        raise unavailable(fault(error), error, target.place) from error
+        raise _failed(error, target.place) from error
     except DBAPIError as error:
         cause = error.orig.__cause__ if error.orig is not None and error.orig.__cause__ is not None else error
-        raise unavailable(fault(cause), cause, target.place) from error
+        raise _failed(cause, target.place) from error
     finally:
         await engine.dispose()
+
+
+def _failed(error: BaseException, place: str) -> BackendUnavailable | SchemaMismatch:
+    if sqlstate(error) in TAKEN:
+        return SchemaMismatch(explain(fault(error), error, place))
+    return unavailable(fault(error), error, place)
 
 
 def _placed(names: Names, work: Callable[[SyncConnection], T]) -> Callable[[SyncConnection], T]:

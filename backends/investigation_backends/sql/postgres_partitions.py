@@ -15,7 +15,7 @@ from investigation_sdk.clock import to_datetime
 
 from .names import EVENTS
 from .postgres_driver import DRIVER_ERRORS, Connection
-from .postgres_errors import message, sqlstate
+from .postgres_errors import TAKEN, message, sqlstate
 from .postgres_names import Names
 
 AHEAD: Final = 3
@@ -118,10 +118,12 @@ async def look_ahead(connection: Connection, names: Names) -> int:
                 raise
             await connection.execute("ROLLBACK")
             shown = ", ".join(f"{month.year}-{month.month:02d}" for month in lacking)
-            said = (
-                f"the log has no partition for {shown}, and this user cannot make it; run 'investigate db upgrade' as "
-                f"the owner of the tables (PostgreSQL: {message(error)})"
+            why = (
+                "a table of its name is in the way: rename it, or attach it if it was a partition once"
+                if sqlstate(error) in TAKEN
+                else "this user cannot make it; run 'investigate db upgrade' as the owner of the tables"
             )
+            said = f"the log has no partition for {shown}, and {why} (PostgreSQL: {message(error)})"
             if needed.intersection(lacking):
                 raise NoPartition(said) from error
             _log.warning("Soon %s", said)

@@ -7,21 +7,25 @@ import os
 import shlex
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from investigation_sdk.errors import BackendUnavailable, SchemaMismatch
 
-from .names import ALL_TABLES, LEASES, REVISIONS, VERSION_TABLE
+from .names import ALL_TABLES, REVISIONS, VERSION_TABLE
 from .reader import ReaderThread
+from .refusals import dropped, foreign_version, unknown_revision
 from .sqlite_errors import passes, unavailable
 from .sqlite_link import Link, immediately
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+T = TypeVar("T")
+
+_APART: Final = "Name another file"
 _NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "fuse.sshfs"})
 
 
@@ -39,12 +43,13 @@ async def prepare(link: Link, reader: ReaderThread, *, auto_migrate: bool, page_
         SchemaMismatch, BackendUnavailable: see :meth:`investigation_sdk.storage.backend.Backend.open`.
     """
     _check_place(link)
-    found = Found.NOTHING if _is_empty(link.path) else await _probe(link)
-    if found == REVISIONS[-1]:
-        return
+    found = Found.NOTHING if _is_empty(link.path) else await _find(link)
+    refuse_unknown(found, link.path)
     path = link.path
-    if isinstance(found, str) and found not in REVISIONS:
-        raise newer_schema(path, found)
+    if found == REVISIONS[-1]:
+        if missing := sorted(set(ALL_TABLES) - await _probe(link, _tables)):
+            raise dropped(path, missing)
+        return
     to_upgrade = f"run: investigate db upgrade --db {shlex.quote(path)} (or pass auto_migrate=True)"
     if found is Found.NOTHING and link.read_only:
         raise SchemaMismatch(f"{path} is empty. To make the SDK's tables in it, {to_upgrade}")
@@ -60,11 +65,14 @@ async def prepare(link: Link, reader: ReaderThread, *, auto_migrate: bool, page_
     await upgrade(link, reader, page_size)
 
 
-def newer_schema(path: str, found: str) -> SchemaMismatch:
-    """The error for a file that a newer version of the SDK has upgraded."""
-    return SchemaMismatch(
-        f"{path} has schema {found}, which is newer than this version's {REVISIONS[-1]}; upgrade investigation-sdk"
-    )
+def refuse_unknown(found: str | Found | None, path: str) -> None:
+    """Refuse a revision that this version does not know.
+
+    Raises:
+        SchemaMismatch: as said.
+    """
+    if isinstance(found, str) and found not in REVISIONS:
+        raise unknown_revision(path, VERSION_TABLE, found, _APART)
 
 
 async def upgrade(link: Link, reader: ReaderThread, page_size: int) -> None:
@@ -90,7 +98,7 @@ async def revision_of(link: Link) -> str | None:
     _check_place(link)
     if _is_empty(link.path):
         return None
-    found = await _probe(link)
+    found = await _find(link)
     return found if isinstance(found, str) else None
 
 
@@ -179,26 +187,38 @@ def _is_empty(path: str) -> bool:
         return True
 
 
-async def _probe(link: Link) -> str | Found:
-    """What the file holds. Also checks that it can be written, if it is to be."""
+async def _probe(link: Link, look: Callable[[sqlite3.Connection], T]) -> T:
     try:
-        return await link.patiently(_read_revision if link.read_only else _look)
+        return await link.patiently(look)
     except sqlite3.Error as error:
         raise _cannot_open(error, link.path) from error
 
 
-def _look(connection: sqlite3.Connection) -> str | Found:
-    found = _read_revision(connection)
+async def _find(link: Link) -> str | Found:
+    """What the file holds. Also checks that it can be written, if it is to be."""
+    look = _read_revision if link.read_only else _look
+    return await _probe(link, lambda connection: look(connection, link.path))
+
+
+def _look(connection: sqlite3.Connection, path: str) -> str | Found:
+    found = _read_revision(connection, path)
     if found in REVISIONS:
         _set_wal(connection)
         # BEGIN IMMEDIATE alone is content with a file that cannot be written
-        immediately(connection, lambda c: c.execute(f"DELETE FROM {LEASES} WHERE 0"))
+        immediately(connection, lambda c: c.execute(f"DELETE FROM {VERSION_TABLE} WHERE 0"))
     return found
 
 
-def _read_revision(connection: sqlite3.Connection) -> str | Found:
-    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+
+
+def _read_revision(connection: sqlite3.Connection, path: str) -> str | Found:
+    names = _tables(connection)
     if VERSION_TABLE in names:
+        columns = {row[1] for row in connection.execute(f"PRAGMA table_info({VERSION_TABLE})")}
+        if "version_num" not in columns:
+            raise foreign_version(path, VERSION_TABLE, "it has no column version_num", _APART)
         row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
         if row is not None:
             return str(row[0])
@@ -236,11 +256,10 @@ def _upgrade_once(link: Link, page_size: int) -> None:
             with _alchemy(raw) as connection:
                 # the lock before the look: of many that open a new file at once, one makes the tables
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-                found = _read_revision(raw)
+                found = _read_revision(raw, link.path)
                 if found is Found.OTHERS:
                     _refuse_mixture(raw, link.path)
-                if isinstance(found, str) and found not in REVISIONS:
-                    raise newer_schema(link.path, found)
+                refuse_unknown(found, link.path)
                 if found != REVISIONS[-1]:
                     migrate.upgrade(connection)
                 connection.commit()
@@ -249,8 +268,7 @@ def _upgrade_once(link: Link, page_size: int) -> None:
 
 
 def _refuse_mixture(connection: sqlite3.Connection, path: str) -> None:
-    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-    if ours := sorted(names.intersection(ALL_TABLES)):
+    if ours := sorted(_tables(connection).intersection(ALL_TABLES)):
         raise SchemaMismatch(
             f"{path} has tables named {', '.join(ours)}, but no revision of the SDK's schema; name another file"
         )

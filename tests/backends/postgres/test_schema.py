@@ -3,14 +3,16 @@
 import asyncio
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from investigation_backends.postgres import PostgresBackend
 from investigation_backends.sql import names, postgres_names
+from investigation_backends.sql.postgres_partitions import Month
 from investigation_backends.sql.tables import build
 from investigation_sdk.domain.rows import ROW_TYPES
-from investigation_sdk.errors import ConfigurationError, SchemaMismatch
+from investigation_sdk.errors import BackendUnavailable, ConfigurationError, SchemaMismatch
 from investigation_sdk.storage.backend import MigratingBackend
 from investigation_sdk.storage.commit import Query, StoredEvent
 from investigation_sdk.testing.contract import Case
@@ -106,6 +108,90 @@ async def test_tables_of_our_names_that_are_not_ours(postgres: Postgres, databas
     )
     backend = PostgresBackend(empty, auto_migrate=True, schema="audit")
     await backend.open()
+    await backend.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (
+            "CREATE TABLE {}(version_num text); INSERT INTO {} VALUES ('ae10f2c4b7')",
+            "no version of the SDK wrote",
+        ),
+        ("CREATE TABLE {}(release text)", "it has no column version_num"),
+        ("CREATE SEQUENCE {}", "it has no column version_num"),
+    ],
+)
+async def test_a_table_of_versions_that_is_not_ours(
+    postgres: Postgres, database: str, empty: str, make: str, why: str
+) -> None:
+    postgres.sql(make.replace("{}", names.VERSION_TABLE), database=database)
+    for options in ({}, {"auto_migrate": True}):
+        said = await refused(SchemaMismatch, empty, **options)
+        assert f"a table named {names.VERSION_TABLE} that is somebody else's: {why}" in said
+        assert "Pass schema= or table_prefix= to keep ours apart from it" in said
+    with pytest.raises(SchemaMismatch, match="somebody else's"):
+        await PostgresBackend(empty).upgrade()
+    backend = PostgresBackend(empty, auto_migrate=True, table_prefix="ours_")
+    await backend.open()
+    await backend.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "drop"),
+    [
+        ("CREATE TYPE tool_executions AS ENUM ('a')", 'type "tool_executions" already exists'),
+        ("CREATE TABLE x(y int); CREATE INDEX ix_investigations_queue ON x(y)", "ix_investigations_queue"),
+    ],
+)
+async def test_what_is_in_the_way_of_a_table_is_named(
+    postgres: Postgres, database: str, empty: str, make: str, drop: str
+) -> None:
+    postgres.sql(make, database=database)
+    said = await refused(SchemaMismatch, empty, auto_migrate=True)
+    assert "something is in the way of one of its tables: see whose it is, and rename it, or pass schema=" in said
+    assert drop in said
+    assert await PostgresBackend(empty).current_revision() is None, "nothing was made"
+
+
+async def test_what_is_in_the_way_of_a_partition_is_named(postgres: Postgres, database: str, empty: str) -> None:
+    (month,) = [Month.of(datetime.now(UTC))]
+    await PostgresBackend(empty).upgrade()
+    for said in (
+        f"ALTER TABLE investigation_events DETACH PARTITION investigation_events_{month}",
+        f"CREATE TABLE IF NOT EXISTS investigation_events_{month}(x int)",
+    ):
+        postgres.sql(said, database=database)
+    said = await refused(BackendUnavailable, empty)
+    shown = str(month).replace("_", "-")
+    assert (
+        f"the log has no partition for {shown}, and a table of its name is in the way: rename it, or attach it" in said
+    )
+    with pytest.raises(
+        SchemaMismatch, match=f'is in the way .* relation "investigation_events_{month}" already exists'
+    ):
+        await PostgresBackend(empty).upgrade()
+    postgres.sql(f"ALTER TABLE investigation_events_{month} RENAME TO other", database=database)
+    backend = PostgresBackend(empty)
+    await backend.open()
+    await Case().apply(backend)
+    await backend.close()
+
+
+async def test_a_table_that_was_dropped(postgres: Postgres, database: str, empty: str) -> None:
+    backend = PostgresBackend(empty)
+    await backend.upgrade()
+    await backend.open()
+    postgres.sql(f"DROP TABLE {names.LEASES}", database=database)
+    with pytest.raises(BackendUnavailable, match=r'one of its tables is missing: .* "investigation_leases" does not'):
+        await backend.claim("x", "me", ttl=1)
+    for options in ({}, {"auto_migrate": True}, {"read_only": True}):
+        said = await refused(SchemaMismatch, empty, **options)
+        assert f"has schema {HEAD}, but not its tables {names.LEASES}: they were dropped" in said
+        assert "Bring them back" in said
+    with pytest.raises(SchemaMismatch, match="Bring them back"):
+        await backend.upgrade()
+    assert f"table {names.LEASES} is missing" in "\n".join(await backend.check_schema())
     await backend.close()
 
 

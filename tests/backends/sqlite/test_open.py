@@ -253,6 +253,32 @@ async def test_a_newer_schema(tmp_path: Path) -> None:
         assert "upgrade investigation-sdk" in message
 
 
+async def test_a_table_of_versions_that_is_not_ours(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    await made(path)
+    execute(path, f"UPDATE {names.VERSION_TABLE} SET version_num='ae10f2c4b7'")
+    other = tmp_path / "y.db"
+    execute(other, f"CREATE TABLE {names.VERSION_TABLE}(release)")
+    for options in ({}, {"auto_migrate": True}):
+        message = await refused(path, SchemaMismatch, **options)
+        assert f"a table named {names.VERSION_TABLE} that is somebody else's: no version of the SDK wrote" in message
+        assert "Name another file" in message
+        message = await refused(other, SchemaMismatch, **options)
+        assert f"a table named {names.VERSION_TABLE} that is somebody else's: it has no column version_num" in message
+
+
+@pytest.mark.parametrize("table", names.ALL_TABLES)
+async def test_a_table_that_was_dropped(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "x.db"
+    backend = await made(path)
+    execute(path, f"DROP TABLE {table}")
+    for options in ({}, {"auto_migrate": True}, {"read_only": True}):
+        message = await refused(path, SchemaMismatch, **options)
+        assert f"has schema {names.REVISIONS[-1]}, but not its tables {table}: they were dropped" in message
+        assert "Bring them back" in message
+    assert f"table {table} is missing" in "\n".join(await backend.check_schema())
+
+
 async def test_an_older_schema(tmp_path: Path) -> None:
     """A file of the first release: refused by name, upgraded when asked, and nothing in it is lost."""
     path = tmp_path / "x.db"
