@@ -16,8 +16,9 @@ from investigation_sdk.engine import reading
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.io_thread import undo_with
 from investigation_sdk.engine.ownership import new_owner, provably_dead, retire
-from investigation_sdk.engine.recorded import FEW, Recorded, RecordReader
+from investigation_sdk.engine.recorded import Recorded
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.records import FEW, RecordReader
 from investigation_sdk.engine.repair import empty
 from investigation_sdk.engine.session import Entry, Session
 from investigation_sdk.engine.tracing import Trace
@@ -183,7 +184,7 @@ async def _claimed(recorder: Recorder, session: Session, claim: Claim) -> Record
         reading.cancel()
     await reader.read_on(FEW)
     session.counted(reader.counts)
-    return reader.recorded()
+    return Recorded(session.id, reader.records())
 
 
 def _drive(recorder: Recorder, session: Session, token: str, lease: Lease) -> None:

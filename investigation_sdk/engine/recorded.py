@@ -7,117 +7,114 @@ under the same place, tool, version and arguments, the first that is left.
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from hashlib import sha256
-from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
 
-from pydantic_core import from_json
-
-from investigation_sdk.domain.events import SCHEMA_VERSIONS
 from investigation_sdk.domain.states import Effect
-from investigation_sdk.domain.upcast import upcast
-from investigation_sdk.engine.sound import readable
+from investigation_sdk.engine.records import Place, Record, RecordReader, comparable
+from investigation_sdk.engine.sound import unreadable
+from investigation_sdk.errors import RecordUnreadable
 from investigation_sdk.storage.backend import Backend
-from investigation_sdk.storage.codec import digest_of, digest_of_text
-from investigation_sdk.storage.commit import StoredEvent
-from investigation_sdk.storage.spelling import to_json
-
-State = Literal["finished", "raised", "undone", "open"]
-"""What is known of a call: it ended well; it raised; it had no effect, for certain; it began, and then nothing."""
-
-_TYPES: Final = ("tool.started", "tool.completed", "tool.failed", "tool.interrupted", "tool.resolved")
-_AS_TODAY: Final = {type: f'"schema":{SCHEMA_VERSIONS[type]},' for type in _TYPES if type != "tool.started"}
-"""What a header without metadata says where the event's data are of today's schema. In a string, quotes are escaped."""
-_PAGE: Final = 1000
-FEW: Final = 200
-"""A page of them is short: where there is hardly anything to be read."""
-_SHOWN: Final = "{"
-_NONE: Final[Mapping[bytes, str]] = MappingProxyType({})
 
 
-class Key(NamedTuple):
-    """What two calls must have in common to be the same."""
+class _Queue:
+    """The records of one place that no call has taken, the first to be taken first.
 
-    parent: str | None
-    """The first record of the call around."""
-    phase: str | None
-    tool: str
-    version: str | None
-    digest: str
-    """Of its arguments; or the arguments as they are shown, where they cannot be compared."""
-
-    @property
-    def sure(self) -> bool:
-        """Whether two calls that have it in common are the same."""
-        return not self.digest.startswith(_SHOWN)
-
-
-class Record:
-    """One call, in all attempts that made it.
-
-    Attributes:
-        root: Id of its first record, which is also its idempotency key.
-        id: Of its last record.
-        parent: The root of the call that it was made in.
-        output: With state `finished`, the parsed JSON of what it returned.
-        plain: That is what it returned: no part of it is tagged.
-        error: With state `raised`, what it raised, as recorded.
-        resolved: Somebody, or a ``reconcile`` function, has said what became of it.
-        before: The same call, made and raised before this one began: this one tried again.
-        made_good: A later try of it was given back.
+    As long as each call is the same as the first record by its text, no digests are made. The first one that is not
+    makes all of them.
     """
 
-    __slots__ = (
-        "attempt",
-        "before",
-        "effect",
-        "error",
-        "id",
-        "key",
-        "made_good",
-        "output",
-        "parent",
-        "plain",
-        "resolved",
-        "root",
-        "state",
-        "tool",
-    )
+    __slots__ = ("_by_digest", "_digests", "_records")
 
-    def __init__(
-        self, root: str, id: str, parent: str | None, tool: str, effect: str | None, attempt: int, key: Key
-    ) -> None:
-        self.root: str = root
-        self.id: str = id
-        self.parent: str | None = parent
-        self.tool: str = tool
-        self.effect: str | None = effect
-        self.attempt: int = attempt
-        self.key: Key = key
-        self.state: State = "open"
-        self.output: Any = None
-        self.plain: bool = False
-        self.error: dict[str, Any] | None = None
-        self.resolved: bool = False
-        self.before: Record | None = None
-        self.made_good: bool = False
+    def __init__(self) -> None:
+        self._records: deque[Record] = deque()
+        self._by_digest: dict[str, deque[Record]] | None = None
+        self._digests: dict[str, str] = {}
+
+    @property
+    def any(self) -> bool:
+        return bool(self._records) or self._by_digest is not None
+
+    def append(self, record: Record) -> None:
+        self._all_like(record).append(record)
+
+    def _all_like(self, record: Record) -> deque[Record]:
+        """Where it stands, or would stand."""
+        if self._by_digest is None:
+            return self._records
+        return self._by_digest.setdefault(record.digest, deque())
+
+    def first(self, given: str, digest: str | None) -> Record | None:
+        """See :meth:`Recorded.take`; it stays where it is."""
+        queue = self._queue(given, digest)
+        if not queue:
+            return None
+        first = queue[0]
+        if self._by_digest is None or first.sure:
+            return first
+        return next((record for record in queue if record.resolved), None)
+
+    def _queue(self, given: str, digest: str | None) -> deque[Record] | None:
+        by_digest = self._by_digest
+        if by_digest is None:
+            if not self._records or self._records[0].same(given, digest):
+                return self._records
+            by_digest = self._compared()
+        return by_digest.get(digest or self._digests.get(given) or comparable(given, None))
+
+    def _compared(self) -> dict[str, deque[Record]]:
+        by_digest: dict[str, deque[Record]] = {}
+        for record in self._records:
+            by_digest.setdefault(record.digest, deque()).append(record)
+            if record.by_text:
+                self._digests[record.given] = record.digest
+        self._by_digest = by_digest
+        self._records = deque()
+        return by_digest
+
+    def remove(self, record: Record) -> None:
+        queue = self._all_like(record)
+        if queue[0] is record:
+            queue.popleft()
+        else:
+            queue.remove(record)
+
+    def put_back(self, record: Record) -> None:
+        self._all_like(record).appendleft(record)
 
 
 class Recorded:
     """The records of one investigation that no call has taken yet. Safe to use from any thread."""
 
-    def __init__(self, records: Iterable[Record], digests: Mapping[bytes, str] = _NONE) -> None:
+    def __init__(self, investigation_id: str, records: Iterable[Record]) -> None:
+        self._id = investigation_id
         self._lock = threading.Lock()
-        self._digests = digests
-        self._queues: dict[Key, deque[Record]] = {}
+        self._queues: dict[Place, _Queue] = {}
         self._left = {record.root: record for record in records}
         self._inside: dict[str, list[Record]] = {}
-        for record in sorted(self._left.values(), key=_rank):  # stable: each in the log's order
-            self._queues.setdefault(record.key, deque()).append(record)
-            if record.parent is not None:
-                self._inside.setdefault(record.parent, []).append(record)
+        for record in self._ranked():
+            self._append(record)
+
+    def _append(self, record: Record) -> None:
+        self._queue(record.place).append(record)
+        if record.place.parent is not None:
+            self._inside.setdefault(record.place.parent, []).append(record)
+
+    def _queue(self, place: Place) -> _Queue:
+        queue = self._queues.get(place)
+        if queue is None:
+            queue = self._queues[place] = _Queue()
+        return queue
+
+    def _ranked(self) -> Iterable[Record]:
+        """Each in the log's order, but those that are in doubt behind those that finished, and before what was not
+        done, of which they may be a later try."""
+        records = self._left.values()
+        if all(record.state == "finished" for record in records):
+            return records
+        ranks = {"finished": 0, "undone": 2}
+        return sorted(records, key=lambda record: ranks.get(record.state, 1))
 
     def __len__(self) -> int:
         return len(self._left)
@@ -126,30 +123,57 @@ class Recorded:
         """The record of that root, where no call has taken it."""
         return self._left.get(root)
 
-    def comparable(self, given: str, digest: str | None) -> str:
-        """As :func:`comparable`, which need not be worked out where a recorded call was given the very same text."""
-        return digest or self._digests.get(_hash(given.encode())) or comparable(given, None)
+    def any_at(self, place: Place) -> bool:
+        """Whether calls that were made in that place may be left."""
+        queue = self._queues.get(place)
+        return queue is not None and queue.any
 
-    def take(self, key: Key) -> Record | None:
+    def take(self, place: Place, given: str, digest: str | None, *, as_it_stands: bool = False) -> Record | None:
         """The first record that is left of the same call: finished ones, then those in doubt, then the others.
 
         Where nobody can tell whether it is the same, the first that somebody has looked into.
+
+        Args:
+            place: Where the call is made.
+            given: Its arguments, as they would be recorded.
+            digest: So, too, where one would.
+            as_it_stands: Only where what it gave can be given back as it stands.
+
+        Raises:
+            RecordUnreadable: what it is compared with is not what the SDK writes.
         """
         with self._lock:
-            queue = self._queues.get(key)
-            if not queue:
+            queue = self._queues.get(place)
+            if queue is None:
                 return None
-            record = queue[0] if key.sure else next((record for record in queue if record.resolved), None)
-            if record is None:
+            try:
+                record = queue.first(given, digest)
+            except ValueError as error:
+                raise self._unreadable(error) from error
+            if record is None or (as_it_stands and not record.as_it_stands):
                 return None
             queue.remove(record)
             del self._left[record.root]
             return record
 
+    def output(self, record: Record) -> Any:
+        """The parsed JSON of what a call that finished returned.
+
+        Raises:
+            RecordUnreadable: it is not JSON.
+        """
+        try:
+            return record.output
+        except ValueError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: ValueError) -> RecordUnreadable:
+        return unreadable(self._id, None, str(error)[:200])
+
     def put_back(self, record: Record) -> None:
         """The call that took it was broken off before it got a result or ran: it is the first to be taken again."""
         with self._lock:
-            self._queues.setdefault(record.key, deque()).appendleft(record)
+            self._queue(record.place).put_back(record)
             self._left[record.root] = record
 
     def settle(self, record: Record) -> list[Record]:
@@ -166,7 +190,7 @@ class Recorded:
             del settled[0]
             for within in settled:
                 self._left.pop(within.root, None)
-                self._queues.pop(within.key, None)
+                self._queues.pop(within.place, None)
             return settled
 
     def unsettle(self, settled: Iterable[Record]) -> None:
@@ -174,9 +198,7 @@ class Recorded:
         with self._lock:
             for record in settled:
                 self._left[record.root] = record
-                self._queues.setdefault(record.key, deque()).append(record)
-                if record.parent is not None:
-                    self._inside.setdefault(record.parent, []).append(record)
+                self._append(record)
 
     def left(self) -> list[Record]:
         """Those that no call has taken, nor one around them."""
@@ -194,11 +216,11 @@ class Recorded:
         return [r for r in self.left() if r.root not in good and not self._inside_finished(r)]
 
     def _inside_finished(self, record: Record) -> bool:
-        around = self._left.get(record.parent) if record.parent else None
+        around = self._left.get(record.place.parent or "")
         while around is not None:
             if around.state == "finished":
                 return True
-            around = self._left.get(around.parent) if around.parent else None
+            around = self._left.get(around.place.parent or "")
         return False
 
     def unsafe_left(self, tool: str) -> Record | None:
@@ -209,25 +231,6 @@ class Recorded:
             return next((r for r in unsafe if r.state != "undone" and not (r.resolved or r.made_good)), None)
 
 
-def _hash(text: bytes) -> bytes:
-    return sha256(text).digest()
-
-
-def _rank(record: Record) -> int:
-    """What is in doubt comes before what was not done, of which it may be a later try."""
-    return {"finished": 0, "undone": 2}.get(record.state, 1)
-
-
-def comparable(given: str, digest: str | None) -> str:
-    """What two calls that are the same have in common of their arguments, from what is recorded of them."""
-    if digest is not None:
-        return digest
-    try:
-        return digest_of(given)
-    except ValueError:  # a part of them is masked, or was too large
-        return f"{_SHOWN}{to_json(from_json(given)).decode()}"
-
-
 async def refresh(backend: Backend, investigation_id: str, record: Record) -> None:
     """Read again what became of a call: since the log was read, it may have been resolved, or have ended late.
 
@@ -236,8 +239,7 @@ async def refresh(backend: Backend, investigation_id: str, record: Record) -> No
     """
     now = (await load(backend, investigation_id)).of(record.root)
     if now is not None and now.id == record.id:
-        record.state, record.output, record.plain = now.state, now.output, now.plain
-        record.error, record.resolved = now.error, now.resolved
+        record.becomes(now)
 
 
 async def load(backend: Backend, investigation_id: str) -> Recorded:
@@ -249,112 +251,4 @@ async def load(backend: Backend, investigation_id: str) -> Recorded:
     """
     reader = RecordReader(backend, investigation_id)
     await reader.read_on()
-    return reader.recorded()
-
-
-_GIVEN: Final = ("executed", "cached")
-"""Sources of what a call gave to the block; the rest was reported from elsewhere."""
-
-
-class RecordReader:
-    """Reads the events of calls, and puts them together. A log only grows: what was read need not be read again.
-
-    Args:
-        backend: Where they are.
-        investigation_id: Whose.
-        count_to: Count the calls of each tool up to this event.
-
-    Attributes:
-        counts: How often each tool was called, until then.
-    """
-
-    def __init__(self, backend: Backend, investigation_id: str, *, count_to: int = 0) -> None:
-        self.counts: Counter[str] = Counter()
-        self._backend = backend
-        self._id = investigation_id
-        self._count_to = count_to
-        self._after = 0
-        self._records: dict[str, Record] = {}
-        self._roots: dict[str, str] = {}
-        self._raised: dict[Key, Record] = {}
-        self._digests: dict[bytes, str] = {}
-
-    async def read_on(self, page_size: int = _PAGE) -> None:
-        """Read what is behind what was read.
-
-        Raises:
-            BackendUnavailable: the store does not answer.
-            RecordUnreadable: an event is not what the SDK writes.
-        """
-        while True:
-            page = await self._backend.read_events(self._id, after=self._after, limit=page_size, event_type=_TYPES)
-            with readable(self._id) as at:
-                for stored in page:
-                    at.sequence = stored.sequence
-                    self._add(stored)
-            if page:
-                self._after = page[-1].sequence
-            if len(page) < page_size:
-                return
-
-    def recorded(self) -> Recorded:
-        """What was read so far."""
-        return Recorded(self._records.values(), self._digests)
-
-    def _add(self, stored: StoredEvent) -> None:
-        tagged = '"$type"' in stored.event_data
-        data: dict[str, Any] = from_json(stored.event_data)
-        today = _AS_TODAY.get(stored.event_type)
-        if today is not None and stored.metadata is None and today in stored.header:  # of the header, no more is needed
-            self._closed(stored.event_type, data, plain=not tagged)
-            return
-        header: dict[str, Any] = from_json(stored.header)
-        data = upcast(stored.event_type, header["schema"], data)
-        if stored.event_type == "tool.started":
-            if stored.sequence <= self._count_to:
-                self.counts[data["tool"]] += 1
-            if data.get("source", "executed") in _GIVEN:
-                self._started(header, data, tagged=tagged)
-        else:
-            self._closed(stored.event_type, data, plain=not tagged)
-
-    def _comparable(self, given: Any, *, tagged: bool) -> str:
-        text = to_json(given)
-        if tagged:
-            return comparable(text.decode(), None)
-        hashed, digest = digest_of_text(text, given)
-        self._digests[hashed] = digest
-        return digest
-
-    def _started(self, header: dict[str, Any], data: dict[str, Any], *, tagged: bool) -> None:
-        id: str = header["id"]
-        root: str = data.get("again", id)
-        self._roots[id] = root
-        parent: str | None = header.get("parent_call")
-        digest = data.get("digest") or self._comparable(data.get("input"), tagged=tagged)
-        around = None if parent is None else self._roots.get(parent, parent)
-        key = Key(around, data.get("phase"), data["tool"], data.get("version"), digest)
-        # A later record of the same call takes the place of the one before, which it made good.
-        record = Record(root, id, around, data["tool"], data.get("effect"), header["attempt"], key)
-        known = self._records.get(root)
-        record.before = self._raised.pop(key, None) if known is None else known.before
-        self._records[root] = record
-
-    def _closed(self, event_type: str, data: dict[str, Any], *, plain: bool) -> None:
-        record = self._records.get(self._roots.get(data["call"], ""))
-        if record is None or record.id != data["call"]:
-            return
-        record.plain = plain
-        if event_type == "tool.completed":
-            record.state, record.output = "finished", data.get("output")
-        elif event_type == "tool.failed":
-            record.state, record.error = "undone" if data.get("no_effect") else "raised", data.get("error")
-            if record.state == "raised" and record.key.sure:
-                self._raised[record.key] = record
-        elif event_type == "tool.interrupted":
-            record.state = "undone" if data.get("kind") == "not_started" else "open"
-        else:
-            record.resolved = True
-            record.state = "undone"
-            if data.get("outcome") == "succeeded":
-                record.state, record.output = "finished", data.get("output")
+    return Recorded(investigation_id, reader.records())

@@ -44,7 +44,7 @@ async def preview(backend: Backend, investigation_id: str, sight: Sight) -> Resu
         counts = tools.setdefault(record.tool, Counter())
         if record.effect is None:
             undeclared.add(record.tool)
-        if record.state == "finished" and (record.key.sure or record.resolved):
+        if record.state == "finished" and (record.sure or record.resolved):
             counts["reused"] += 1
         elif record.state == "finished" and record.effect != Effect.UNSAFE:
             counts["again"] += 1  # its arguments are masked: nobody can tell that another call is the same

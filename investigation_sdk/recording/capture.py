@@ -201,6 +201,17 @@ class ToolSpec:
                 pass  # the careful way says what becomes of it
         return self._careful_input(arguments, limit)
 
+    def ordinary_input(self, args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> Json | None:
+        """What is recorded of the arguments of a call, where that is all of them, and nothing else makes two calls the
+        same act; None where there is more to it: see :meth:`input`."""
+        if not self._ordinary:
+            return None
+        try:
+            text, rebuildable, _ = encode(self.arguments(args, kwargs), max_bytes=limit)
+        except PayloadTooLarge:
+            return None
+        return text if rebuildable else None
+
     def _careful_input(self, arguments: dict[str, Any], limit: int) -> Given:
         identity, failed = self._identity(arguments)
         signed = None

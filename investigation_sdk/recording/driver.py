@@ -135,8 +135,8 @@ class Driver:
         yield lambda blocking: self.session.waiter(entry, blocking=blocking)
 
     @property
-    def must_wait(self) -> bool:
-        """Whether a call may not just begin: something stops it, its result may be recorded, or too much is queued."""
+    def held_up(self) -> bool:
+        """Whether something stops the next call, or too much is queued."""
         session = self.session
         return (
             session.stop is not None
@@ -144,9 +144,13 @@ class Driver:
             or session.down is not None
             or self.left_out > 0
             or self.finished
-            or self.resume is not None
             or session.full
         )
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether a call may not just begin: it is held up, or its result may be recorded."""
+        return self.resume is not None or self.held_up
 
     def ready(self, spec: ToolSpec) -> Step[bool]:
         """Wait until a call may begin; whether it is to be recorded.

@@ -20,7 +20,8 @@ from investigation_sdk.domain.records import Resolution
 from investigation_sdk.domain.resumes import KINDS
 from investigation_sdk.domain.states import Effect, Verb
 from investigation_sdk.engine.reading import has_large, whole
-from investigation_sdk.engine.recorded import Key, Record, Recorded, refresh
+from investigation_sdk.engine.recorded import Recorded, refresh
+from investigation_sdk.engine.records import Place, Record
 from investigation_sdk.engine.resolving import resolution_data, started_of
 from investigation_sdk.errors import (
     InvestigationError,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from investigation_sdk.recording.call import Call
     from investigation_sdk.recording.capture import ToolSpec
     from investigation_sdk.recording.driver import Driver
-    from investigation_sdk.recording.frames import CallFrame
+    from investigation_sdk.recording.frames import CallFrame, Frame
 
 
 class Reused(NamedTuple):
@@ -61,7 +62,24 @@ class Resume:
         self._driver = driver
         self._recorded = recorded
         self._lock = threading.Lock()  # calls count on any thread, and to add is to read and to write
-        self._counts: dict[str | None, dict[str, Counter[str]]] = {}
+        self._counts: dict[str | None, dict[str, dict[str, int]]] = {}
+
+    def at_once(self, frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reused | None:
+        """What an earlier attempt recorded of a call that is about to be made in `frame`, if that can be told, and
+        given back, without a closer look or a wait; then it was made. None for :meth:`take`.
+        """
+        around = frame.call
+        place = Place(None if around is None else around.root, frame.phase_id, spec.name, spec.version)
+        if spec.generator or self._driver.held_up or not self._recorded.any_at(place):
+            return None
+        given = spec.ordinary_input(args, kwargs, self._driver.options.max_inline_bytes)
+        record = None if given is None else self._recorded.take(place, given, None, as_it_stands=True)
+        if record is None:
+            return None
+        output = self._recorded.output(record)
+        self._count(frame.phase_name, spec.name, "reused")
+        self._recorded.settle(record)
+        return Reused(output)
 
     def take(self, call: Call, around: CallFrame | None) -> Step[Record | None]:
         """What is recorded of a call that is about to begin, in the call `around`; no other call gets it.
@@ -71,13 +89,12 @@ class Resume:
                 investigation is paused.
         """
         data = call.started.data
-        digest = self._recorded.comparable(data["input"], data.get("digest"))
-        parent = None if around is None else around.root
-        key = Key(parent, data.get("phase"), call.spec.name, call.spec.version, digest)
-        record = self._recorded.take(key)
+        given, digest = data["input"], data.get("digest")
+        place = Place(None if around is None else around.root, call.phase_id, call.spec.name, call.spec.version)
+        record = self._recorded.take(place, given, digest)
         if record is None and call.spec.effect is Effect.UNSAFE:
             yield from self._check_none_left(call)
-            record = self._recorded.take(key)  # somebody may have said meanwhile that this is what became of it
+            record = self._recorded.take(place, given, digest)  # somebody may have said so meanwhile
         return record
 
     def put_back(self, record: Record) -> None:
@@ -100,7 +117,7 @@ class Resume:
         """
         spec = call.spec
         if record is None:
-            self._count(call, "new")
+            self._count(call.phase_name, spec.name, "new")
             return None
         reused, why = yield from self._give_back(spec, record)
         if reused is None and _in_doubt(spec, record):
@@ -108,7 +125,7 @@ class Resume:
             reused, why = yield from self._give_back(spec, record)
             if reused is None and _in_doubt(spec, record):
                 reused = yield from self._ask(call, record, why, args, kwargs)
-        self._count(call, "again" if reused is None else "reused")
+        self._count(call.phase_name, spec.name, "again" if reused is None else "reused")
         if reused is None:
             call.runs_again(record.root)
             return None
@@ -124,8 +141,8 @@ class Resume:
         self._recorded.unsettle(inside)
         if _in_doubt(call.spec, record):
             yield from self._stop(self._told_otherwise(record))
-        self._count(call, "reused", -1)
-        self._count(call, "again")
+        self._count(call.phase_name, call.spec.name, "reused", -1)
+        self._count(call.phase_name, call.spec.name, "again")
         call.runs_again(record.root)
 
     def _give_back(self, spec: ToolSpec, record: Record) -> Step[tuple[Reused | None, str]]:
@@ -133,8 +150,8 @@ class Resume:
         if record.state != "finished":
             return None, ""
         if record.plain and not (spec.generator or record.resolved):  # the usual case, without a closer look
-            return Reused(record.output), ""
-        recorded = decode(to_json(record.output).decode())
+            return Reused(self._recorded.output(record)), ""
+        recorded = decode(to_json(self._recorded.output(record)).decode())
         if has_large(recorded):
             recorded = yield whole(self._driver.recorder.backend, self._driver.session.id, recorded)
         rebuilt = (give_back_named if record.resolved else give_back)(spec.fn, recorded)
@@ -194,7 +211,7 @@ class Resume:
         id = self._driver.session.id
         why = (
             ""
-            if left.key.sure
+            if left.sure
             else (
                 "Its arguments are masked or too large to be compared, so it may be the same one; with "
                 "INVESTIGATION_DIGEST_KEY set from the first attempt on, masked ones are compared. "
@@ -237,12 +254,14 @@ class Resume:
 
     # ---- what became of it all
 
-    def _count(self, call: Call, kind: str, by: int = 1) -> None:
+    def _count(self, phase: str | None, tool: str, kind: str, by: int = 1) -> None:
         with self._lock:
-            tools = self._counts.setdefault(call.phase_name, {})
-            counts = tools.get(call.spec.name)
+            tools = self._counts.get(phase)
+            if tools is None:
+                tools = self._counts[phase] = {}
+            counts = tools.get(tool)
             if counts is None:
-                counts = tools[call.spec.name] = Counter()
+                counts = tools[tool] = dict.fromkeys(KINDS, 0)
             counts[kind] += by
 
     def sum_up(self, phase: str | None, *, whole: bool = False) -> None:

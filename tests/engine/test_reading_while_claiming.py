@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from investigation_sdk import InvestigationError, InvestigationSDK, tool
-from investigation_sdk.engine.recorded import RecordReader
+from investigation_sdk.engine.records import RecordReader
 from investigation_sdk.storage.commit import Commit, CommitResult
 
 SECONDS = 60
