@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as ThreadFuture
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from investigation_sdk.engine.waiting import Waiter, never_blocks, wake
 from investigation_sdk.errors import BackendUnavailable
@@ -57,39 +57,92 @@ class Ahead(Coroutine[Any, Any, T]):
 
 
 class _Run(Generic[T]):
-    """A coroutine on the I/O thread for a caller whose wait may be broken off, just as it is done perhaps."""
+    """A coroutine on the I/O thread for a caller whose wait may be broken off, just as it is done perhaps.
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+    Args:
+        coroutine: What runs.
+        blocking: The caller is a thread that blocks; else a task.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], *, blocking: bool) -> None:
+        self.waiter: Waiter = Waiter(blocking=blocking)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.taken: bool = False
         self._coroutine = coroutine
-        self._task: asyncio.Task[Any] | None = None
+        self._others: set[_Run[Any]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._begun = False
         self._unwanted = False
+        self._told = False
+        self._result: Any = None
+        self._error: BaseException | None = None
         self._undo: Undo | None = None
 
-    async def run(self) -> T:
-        self._task = asyncio.current_task()
-        closed = self._unwanted
-        if closed:
-            raise asyncio.CancelledError
-        result = await self._coroutine
-        self._undo = _undo.get()
+    # ---- on the I/O thread
+
+    def begin(self, others: set[_Run[Any]]) -> None:
+        """Run it. Until it is done, it is one of `others`."""
+        others.add(self)
+        self._others = others
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        self._begun = True
+        try:
+            self._result = await self._coroutine
+            self._undo = _undo.get()
+        except BaseException as error:
+            self._error = error
         if self._unwanted:
             self.not_wanted()
-        return result
+        self._done()
 
-    def never_began(self) -> None:
-        """Nothing is left that could run it: close it, unless it ran."""
-        if self._task is None:
-            self._coroutine.close()
+    def _done(self) -> None:
+        self._others.discard(self)
+        if not self._told:
+            self._told = True
+            wake([(self.waiter, None)])
 
     def not_wanted(self) -> None:
-        """Nobody takes the result. On the I/O thread, behind the cancellation."""
+        """Nobody takes the result."""
         self._unwanted = True
         undo, self._undo = self._undo, None
         if undo is not None:
             undo()
-        self.never_began()
+        if not self._begun:
+            self.never_began()
         if self._task is not None and not self._task.cancelling():
             self._task.cancel()
+
+    def never_began(self) -> None:
+        """Nothing will run it any more: close it, unless it ran; and say so to who waits."""
+        if not self._begun:
+            self._coroutine.close()
+            self._error = asyncio.CancelledError()
+        self._done()
+
+    # ---- where it is waited for
+
+    def take(self) -> T:
+        """Its result, once.
+
+        Raises:
+            BackendUnavailable: the thread was ended meanwhile.
+            BaseException: what it raised.
+        """
+        self.taken = True
+        error, self._error = self._error, None
+        if isinstance(error, asyncio.CancelledError | CancelledError):  # nobody cancelled who waits
+            raise BackendUnavailable(_CLOSED) from None
+        if error is None:
+            return self._result  # type: ignore[no-any-return]
+        try:
+            raise error
+        finally:
+            del error  # or it would refer to itself
+
+
+_CLOSED: Final = "The store was closed before it answered."
 
 
 class IOThread:
@@ -100,6 +153,7 @@ class IOThread:
         self._starting = threading.RLock()  # the garbage collector may run a tool in there
         self._thread: threading.Thread | None = None
         self._pid = 0
+        self._runs: set[_Run[Any]] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -114,6 +168,7 @@ class IOThread:
         with self._starting:
             if self.loop is None or self._pid != os.getpid():
                 loop = contextvars.Context().run(asyncio.new_event_loop)  # it keeps the context that it is made in
+                self._runs = set()
                 self._thread = threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True)
                 self._thread.start()
                 self._pid = os.getpid()
@@ -152,26 +207,46 @@ class IOThread:
         if self.owns_this_thread():
             coroutine.close()
             raise RuntimeError("a blocking call on the SDK's own I/O thread would wait for itself")
-        run = _Run(coroutine)
-        future: ThreadFuture[T] | None = None
+        run = _Run(coroutine, blocking=True)
         try:
-            future = self.submit(run.run())
-            return _outcome(future)
-        except BaseException as error:
-            self._broken_off(run, future, error)
+            self._hand_over(run)
+            run.waiter.block()
+            return run.take()
+        except BaseException:
+            self._broken_off(run)
             raise
 
     async def acall(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """As :meth:`call`, suspending this task."""
         if self.owns_this_thread():
             return await coroutine
-        run = _Run(coroutine)
-        future = self.submit(run.run())
+        run = _Run(coroutine, blocking=False)
         try:
-            return await self.outcome(future)
-        except BaseException as error:
-            self._broken_off(run, future, error)
+            self._hand_over(run)
+            await run.waiter.wait_async()
+            return run.take()
+        except BaseException:
+            self._broken_off(run)
             raise
+
+    def _hand_over(self, run: _Run[Any]) -> None:
+        """Have it run, as :meth:`submit` does; without a future that can be cancelled and called back from any thread,
+        which takes as long as a short read."""
+        with self._starting:
+            run.loop = self.start()
+            run.loop.call_soon_threadsafe(run.begin, self._runs, context=contextvars.Context())
+
+    @staticmethod
+    def _broken_off(run: _Run[Any]) -> None:
+        if run.taken:
+            return  # it is what the coroutine raised
+        try:
+            if run.loop is not None:  # else in the middle of handing it over
+                run.loop.call_soon_threadsafe(run.not_wanted)
+                return
+        except RuntimeError:  # closed meanwhile
+            pass
+        run.never_began()
 
     async def outcome(self, future: ThreadFuture[T]) -> T:
         """Suspend this task until what was submitted is done. A cancelled wait cancels nothing but itself."""
@@ -180,25 +255,13 @@ class IOThread:
         await waiter.wait_async()
         return _outcome(future)
 
-    def _broken_off(self, run: _Run[T], future: ThreadFuture[T] | None, error: BaseException) -> None:
-        if future is not None:  # else in the middle of submitting
-            if future.done() and not future.cancelled() and future.exception() is error:
-                return  # it is what the coroutine raised
-            future.cancel()
-        if self.loop is not None:
-            with contextlib.suppress(RuntimeError):  # closed meanwhile
-                self.loop.call_soon_threadsafe(run.not_wanted)
-                return
-        if future is not None and future.done():  # the thread has ended, so it does not begin any more
-            run.never_began()
-
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread, once what runs on it has been cancelled; idempotent. On that thread, without waiting."""
         with self.ending(timeout), self._starting:
             loop, self.loop, self._thread = self.loop, None, None
             if loop is not None and self._pid == os.getpid():
                 with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(_cancel_all_and_stop, loop)
+                    loop.call_soon_threadsafe(_cancel_all_and_stop, loop, self._runs)
 
     @contextlib.contextmanager
     def ending(self, timeout: float = 5.0) -> Generator[None]:
@@ -213,15 +276,20 @@ def _outcome(future: ThreadFuture[T]) -> T:
     try:
         return future.result()
     except CancelledError:  # an Exception here, and none of asyncio's or trio's: nobody cancelled who waits
-        raise BackendUnavailable("The store was closed before it answered.") from None
+        raise BackendUnavailable(_CLOSED) from None
 
 
-def _cancel_all_and_stop(loop: asyncio.AbstractEventLoop) -> None:
+def _cancel_all_and_stop(loop: asyncio.AbstractEventLoop, runs: set[_Run[Any]]) -> None:
+    def stop(_: object = None) -> None:
+        for run in list(runs):  # a task that is cancelled before its first step never says a word
+            run.never_began()
+        loop.stop()
+
     tasks = asyncio.all_tasks(loop)
     if not tasks:
-        loop.stop()
+        stop()
         return
     for task in tasks:
         task.cancel()
     gathered = asyncio.gather(*tasks, return_exceptions=True)
-    gathered.add_done_callback(lambda _: loop.stop())
+    gathered.add_done_callback(stop)

@@ -156,11 +156,12 @@ class Recorder:
 
     async def when_open(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run it once the store is open; closed where it does not open."""
-        try:
-            await self.opened()
-        except BaseException:
-            coroutine.close()
-            raise
+        if not self._opened or self._opening.locked():  # it is being closed
+            try:
+                await self.opened()
+            except BaseException:
+                coroutine.close()
+                raise
         return await coroutine
 
     def submit(self, session: Session, submission: Submission, *, lazy: bool = False) -> Entry:

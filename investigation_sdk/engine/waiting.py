@@ -64,6 +64,11 @@ class Waiter:
             raise self.error
         return True
 
+    def block(self) -> None:
+        """Block this thread, whichever it is, until it is resolved."""
+        assert self._lock is not None
+        self._lock.acquire()
+
     async def wait_async(self) -> None:
         """Suspend this task until it is resolved. A cancelled wait cancels nothing but itself.
 

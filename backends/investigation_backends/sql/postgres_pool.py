@@ -6,8 +6,7 @@ import asyncio
 import os
 import time
 import weakref
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from investigation_sdk.errors import InvestigationError
@@ -56,38 +55,37 @@ class Pool:
         self._loop: asyncio.AbstractEventLoop | None = None
         _pools.add(self)
 
-    @asynccontextmanager
-    async def connection(self, until: float) -> AsyncGenerator[Connection]:
+    def connection(self, until: float) -> AbstractAsyncContextManager[Connection]:
         """One connection, for this block alone. After an error in it that is not the server's answer it is dropped.
 
         Args:
             until: The loop's time at which it must be there. The block sees to its own end.
 
         Raises:
-            PoolExhausted: none became free in time.
-            CannotConnect: a new one could not be made.
+            PoolExhausted: on entering: none became free in time.
+            CannotConnect: on entering: a new one could not be made.
         """
+        return _Lent(self, until)
+
+    async def lend(self, until: float) -> tuple[Connection, asyncio.Semaphore]:
+        """See :meth:`connection`; with what is to be released behind :meth:`take_back`."""
         free = self._here()
-        wait = min(self._timeout, _left(until))
-        try:
-            if free.locked():
+        if free.locked():
+            wait = min(self._timeout, _left(until))
+            try:
                 async with asyncio.timeout(wait):
                     await free.acquire()
-            else:
-                await free.acquire()
-        except TimeoutError:
-            raise PoolExhausted(f"all {self._most} connections are in use for {wait:.3g} seconds") from None
+            except TimeoutError:
+                raise PoolExhausted(f"all {self._most} connections are in use for {wait:.3g} seconds") from None
+        else:
+            await free.acquire()
         try:
             connection = await self._take(until)
-            self._in_use.add(connection)
-            try:
-                yield connection
-            except BaseException as error:
-                await self._put(connection, until, usable=_is_usable_after(error))
-                raise
-            await self._put(connection, until, usable=True)
-        finally:
+        except BaseException:
             free.release()
+            raise
+        self._in_use.add(connection)
+        return connection, free
 
     def _here(self) -> asyncio.Semaphore:
         """The semaphore of the running loop; connections of another loop cannot be used here."""
@@ -115,7 +113,8 @@ class Pool:
         except DRIVER_ERRORS as error:
             raise CannotConnect(error) from error
 
-    async def _put(self, connection: Connection, until: float, *, usable: bool) -> None:
+    async def take_back(self, connection: Connection, until: float, *, usable: bool) -> None:
+        """Keep it for the next, or close it; `usable`: no answer is still to come on it."""
         self._in_use.discard(connection)
         if connection.is_closed():
             return
@@ -142,6 +141,27 @@ class Pool:
         _forgotten.extend((*(connection for connection, _ in self._idle), *self._in_use))
         self._idle, self._in_use = [], set()
         self._free = self._loop = None
+
+
+class _Lent:
+    """A connection of a pool, for one block. No generator: to begin and to end one takes a tenth of a short read."""
+
+    __slots__ = ("_connection", "_free", "_pool", "_until")
+
+    def __init__(self, pool: Pool, until: float) -> None:
+        self._pool = pool
+        self._until = until
+
+    async def __aenter__(self) -> Connection:
+        self._connection, self._free = await self._pool.lend(self._until)
+        return self._connection
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object, /) -> None:
+        try:
+            usable = error is None or _is_usable_after(error)
+            await self._pool.take_back(self._connection, self._until, usable=usable)
+        finally:
+            self._free.release()
 
 
 def _is_usable_after(error: BaseException) -> bool:

@@ -77,7 +77,7 @@ async def test_a_session_that_is_ended_while_it_commits_is_unknown(
 
 
 async def test_a_statement_that_takes_too_long_ends_in_its_time(postgres_store: str, raw: Any) -> None:
-    backend = PostgresBackend(postgres_store, command_timeout=0.5)
+    backend = PostgresBackend(postgres_store, command_timeout=2)  # the server gives up 0.4 s earlier, and says why
     await backend.open()
     await raw.execute("BEGIN; LOCK TABLE investigation_leases IN ACCESS EXCLUSIVE MODE")
     with pytest.raises(BackendUnavailable, match="holds a lock for longer than we wait"):
