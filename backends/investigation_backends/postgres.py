@@ -28,7 +28,7 @@ from .sql import postgres_open as opening
 from .sql import postgres_write as write
 from .sql.names import REVISIONS, uuid_or_none
 from .sql.postgres_driver import Connection, Target, describe
-from .sql.postgres_link import Link
+from .sql.postgres_link import AT_ONCE, Link
 from .sql.postgres_names import Names
 from .sql.postgres_reads import Reads, storable
 from .sql.reader import ReaderThread
@@ -232,6 +232,11 @@ class PostgresBackend:
         if self._read_only:
             raise read_only_refusal(self._place)
         return self._link
+
+    @property
+    def batches_at_once(self) -> int:
+        """See :class:`investigation_sdk.storage.backend.OverlappingBackend`."""
+        return AT_ONCE
 
     async def commit(self, commits: Sequence[Commit]) -> Sequence[CommitResult]:
         """See :meth:`investigation_sdk.storage.backend.Backend.commit`."""

@@ -1,7 +1,8 @@
 """The writer: group commit. It moves what the sessions seal into the store, many investigations at a time.
 
-It runs on the I/O thread. There is one batch in flight, so there is at most one commit in flight per
-investigation; whatever is submitted meanwhile is in the next batch.
+It runs on the I/O thread. There is one batch in flight, or as many as the backend says that it works on at the same
+time, each of other investigations: so there is at most one commit in flight per investigation, and whatever is
+submitted meanwhile is in the next batch.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from investigation_sdk.engine.session import Session, Woken
 from investigation_sdk.engine.tracing import StoreMeter
 from investigation_sdk.engine.waiting import wake
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, InvestigationNotFound, PayloadTooLarge
-from investigation_sdk.storage.backend import Backend, CommitNotApplied, CommitUnknown, StoreFailure
+from investigation_sdk.storage.backend import Backend, CommitNotApplied, CommitUnknown, OverlappingBackend, StoreFailure
 from investigation_sdk.storage.commit import Commit, CommitResult, CommitStatus
 
 _log = logging.getLogger("investigation_sdk.engine")
@@ -30,6 +31,9 @@ MAX_EVENTS: Final = 5000
 
 MAX_SIZE: Final = 16_000_000
 """Characters of data, and bytes of blobs, in one batch: the commit that exceeds it is still in."""
+
+FEW: Final = 32
+"""So many commits are one batch, whatever the backend works on: a batch has a price of its own."""
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
@@ -42,6 +46,30 @@ class KeyTaken(InvestigationError):
     def __init__(self, message: str = "", *, existing_id: str = "", investigation_id: str | None = None) -> None:
         super().__init__(message, investigation_id=investigation_id)
         self.existing_id = existing_id
+
+
+class _Batch:
+    """What is handed over to the backend at once: when, whether that is still so, and why not."""
+
+    def __init__(self) -> None:
+        self.sessions: list[Session] = []
+        self.commits: list[Commit] = []
+        self.events = 0
+        self.size = 0
+        self.since = time.monotonic()
+        self.flies = True
+        self.why: BaseException | None = None
+
+    @property
+    def full(self) -> bool:
+        return self.events >= MAX_EVENTS or self.size >= MAX_SIZE
+
+    def add(self, session: Session, commit: Commit) -> None:
+        self.sessions.append(session)
+        self.commits.append(commit)
+        self.events += len(commit.events)
+        self.size += sum(len(event.event_data) for event in commit.events)
+        self.size += sum(len(blob.data) for blob in commit.blobs)
 
 
 class Writer:
@@ -61,12 +89,12 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
+        self._at_once = backend.batches_at_once if isinstance(backend, OverlappingBackend) else 1
+        self._batches: dict[asyncio.Task[None], _Batch] = {}
+        self._on_their_way: dict[Session, _Batch] = {}
+        self._owed: dict[Session, _Batch] = {}  # the first that it was in and that was not answered
+        self._silent: _Batch | None = None
         self._repairs: set[asyncio.Task[None]] = set()
-        self._sessions: list[Session] = []
-        self._silent_since: float | None = None
-        self._why: BaseException | None = None
-        self._told = False
-        self._flies = False
         self._pause = _FIRST_PAUSE
         self.meter: StoreMeter | None = None
 
@@ -74,11 +102,12 @@ class Writer:
         """Begin to work on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
+        self._owed, self._silent = {}, None
         self._task = asyncio.create_task(self._run(), name="investigation-writer")
 
     async def stop(self) -> None:
         """End at once; what is queued stays queued."""
-        tasks = [task for task in (self._task, *self._repairs) if task is not None]
+        tasks = [task for task in (self._task, *self._batches, *self._repairs) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -112,25 +141,29 @@ class Writer:
     # ---- on the loop
 
     def watch(self) -> bool:
-        """Look how long the store owes an answer: since the first commit after its last one, tried again or not.
+        """Look how long the store owes an answer, tried again or not: any, since the first commit after its last one,
+        and one to each commit.
 
         Returns:
             Whether it owes one.
         """
-        if self._silent_since is None:
-            return False
-        if time.monotonic() - self._silent_since > self._patience:
-            self._told = True
-            error = self._why or InvestigationError(f"it has not answered a commit for {self._patience:g} seconds.")
-            for session in self._sessions:
-                if session.down is None:
-                    if self._flies:
-                        session.on_unknown()
-                    wake(session.on_down(_down(error)))
-            for session in list(self._ready):  # those behind it
-                if session.down is None:
-                    wake(session.on_down(_down(error)))
-        return True
+        late = time.monotonic() - self._patience
+        silent = self._silent
+        if silent is not None and silent.since < late:
+            for session in [*self._owed, *self._ready]:
+                self._tell(session, silent)
+        for session, first in self._owed.items():
+            if first.since < late:
+                self._tell(session, first)
+        return bool(self._owed)
+
+    def _tell(self, session: Session, first: _Batch) -> None:
+        if session.down is None:
+            batch = self._on_their_way.get(session)
+            if batch is not None and batch.flies:
+                session.on_unknown()
+            why = first.why or InvestigationError(f"it has not answered a commit for {self._patience:g} seconds.")
+            wake(session.on_down(_down(why)))
 
     async def _run(self) -> None:
         assert self._event is not None
@@ -138,44 +171,74 @@ class Writer:
             if not self._ready:
                 self._awake = False
                 if not self._ready:
-                    self._silent_since = self._why = None  # it is asked for nothing, so it owes nothing
                     await self._event.wait()
                 self._awake = True
-                self._event.clear()
-            await self._round()
+            elif len(self._batches) >= self._at_once:
+                await self._event.wait()
+            else:
+                self._begin()
+                await asyncio.sleep(0)  # it is on its way before the next is sealed
+                continue
+            self._event.clear()
 
-    def _next_batch(self) -> tuple[list[Session], list[Commit]]:
-        """What is ready, sealed, up to the bounds; the rest stays for the next batch."""
-        sessions: list[Session] = []
-        commits: list[Commit] = []
-        taken: set[Session] = set()
-        events = size = 0
-        while self._ready and events < MAX_EVENTS and size < MAX_SIZE:
+    def _begin(self) -> None:
+        """Hand over the next batch."""
+        batch = self._next_batch()
+        if batch.commits:
+            task = asyncio.get_running_loop().create_task(self._hand_over(batch))
+            self._batches[task] = batch
+            task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        del self._batches[task]
+        if self._event is not None:
+            self._event.set()
+
+    def _next_batch(self) -> _Batch:
+        """What is ready, sealed, up to the bounds; the rest stays for the next batch.
+
+        A backend that works on several gets an equal share in each: it writes one while the next is sealed, and those
+        who wait for one do their work meanwhile.
+        """
+        batch = _Batch()
+        most = len(self._ready)
+        if most > FEW:
+            free = self._at_once - len(self._batches)
+            most = (most + free - 1) // free
+        while self._ready and len(batch.commits) < most and not batch.full:
             session = self._ready.popleft()
             with session.lock:
                 session.scheduled = False
-                commit = None if session in taken else _seal(session)
+                # one that is on its way, also in this batch, is ready again once it is answered
+                commit = None if session in self._on_their_way else _seal(session)
             if commit is not None:
-                taken.add(session)
-                sessions.append(session)
-                commits.append(commit)
-                events += len(commit.events)
-                size += sum(len(event.event_data) for event in commit.events)
-                size += sum(len(blob.data) for blob in commit.blobs)
-        return sessions, commits
+                self._on_their_way[session] = batch
+                self._owed.setdefault(session, batch)
+                batch.add(session, commit)
+        if batch.commits and self._silent is None:
+            self._silent = batch
+        return batch
 
-    async def _round(self) -> None:
-        sessions, commits = self._next_batch()
-        if not commits:
-            return
-        since = time.monotonic()
-        if self._silent_since is None:
-            self._silent_since = since
-        self._sessions, self._flies = sessions, True
+    async def _hand_over(self, batch: _Batch) -> None:
         self._on_busy()
+        try:
+            await self._committed(batch)
+        finally:
+            for session in batch.sessions:
+                del self._on_their_way[session]
+        for session in batch.sessions:
+            if session.queue or session.in_flight is not None:
+                self.kick(session)
+            else:
+                self._owed.pop(session, None)  # it is asked for nothing, so it owes nothing
+        if not self._owed:
+            self._silent = None
+
+    async def _committed(self, batch: _Batch) -> None:
+        sessions = batch.sessions
         results: Sequence[CommitResult] | BaseException
         try:
-            results = await self._backend.commit(commits)
+            results = await self._backend.commit(batch.commits)
         except asyncio.CancelledError:
             for session in sessions:
                 session.on_unknown()
@@ -183,25 +246,18 @@ class Writer:
         except BaseException as error:
             results = error
         finally:
-            self._flies = False
+            batch.flies = False
         if self.meter is not None:
-            events = sum(len(commit.events) for commit in commits)
-            self.meter.committed(time.monotonic() - since, events, failed=isinstance(results, BaseException))
+            seconds = time.monotonic() - batch.since
+            self.meter.committed(seconds, batch.events, failed=isinstance(results, BaseException))
         if isinstance(results, BaseException):
             await self._failed(sessions, results)
             return
-        self._sessions = []
-        self._silent_since = self._why = None
-        self._told = False
-        self._answered(sessions, results)
-        await asyncio.sleep(0)  # a backend may answer without ever suspending: others on this loop want to live
-
-    def _answered(self, sessions: Sequence[Session], results: Sequence[CommitResult]) -> None:
+        self._silent, self._pause = None, _FIRST_PAUSE
         woken: Woken = []
         for session, result in zip(sessions, results, strict=True):
+            del self._owed[session]
             woken += self._one(session, result)
-            if session.queue or session.in_flight is not None:
-                self.kick(session)
         wake(woken)
 
     def _one(self, session: Session, result: CommitResult) -> Woken:
@@ -292,24 +348,20 @@ class Writer:
 
     async def _failed(self, sessions: Sequence[Session], error: BaseException) -> None:
         """Nothing of the batch is known to be written: tell who waits if it lasts, and try again."""
-        if self._why is None:
-            self._pause = _FIRST_PAUSE
-        self._why = error
+        for first in (self._silent, *map(self._owed.get, sessions)):
+            if first is not None:
+                first.why = error
         if not isinstance(error, CommitNotApplied | StoreFailure):
             if not isinstance(error, CommitUnknown):
                 _log.error("The backend raised what its contract does not allow; taken as unknown.", exc_info=error)
             for session in sessions:
                 session.on_unknown()
         self.watch()
-        if self._told or isinstance(error, StoreFailure):
-            for session in sessions:
+        for session in sessions:
+            if session.down is not None or isinstance(error, StoreFailure):
                 wake(session.on_down(_down(error)))
         await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
-        self._sessions = []
-        for session in sessions:
-            if session.queue or session.in_flight is not None:
-                self.kick(session)
 
 
 _seal = exclusive(Session.seal)

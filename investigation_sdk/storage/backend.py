@@ -200,6 +200,16 @@ class InlineBackend(Backend, Protocol):
 
 
 @runtime_checkable
+class OverlappingBackend(Backend, Protocol):
+    """A backend that gains by being given the next batch before it has answered the last."""
+
+    @property
+    def batches_at_once(self) -> int:
+        """So many calls of :meth:`commit` are made at the same time, at least 1, each with other investigations."""
+        ...
+
+
+@runtime_checkable
 class AdvancingBackend(Backend, Protocol):
     """A backend that can write progress between two commits. In one that cannot, it is as of the last event."""
 

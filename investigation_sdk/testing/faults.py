@@ -18,7 +18,14 @@ from typing import Any, Literal, TypeAlias
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable
-from investigation_sdk.storage.backend import AdvancingBackend, Backend, CommitNotApplied, CommitUnknown, StoreFailure
+from investigation_sdk.storage.backend import (
+    AdvancingBackend,
+    Backend,
+    CommitNotApplied,
+    CommitUnknown,
+    OverlappingBackend,
+    StoreFailure,
+)
 from investigation_sdk.storage.commit import (
     Advance,
     Aggregate,
@@ -78,6 +85,7 @@ class FaultyBackend:
         batches: Every batch that ``commit`` was called with, in order.
         reads: How often a method that reads was called.
         advances: Each list that ``advance`` was called with, in order.
+        batches_at_once: As the store's; see :class:`investigation_sdk.storage.backend.OverlappingBackend`.
     """
 
     def __init__(self, backend: Backend, plan: Plan | None = None) -> None:
@@ -85,6 +93,7 @@ class FaultyBackend:
         self.batches: list[tuple[Commit, ...]] = []
         self.reads: int = 0
         self.advances: list[tuple[Advance, ...]] = []
+        self.batches_at_once: int = backend.batches_at_once if isinstance(backend, OverlappingBackend) else 1
         self._backend = backend
         self._hanging = threading.Event()
 

@@ -44,11 +44,12 @@ class Picky(MemoryBackend):
 class Rig:
     """See the module."""
 
-    def __init__(self, backend: Backend | None = None, *, patience: float = 10.0) -> None:
+    def __init__(self, backend: Backend | None = None, *, patience: float = 10.0, at_once: int = 1) -> None:
         self.store = MemoryStore()
         self.plain: Backend = Picky(writer=True, store=self.store) if backend is None else backend
         self.plan = Plan()
         self.backend = FaultyBackend(self.plain, self.plan)
+        self.backend.batches_at_once = at_once
         self.recorder = Recorder(self.backend, ttl_us=30_000_000, patience=patience)
 
     async def drive(self, **more: Any) -> Session:

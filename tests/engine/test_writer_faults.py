@@ -19,6 +19,12 @@ from investigation_sdk.storage.codec import Json
 from investigation_sdk.testing.faults import Fault
 from tests.engine.rig import durable, hold_next_commit, notes, until
 
+
+@pytest.fixture(params=[1, 2], ids=["one batch", "two batches at once"])
+def rig(make_rig, request):
+    return make_rig(at_once=request.param)
+
+
 # ---- lost answers
 
 

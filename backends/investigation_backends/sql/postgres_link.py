@@ -35,9 +35,12 @@ T = TypeVar("T")
 _PAUSES: Final = (0.004, 0.008, 0.016, 0.032, 0.064)
 """Seconds between two tries, about."""
 
+AT_ONCE: Final = 2
+"""So many batches are committed at the same time: the server works on one while the next is made. More are smaller."""
+
 
 class Link:
-    """Connections of two kinds: one that commits, and a pool for everything else."""
+    """Connections of two kinds: those that commit, and a pool for everything else."""
 
     def __init__(self, target: Target, names: Names, *, pool_size: int, max_overflow: int, pool_timeout: float) -> None:
         self.target = target
@@ -48,7 +51,7 @@ class Link:
         # one plan for all: these statements are long, and to plan them costs more than to run them
         self._writing = Pool(
             lambda: target.connect(plan_cache_mode="force_generic_plan", enable_seqscan="off"),
-            1,
+            AT_ONCE,
             0,
             target.command_timeout,
             target.connect_timeout,
