@@ -24,8 +24,13 @@ class Exclusive(Protocol):
 
     deferred: list[Entry]
     broken: InvestigationError | None
+    torn: bool
 
     def take_in(self, entry: Entry) -> None: ...  # noqa: D102
+
+    def holds(self, entry: Entry) -> bool: ...  # noqa: D102
+
+    def mend(self) -> None: ...  # noqa: D102
 
 
 P = ParamSpec("P")
@@ -39,16 +44,20 @@ busy: Final[set[Any]] = set()
 def take_in_deferred(session: Exclusive) -> None:
     """What was submitted by this thread in the middle of something else, now that this is done."""
     while session.deferred:
-        entry = session.deferred.pop(0)
+        entry = session.deferred[0]
         try:
             busy.add(session)
+            if session.torn:
+                session.mend()
             if session.broken is not None:
                 raise session.broken
-            session.take_in(entry)
+            if not session.holds(entry):
+                session.take_in(entry)
         except InvestigationError as refused:
             waiting.wake(entry.refuse(refused))
         finally:
             busy.discard(session)
+        del session.deferred[0]  # last: after a signal's exception in the middle of this, it is looked at again
 
 
 def exclusive(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
@@ -60,12 +69,18 @@ def exclusive(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S,
             if self in busy:  # a method that calls another
                 return method(self, *args, **kwargs)
             try:
-                busy.add(self)
-                return method(self, *args, **kwargs)
-            finally:
+                try:
+                    busy.add(self)
+                    if self.torn:
+                        self.mend()
+                    return method(self, *args, **kwargs)
+                finally:
+                    busy.discard(self)
+                    if self.deferred:
+                        take_in_deferred(self)
+            except BaseException:  # a signal's exception may have arrived in that very `finally`
                 busy.discard(self)
-                if self.deferred:
-                    take_in_deferred(self)
+                raise
 
     return cast("Callable[Concatenate[S, P], T]", run)
 

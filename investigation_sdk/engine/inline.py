@@ -21,19 +21,30 @@ def commit_queued(session: Session, backend: InlineBackend) -> bool:
     with session.lock:
         if session in busy:
             return False
-        more = True
-        while more and (session.queue or session.in_flight is not None):
-            try:  # as `exclusive` does
-                busy.add(session)
-                more = _commit_one(session, backend)
-            finally:
-                busy.discard(session)
-                if session.deferred:
-                    take_in_deferred(session)
+        try:  # as `exclusive` does
+            if session.deferred:  # only after an exception in the middle of taking them in
+                take_in_deferred(session)
+            more = True
+            while more and (session.queue or session.in_flight is not None):
+                try:
+                    busy.add(session)
+                    if session.torn:
+                        session.mend()
+                    more = _commit_one(session, backend)
+                finally:
+                    busy.discard(session)
+                    if session.deferred:
+                        take_in_deferred(session)
+        except BaseException:
+            busy.discard(session)
+            raise
     return True
 
 
 def _commit_one(session: Session, backend: InlineBackend) -> bool:
+    if session.acked_torn:
+        wake(run_now(repair(session, backend)))
+        return True
     commit = session.seal(on_users_stack=True)
     if commit is None:
         return False

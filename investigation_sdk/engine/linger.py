@@ -66,7 +66,7 @@ class Linger:
         sessions = self._take()
         for session in sessions:
             session.lingering = False
-            if session.queue:
+            if session.queue or session.deferred:
                 self._commit(session)
         busy = self._watch()
         self._idle = 0 if sessions or busy else self._idle + 1

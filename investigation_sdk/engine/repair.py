@@ -21,7 +21,7 @@ from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.snapshots import EVERY, Base, count_calls, read_base
 from investigation_sdk.engine.sound import readable, sound, sound_json
 from investigation_sdk.engine.texts import clean
-from investigation_sdk.errors import RecordUnreadable, VersionConflict
+from investigation_sdk.errors import InvestigationNotFound, RecordUnreadable, VersionConflict
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.chain import link
@@ -53,6 +53,8 @@ async def repair(session: Session, backend: Backend) -> Woken:
         BackendUnavailable: the store does not answer; nothing was changed.
         RecordUnreadable: what others have written cannot be read; nothing was changed.
     """
+    if session.acked_torn:
+        return await _reload(session, backend)
     version = session.acked.version
     found = await read_after(backend, session.id, version)
     if not found:
@@ -69,6 +71,20 @@ async def repair(session: Session, backend: Backend) -> Woken:
         f"Investigation {session.id} in the store is not the one that was written here: event "
         f"{session.acked.version} is gone or another. It was deleted, or the store was set back to a backup."
     )
+
+
+async def _reload(session: Session, backend: Backend) -> Woken:
+    """After an exception in the middle of folding: take what is acknowledged from the store."""
+    try:
+        read = await load(backend, session.id, session.acked.tenant, snapshots=session.snapshot_every > 0)
+    except InvestigationNotFound as error:
+        return session.on_gone(error.args[0])
+    flight = session.in_flight
+    applied = False
+    if flight is not None:
+        first = await backend.read_events(session.id, after=flight.commit.expected_version, limit=1)
+        applied = bool(first) and first[0].id == flight.commit.id
+    return session.on_reloaded(read, applied=applied)
 
 
 async def load(

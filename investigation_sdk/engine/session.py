@@ -69,6 +69,9 @@ class Session:
         replaces: Id of the last snapshot, if it could not be read: the next one takes its place.
         uncounted_to: Nobody knows how often each tool was called up to this event; until then, no snapshot is made.
         broken: Set when the store lost what it had acknowledged; every submission is refused then.
+        torn: Something is being done to what is queued. Where that is so when somebody enters, an exception, such as
+            that of a signal's handler, cut it short, and :meth:`mend` comes first.
+        acked_torn: Likewise, `acked` and `head` are being changed. The store knows what is acknowledged.
     """
 
     def __init__(self, acked: Fold, head: bytes = GENESIS) -> None:
@@ -85,6 +88,8 @@ class Session:
         self.stop: InvestigationError | None = None
         self.down: BackendUnavailable | None = None
         self.broken: InvestigationError | None = None
+        self.torn: bool = False
+        self.acked_torn: bool = False
         self.abandoned = False
         self.spools = False
         self.spool_limit: int = SPOOL_LIMIT
@@ -113,6 +118,11 @@ class Session:
         """Whether as much waits to be durable as may."""
         return self.queued_events > self.spool_limit or self.queued_bytes > SPOOL_BYTES
 
+    @property
+    def behind(self) -> bool:
+        """Whether something is not durable yet, or may be not."""
+        return bool(self.queued_events or self.torn or self.deferred)
+
     def submit(self, submission: Submission, *, lazy: bool = False) -> Entry:
         """Decide a submission on top of all before it, number it, and queue it. Nobody waits for it where it is `lazy`.
 
@@ -129,31 +139,40 @@ class Session:
                 self.deferred.append(entry)
                 return entry
             try:
-                busy.add(self)
-                self.take_in(entry)
-            finally:
-                busy.discard(self)
-                if self.deferred:
+                if self.deferred:  # only after an exception in the middle of taking them in
                     take_in_deferred(self)
+                try:
+                    busy.add(self)
+                    if self.torn:
+                        self.mend()
+                    self.take_in(entry)
+                finally:
+                    busy.discard(self)
+                    if self.deferred:
+                        take_in_deferred(self)
+            except BaseException:  # a signal's exception may have arrived in that very `finally`
+                busy.discard(self)
+                raise
             return entry
 
     def take_in(self, entry: Entry) -> None:
         """Decide, number and queue it; this session is `busy` meanwhile."""
         submission = entry.submission
+        says = False
         if self.unrecorded and type(submission) is Fact and submission.token is not None:
-            submission.progress, self.unrecorded = self.unrecorded, {}
+            says, submission.progress = True, self.unrecorded
         events = entry.decided(decide(self.decided, submission))
         if self.abandoned or (not events and self.in_flight is None and not self.queue):
             entry.acknowledged = True  # what it follows from is durable, or nothing ever will be
             return
-        try:
-            self._number(events)
-            self.queue.append(entry)
-            self.queued_events += len(events)
-            self.queued_bytes += entry.blob_bytes
-        except BaseException:  # a signal's exception may arrive anywhere: never leave a gap
-            self._refold(entry)
-            raise
+        self.torn = True
+        if says:
+            self.unrecorded = {}
+        self._number(events)
+        self.queue.append(entry)
+        self.queued_events += len(events)
+        self.queued_bytes += entry.blob_bytes
+        self.torn = False
         if type(submission) is not Fact:
             self._look()
 
@@ -166,6 +185,19 @@ class Session:
             self.unrecorded[id] = self.news[id] = percent
             return True
 
+    def holds(self, entry: Entry) -> bool:
+        """Whether that was taken in, whatever became of it."""
+        return entry.acknowledged or entry.error is not None or entry in self._unacknowledged()
+
+    def mend(self) -> None:
+        """After an exception in the middle of what is done to the queue: decide again all that is in it."""
+        if self.acked_torn:  # on nothing that is certain: the shell reads that first
+            return
+        if self.broken is not None:
+            wake(self._drop(self.broken))
+            return
+        wake(self._redecide())
+
     def _number(self, events: Iterable[Event]) -> None:
         decided = self.decided
         for event in events:
@@ -176,22 +208,9 @@ class Session:
                 event.attempt = decided.attempt
             decided.apply(event)
 
-    def _refold(self, dropped: Entry) -> None:
-        """Do as if `dropped`, the last submission, had not been made."""
-        if self.queue and self.queue[-1] is dropped:
-            self.queue.pop()
-        self.queued_events = sum(len(entry.events) for entry in self._unacknowledged())
-        self.queued_bytes = sum(entry.blob_bytes for entry in self._unacknowledged())
-        self.decided = self._base()
-        apply_all(self.decided, self.queue)
-        self._report_again()
-
-    def _discount(self, entry: Entry) -> None:
-        self.queued_events -= len(entry.events)
-        self.queued_bytes -= entry.blob_bytes
-
     def _unacknowledged(self) -> list[Entry]:
-        return [*(self.in_flight.entries if self.in_flight else ()), *self.queue]
+        entries = [*(self.in_flight.entries if self.in_flight else ()), *self.queue]
+        return list(dict.fromkeys(entries)) if self.torn else entries  # one may be in both then
 
     def _base(self) -> Fold:
         """A fold of all that is acknowledged and in flight."""
@@ -279,8 +298,8 @@ class Session:
             if count < wanted:
                 self.suspects = self.suspects or wanted
             entries = self.queue[:count]
-            del self.queue[:count]
             first = self.acked.version
+            self.torn = True
             try:
                 fold = self._fold_of(entries)
                 commit = make_commit(entries, fold, first, self.head, None if first else self.lease)
@@ -289,13 +308,15 @@ class Session:
                     commit.snapshots_from = self.snapshot_at  # the one before stays, too
             except Exception as error:  # e.g. text that is not Unicode
                 if on_users_stack and isinstance(error, RecursionError | MemoryError):
-                    self.queue, self.suspects = entries + self.queue, suspects
+                    self.suspects = suspects
                     raise
                 refusal = InvestigationError(f"cannot be stored: {error}", investigation_id=self.id)
                 refusal.__cause__ = error
-                wake(self._poisoned(entries, refusal))
+                wake(self._poisoned(count, refusal))
                 continue
             self.in_flight = InFlight(commit, entries)
+            del self.queue[:count]
+            self.torn = False
             return commit
         return None
 
@@ -310,19 +331,25 @@ class Session:
 
     # ---- what became of it
 
-    def on_applied(self) -> Woken:
-        """The commit in flight is durable. The shell makes it exclusive, as :meth:`seal`."""
+    def on_applied(self, *, folded: bool = False) -> Woken:
+        """The commit in flight is durable. The shell makes it exclusive, as :meth:`seal`.
+
+        Args:
+            folded: `acked` has its events.
+        """
         flight = self.in_flight
         assert flight is not None
-        self.in_flight = None
+        self.torn = self.acked_torn = True
         self.down = None
         woken: Woken = []
         apply = self.acked.apply
         while self.queue and not self.queue[0].events:
-            flight.entries.append(self.queue.pop(0))
+            flight.entries.append(self.queue[0])
+            del self.queue[0]
         for entry in flight.entries:
-            for event in entry.events:
-                apply(event)
+            if not folded:
+                for event in entry.events:
+                    apply(event)
             entry.acknowledged = True
             if entry.waiters:
                 woken += [(waiter, None) for waiter in entry.waiters]
@@ -337,6 +364,8 @@ class Session:
         if self.suspects:
             self.suspects = max(0, self.suspects - len(flight.entries))
             self.take = self.suspects
+        self.in_flight = None
+        self.torn = self.acked_torn = False
         if self.on_commit is not None:
             self.on_commit(events)
         return woken
@@ -349,41 +378,63 @@ class Session:
                 event.blobs = ()
 
     @exclusive
+    def on_reloaded(self, read: Session, *, applied: bool) -> Woken:
+        """What is acknowledged was not certain any more, and was read.
+
+        Args:
+            read: A session that was made from the store just now.
+            applied: The commit in flight, if there is one, is in the store; else it never will be.
+        """
+        woken: Woken = []
+        if self.in_flight is not None:
+            if applied:
+                woken += self.on_applied(folded=True)
+            else:
+                self._put_back(self.in_flight)
+        self.torn = self.acked_torn = True
+        self.acked, self.head = read.acked, read.head
+        self.snapshot_at, self.replaces, self.uncounted_to = read.snapshot_at, read.replaces, read.uncounted_to
+        self.acked_torn = False
+        return woken + self._redecide()
+
+    def _put_back(self, flight: InFlight) -> None:
+        """The commit in flight is none any more; its entries are queued again."""
+        self.torn = True
+        self.queue = self._unacknowledged()
+        self.in_flight = None
+
+    @exclusive
     def on_poison(self, error: InvestigationError) -> Woken:
         """The store cannot take something in the commit in flight, and took none of it."""
         flight = self.in_flight
         assert flight is not None
-        self.in_flight = None
-        woken = self._poisoned(flight.entries, error)
+        self._put_back(flight)
+        woken = self._poisoned(len(flight.entries), error)
         self._settle()
         return woken
 
-    def _poisoned(self, entries: list[Entry], error: InvestigationError) -> Woken:
-        """Of many entries, the first half is tried next; one alone is the culprit.
+    def _poisoned(self, count: int, error: InvestigationError) -> Woken:
+        """One of the first `count` entries: of many, the first half is tried next; one alone is the culprit.
 
         A culprit's payload gives way to a note of what it was; where there is none, or the store refuses that
         too, the culprit is refused. If it is a fact, a warning in the log says so.
         """
-        count = len(entries)
-        self.queue = entries + self.queue
         if count > 1:
             self.suspects = max(self.suspects, count)
             self.take = count // 2
+            self.torn = False
             return []
-        culprit = entries[0]
+        culprit = self.queue[0]
         submission = culprit.submission
         fact = submission if type(submission) is Fact else None
+        warning = None if fact is None or culprit.lightened else not_stored(fact, error)
+        if warning is not None:  # first: better twice than never
+            self.queue.insert(1, Entry(warning))
         woken: Woken = []
-        warned = fact is not None and culprit.lightened
         if not culprit.lightened and without_payload(submission, str(error)):
             culprit.lightened = True
         else:
-            del self.queue[0]
-            self._discount(culprit)
             woken += culprit.refuse(error)
-        warning = None if fact is None or warned else not_stored(fact, error)
-        if warning is not None:
-            self.queue.insert(1 if culprit.lightened else 0, Entry(warning))
         return woken + self._redecide()
 
     @exclusive
@@ -399,13 +450,14 @@ class Session:
             found = found[len(flight.commit.events) :]
             woken += self.on_applied()
         elif flight is not None:
-            self.in_flight = None
-            self.queue = flight.entries + self.queue
+            self._put_back(flight)
         if not found and flight is None:
             return woken
+        self.torn = self.acked_torn = True
         for stored in found:
             self.acked.apply(to_event(stored))
             self.head = stored.hash
+        self.acked_torn = False
         woken += self._redecide()
         if flight is not None:
             self.down = None
@@ -419,26 +471,31 @@ class Session:
 
     def _redecide(self) -> Woken:
         """Decide all that is queued again, on what is acknowledged and in flight."""
+        self.torn = True
         self.suspects = self.take = 0
         self.decided = self._base()
         woken: Woken = []
-        queue, self.queue = self.queue, []
-        for entry in queue:
-            self._discount(entry)
+        flight = frozenset(() if self.in_flight is None else self.in_flight.entries)
+        kept: list[Entry] = []
+        for entry in self.queue:
+            if entry.acknowledged or entry.error is not None or entry in flight:
+                continue  # it is out of the queue, but for an exception in the middle of that
             try:
                 entry.decided(decide(self.decided, entry.submission))
             except InvestigationError as refused:
                 woken += entry.refuse(refused)
                 continue
             self._number(entry.events)
-            self.queued_events += len(entry.events)
-            self.queued_bytes += entry.blob_bytes
-            if entry.events or self.queue or self.in_flight is not None:
-                self.queue.append(entry)
+            if entry.events or kept or flight:
+                kept.append(entry)
             else:
                 entry.acknowledged = True
                 woken += [(waiter, None) for waiter in entry.waiters or ()]
+        self.queue = kept
+        self.queued_events = sum(len(entry.events) for entry in self._unacknowledged())
+        self.queued_bytes = sum(entry.blob_bytes for entry in self._unacknowledged())
         self._report_again()
+        self.torn = False
         self._look()
         return woken
 
@@ -457,6 +514,7 @@ class Session:
         """The store takes nothing. Everybody who waits is told; what has happened stays queued, commands whose
         effect is still to come are withdrawn, but for those of which nobody knows whether they were written, and
         those that nobody is told of (`lazy`)."""
+        self.torn = True
         self.down = error
         woken: Woken = []
         for entry in self._unacknowledged():
@@ -464,13 +522,10 @@ class Session:
             entry.waiters = None
         flight = self.in_flight
         if flight is not None and not flight.unknown:
-            self.queue = flight.entries + self.queue
-            self.in_flight = None
+            self._put_back(flight)
         for entry in self.queue:
             if not entry.lazy and not isinstance(entry.submission, HAPPENED):
                 entry.error = error
-                self._discount(entry)
-        self.queue = [entry for entry in self.queue if entry.error is None]
         woken += self._redecide()
         self._settle()
         return woken
@@ -482,12 +537,16 @@ class Session:
     @exclusive
     def on_rejected(self, error: InvestigationError) -> Woken:
         """There is no such investigation to write to; nothing that waits is kept, and nothing more is taken."""
-        entries = self._unacknowledged()
-        self.in_flight, self.queue, self.queued_events, self.queued_bytes = None, [], 0, 0
+        self.torn = True
         self.broken = error
+        return self._drop(error)
+
+    def _drop(self, error: InvestigationError) -> Woken:
         woken: Woken = []
-        for entry in entries:
+        for entry in self._unacknowledged():
             woken += entry.refuse(error)
+        self.in_flight, self.queue, self.queued_events, self.queued_bytes = None, [], 0, 0
+        self.torn = self.acked_torn = False
         return woken
 
     # ---- driving

@@ -53,7 +53,7 @@ class Sessions:
 
     def behind(self) -> list[Session]:
         """Those of which something is not durable yet."""
-        return [s for s in list(self._known.values()) if s.queued_events and not s.abandoned]
+        return [s for s in list(self._known.values()) if s.behind and not s.abandoned]
 
     @property
     def queued(self) -> int:

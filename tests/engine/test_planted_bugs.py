@@ -107,6 +107,7 @@ def test_no_second_decision_after_a_conflict(monkeypatch):
         session.decided = session._base()
         for entry in session.queue:
             session._number(entry.events or [])
+        session.torn = False
         return []
 
     wrap(monkeypatch, Session, "_redecide", redecide)
@@ -176,10 +177,9 @@ def test_what_is_acknowledged_is_not_folded(monkeypatch):
 
 
 def test_a_poison_value_drops_its_neighbours(monkeypatch):
-    def poisoned(_original, session, entries, error):
+    def poisoned(_original, session, count, error):
         woken = []
-        for entry in entries:
-            session.queued_events -= len(entry.events)
+        for entry in session.queue[:count]:
             woken += entry.refuse(error)
         return woken + session._redecide()
 
@@ -188,10 +188,11 @@ def test_a_poison_value_drops_its_neighbours(monkeypatch):
 
 
 def test_poison_that_leaves_the_rest_out_of_order(monkeypatch):
-    def poisoned(original, session, entries, error):
-        if len(entries) > 1:
-            entries = entries[len(entries) // 2 :] + entries[: len(entries) // 2]
-        return original(session, entries, error)
+    def poisoned(original, session, count, error):
+        if count > 1:
+            first = session.queue[:count]
+            session.queue[:count] = first[count // 2 :] + first[: count // 2]
+        return original(session, count, error)
 
     wrap(monkeypatch, Session, "_poisoned", poisoned)
     caught()
