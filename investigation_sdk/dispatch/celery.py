@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -110,9 +111,22 @@ def _run(task: Any, execute: Callable[[str], Executed], investigation_id: str) -
             "Investigation %s could not be taken up, and is tried again: %s", investigation_id, error, extra=of
         )
         raise _again(task, error) from error
+    except _soft_limit() as error:
+        _log.warning(
+            "Investigation %s ran into the soft time limit of its task: it is where it was stopped, and the task is "
+            "delivered again.",
+            investigation_id,
+            extra=of,
+        )
+        raise _again(task, error) from error
     if executed.outcome == "busy":  # of another worker, which may yet die
         raise _again(task)
     return executed.outcome
+
+
+def _soft_limit() -> type[Exception]:
+    limit: type[Exception] = importlib.import_module("celery.exceptions").SoftTimeLimitExceeded
+    return limit
 
 
 def _again(task: Any, error: Exception | None = None) -> Exception:

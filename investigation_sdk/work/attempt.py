@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import logging
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from investigation_sdk.clock import now_us, to_datetime
@@ -36,6 +37,9 @@ from investigation_sdk.work.handlers import Investigator
 
 _log = logging.getLogger("investigation_sdk.work")
 
+Ended = Callable[[Executed, str], Awaitable[None]]
+"""Is told what became of a run, of an investigation of that type."""
+
 OVERDUE_SECONDS: Final = 5.0
 """How long a handler on a thread may go on behind its timeout, before it is reported as one that cannot be stopped."""
 
@@ -45,13 +49,14 @@ class Attempt:
 
     Args:
         skew: µs by which the store's clock is ahead of this machine's.
+        ended: Is told what became of it: as soon as that is recorded, also where the handler runs on, on its thread.
 
     Attributes:
         not_stopped: The handler runs on, on its thread, though its investigation was taken from it.
     """
 
     def __init__(
-        self, recorder: Recorder, options: Options, investigator: Investigator, lease: Lease, skew: int
+        self, recorder: Recorder, options: Options, investigator: Investigator, lease: Lease, skew: int, ended: Ended
     ) -> None:
         self.id: str = lease.resource
         self.investigator: Investigator = investigator
@@ -66,6 +71,8 @@ class Attempt:
         self._stopping = asyncio.Event()
         self._again_at: int | None = None
         self._failed = 0
+        self._ended = ended
+        self._said: Executed | None = None
 
     @property
     def begun(self) -> bool:
@@ -74,6 +81,16 @@ class Attempt:
 
     async def run(self) -> Executed:
         """Run it to its end; what became of it. Never raises, but where its task is cancelled."""
+        return await self._tell(await self._run())
+
+    async def _tell(self, executed: Executed) -> Executed:
+        """Say what became of it, once; what was said."""
+        if self._said is None:
+            self._said = executed
+            await self._ended(executed, self.investigator.investigation_type)
+        return self._said
+
+    async def _run(self) -> Executed:
         try:
             if await self._given_up():
                 return Executed(self.id, "failed")
@@ -231,7 +248,8 @@ class Attempt:
         threading.Thread(target=run, name=f"investigation-{self.id}", daemon=True).start()
         await asyncio.wait({done}, timeout=self.investigator.timeout)
         if not done.done():
-            await self._take_away()
+            if await self._take_away():
+                await self._tell(self._executed())
             await asyncio.wait({done}, timeout=OVERDUE_SECONDS)
             if not done.done():
                 await self._report()
@@ -242,12 +260,13 @@ class Attempt:
                 done.exception()
             self.not_stopped = False
 
-    async def _take_away(self) -> None:
-        """The handler cannot be stopped in the middle of a body: record the end, and let it stop at a boundary."""
+    async def _take_away(self) -> bool:
+        """The handler cannot be stopped in the middle of a body: record its end, let go of the investigation, and have
+        it stop at a boundary. Whether that is recorded."""
         self._late = True
         driver = self._driver
         if driver is None:
-            return  # it is told when it enters its block
+            return False  # it is told when it enters its block
         error = self._overdue()
         kind, again_at = self._judge(error)
         command = Fail(
@@ -258,8 +277,13 @@ class Attempt:
             error=describe_error(error),
             again_at=again_at,
         )
-        with contextlib.suppress(InvestigationError):
+        try:
             await self._recorder.acall(_durable(self._recorder, driver, command))
+        except InvestigationError:
+            return False
+        driver.stopped = error  # before it is let go of: from then on, nothing of the session stops it
+        await self._recorder.acall(self._recorder.let_go(driver.session, driver.token))
+        return True
 
     async def _report(self) -> None:
         driver = self._driver

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ from investigation_sdk.ids import canonical
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.recording.driver import Options
 from investigation_sdk.storage.commit import Lease
+from investigation_sdk.work.apart import Apart, Begun
 from investigation_sdk.work.attempt import Attempt
 from investigation_sdk.work.dispatch import Dispatcher, Executed, ExecutingDispatcher, Outcome
 from investigation_sdk.work.handlers import Investigators
@@ -86,7 +87,8 @@ class Desk:
 
     def attempt(self, investigation_type: str, lease: Lease, skew: int) -> Attempt:
         """A run of the handler of a type on what is leased."""
-        return Attempt(self._recorder, self._options, self.investigators.of(investigation_type), lease, skew)
+        investigator = self.investigators.of(investigation_type)
+        return Attempt(self._recorder, self._options, investigator, lease, skew, self.ended)
 
     def worker(
         self, *, concurrency: int, types: Sequence[str] | None, limits: Mapping[str, int], patience: float
@@ -107,7 +109,6 @@ class Desk:
         worker = Worker(
             self._hub(),
             self.attempt,
-            self.ended,
             concurrency=concurrency,
             types=wanted,
             limits=limits,
@@ -124,10 +125,9 @@ class Desk:
             ConfigurationError: this process has no handler for its type.
             BackendUnavailable: the store does not answer.
         """
-        return asyncio.run(self.aexecute(investigation_id))
+        return Apart(functools.partial(self._execute, investigation_id)).wait()
 
-    async def aexecute(self, investigation_id: str) -> Executed:
-        """As :meth:`execute`, on the running loop."""
+    async def _execute(self, investigation_id: str, begun: Begun) -> Executed:
         id, recorder = canonical(investigation_id), self._recorder
         row = await recorder.acall(keys.mended(recorder, lambda: reading.get_row(recorder.backend, id, recorder.sight)))
         self.investigators.of(row.investigation_type)
@@ -140,6 +140,6 @@ class Desk:
         except InvestigationBusy:
             return Executed(id, "busy")
         skew = lease.expires_at - recorder.ttl_us - (asked_at + now_us()) // 2
-        executed = await self.attempt(row.investigation_type, lease, skew).run()
-        await self.ended(executed, row.investigation_type)
-        return executed
+        attempt = self.attempt(row.investigation_type, lease, skew)
+        begun(attempt)
+        return await attempt.run()

@@ -66,5 +66,7 @@ class ExecutingDispatcher(Dispatcher, Protocol):
         no loop. An investigation that was begun before is resumed: finished calls give back their results. It returns
         what became of it, also where the handler raised. It raises ConfigurationError where this process has no
         handler for the type, InvestigationNotFound, BackendUnavailable: then the task is to be delivered again.
+        Where the engine raises something in there, by a signal, as for a time limit, the run is stopped at its next
+        boundary, recorded as interrupted, and can be taken up; then that goes on out of it.
         """
         ...

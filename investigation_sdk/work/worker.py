@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -67,7 +67,6 @@ class Worker:
         self,
         hub: Hub,
         make: MakeAttempt,
-        ended: Callable[[Executed, str], Awaitable[None]],
         *,
         concurrency: int,
         types: Sequence[str],
@@ -77,12 +76,11 @@ class Worker:
         self._hub = hub
         self._recorder: Recorder = hub.recorder
         self._make = make
-        self._ended = ended
         self._concurrency = concurrency
         self._types = types
         self._limits = limits
         self._patience = patience
-        self._running: dict[asyncio.Task[None], Attempt] = {}
+        self._running: dict[asyncio.Task[Executed], Attempt] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -261,7 +259,7 @@ class Worker:
 
     def _start(self, investigation_type: str, lease: Lease) -> None:
         attempt = self._make(investigation_type, lease, self._skew)
-        task = asyncio.create_task(self._attend(attempt), name=f"investigation-{lease.resource}")
+        task = asyncio.create_task(attempt.run(), name=f"investigation-{lease.resource}")
         self._running[task] = attempt
         task.add_done_callback(self._finished)
 
@@ -281,11 +279,7 @@ class Worker:
 
     # ---- running
 
-    async def _attend(self, attempt: Attempt) -> None:
-        executed = await attempt.run()
-        await self._ended(executed, attempt.investigator.investigation_type)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, task: asyncio.Task[Executed]) -> None:
         self._running.pop(task, None)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -1,5 +1,6 @@
 """A Celery application with investigators, as a user has it: `celery -A tests.dispatch.fleet worker`."""
 
+import asyncio
 import os
 import signal
 import time
@@ -7,12 +8,14 @@ from pathlib import Path
 
 from celery import Celery
 
-from investigation_sdk import InvestigationRun, InvestigationSDK, tool
+from investigation_sdk import AsyncInvestigationRun, InvestigationRun, InvestigationSDK, tool
 from investigation_sdk.dispatch import celery as dispatch
 from investigation_sdk.dispatch.celery import CeleryDispatcher
 
 dispatch.AGAIN_SECONDS = 1  # type: ignore[misc]  # not ten: somebody waits
 FOLDER = Path(os.environ["FLEET_FOLDER"])
+STEPS = 30
+"""Of a tenth of a second."""
 
 app = Celery("fleet", broker=os.environ["FLEET_BROKER"])
 app.conf.broker_transport_options = {
@@ -21,6 +24,7 @@ app.conf.broker_transport_options = {
     "unacked_restore_throttle": 1,
 }
 app.conf.worker_prefetch_multiplier = 1
+app.conf.task_soft_time_limit = float(os.environ.get("FLEET_SOFT_LIMIT", "0")) or None
 app.conf.broker_connection_retry_on_startup = True
 sdk = InvestigationSDK(os.environ["FLEET_STORE"], dispatcher=CeleryDispatcher(app), on_pause="raise")
 
@@ -63,3 +67,35 @@ def flaky(running: InvestigationRun) -> int:
     if times < 3:
         raise ConnectionError(f"the {times}. time")
     return times
+
+
+@tool(effect="unsafe")
+def step(number: int) -> int:
+    time.sleep(0.1)
+    wrote("stepped", str(number))
+    return number
+
+
+@sdk.investigator("long")
+def long(running: InvestigationRun) -> int:
+    with running.phase("step"):
+        return sum(step(n) for n in range(STEPS))
+
+
+@sdk.investigator("long async")
+async def along(running: AsyncInvestigationRun) -> int:
+    async with running.phase("step"):
+        total = 0
+        for n in range(STEPS):
+            await asyncio.sleep(0)
+            total += step(STEPS + n)
+        return total
+
+
+@sdk.investigator("stuck", retries=1, timeout=1)
+def stuck(running: InvestigationRun) -> int:
+    wrote("stuck", str(os.getpid()))
+    if running.attempt == 1:
+        while not (FOLDER / "go").exists():
+            time.sleep(0.05)
+    return running.attempt

@@ -134,6 +134,32 @@ def test_a_task_that_is_delivered_many_times_is_done_once(fleet: Fleet) -> None:
 
 
 @pytest.mark.server
+def test_a_soft_time_limit_interrupts_and_the_task_comes_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fleet.environment, "FLEET_SOFT_LIMIT", "2")
+    ids = [fleet.submit(kind, "x") for kind in ("long", "long async")]
+    with fleet.worker():
+        assert [fleet.ended(id) for id in ids] == [InvestigationState.COMPLETED] * 2
+    assert sorted(map(int, fleet.lines("stepped"))) == list(range(60)), "each step was done once"
+    for id in ids:
+        claims = list(fleet.sdk.sync.iter_events(id, event_type="investigation.claimed"))
+        assert len(claims) >= 2
+        assert not any("from" in claim.event_data for claim in claims), "it was let go of each time"
+        interrupted = list(fleet.sdk.sync.iter_events(id, event_type="phase.interrupted"))
+        assert len(interrupted) == len(claims) - 1
+        assert fleet.sdk.sync.verify(id).ok
+
+
+@pytest.mark.server
+def test_a_retry_does_not_wait_for_the_thread_that_is_stuck(fleet: Fleet) -> None:
+    id = fleet.submit("stuck", "x")
+    with fleet.worker():
+        fleet.until(lambda: fleet.sdk.sync.get(id).status is InvestigationState.COMPLETED)
+        assert fleet.sdk.sync.get(id).result == 2
+        (fleet.folder / "go").touch()
+    assert len(set(fleet.lines("stuck"))) == 2, "in the other process, for the first one runs on"
+
+
+@pytest.mark.server
 def test_what_fails_is_tried_again_later(fleet: Fleet) -> None:
     id = fleet.submit("flaky", "x")
     with fleet.worker():

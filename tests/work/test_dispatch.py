@@ -1,9 +1,13 @@
 """Dispatchers: an engine is told of what can be taken up, and its tasks run it, however often they are delivered."""
 
 import asyncio
+import os
+import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,7 +24,7 @@ from investigation_sdk import (
     InvestigationState,
     tool,
 )
-from investigation_sdk.work import recovery
+from investigation_sdk.work import apart, recovery
 
 LONG = 60.0
 
@@ -174,15 +178,124 @@ async def test_a_broker_that_is_down_loses_nothing(
 async def test_what_a_task_refuses(sdk: InvestigationSDK) -> None:
     engine = sdk._desk
     with pytest.raises(InvestigationNotFound):
-        await engine.aexecute("019a1f3e-7c1b-7d52-9a51-0f6f6f1c9b7e")
+        await asyncio.to_thread(engine.execute, "019a1f3e-7c1b-7d52-9a51-0f6f6f1c9b7e")
     made = await sdk.service.create_investigation("gil", "x", "unknown", queue=False)
     with pytest.raises(ConfigurationError, match="no handler for investigations of type 'unknown'"):
-        await engine.aexecute(made.id)
+        await asyncio.to_thread(engine.execute, made.id)
 
 
 async def test_a_task_for_one_that_somebody_drives_is_busy(sdk: InvestigationSDK) -> None:
     ran = threading.Event()
     sdk.investigator("case")(lambda run: ran.set())
     async with sdk.investigation("x", investigation_type="case") as running:
-        assert await sdk._desk.aexecute(running.id) == Executed(running.id, "busy")
+        assert await asyncio.to_thread(sdk._desk.execute, running.id) == Executed(running.id, "busy")
     assert not ran.is_set()
+
+
+class TimeLimit(Exception):
+    """What an engine raises in the main thread, by a signal."""
+
+
+@contextmanager
+def limited(when: threading.Event) -> Iterator[None]:
+    """Raise a TimeLimit here once that is set, as Celery's soft time limit is raised."""
+
+    def raising(*_: object) -> None:
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGUSR1, raising)
+    over = threading.Event()
+
+    def wait() -> None:
+        if when.wait(LONG) and not over.is_set():
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    try:
+        yield
+    finally:
+        over.set()
+        when.set()
+        waiting.join(LONG)
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "async that waits"])
+def test_a_time_limit_of_the_engine_interrupts_and_the_next_delivery_goes_on(
+    sdk: InvestigationSDK, engine: Engine, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "async that waits":
+        monkeypatch.setattr(apart, "GRACE_SECONDS", 0.2)
+    doubled: list[int] = []
+    second = threading.Event()
+
+    @tool(effect="read")
+    def counted(number: int) -> int:
+        doubled.append(number)
+        return 2 * number
+
+    @sdk.investigator("sync")
+    def on_a_thread(run: InvestigationRun) -> int:
+        with run.phase("count"):
+            first = counted(1)
+            while run.attempt == 1:
+                second.set()
+                time.sleep(0.01)
+                double(2)
+        return first
+
+    @sdk.investigator("async")
+    async def on_a_loop(run: AsyncInvestigationRun) -> int:
+        async with run.phase("count"):
+            first = counted(1)
+            while run.attempt == 1:
+                second.set()
+                await asyncio.sleep(0.01 if kind == "async" else LONG)
+                double(2)
+        return first
+
+    engine.deliveries = 0
+    made = sdk.sync.submit(kind.split(maxsplit=1)[0], "x")
+    with limited(second), pytest.raises(TimeLimit):
+        sdk._desk.execute(made.id)
+    assert sdk.sync.get(made.id).status is InvestigationState.RUNNING
+    assert [event.event_type for event in sdk.sync.iter_events(made.id)][-2:] == [
+        "phase.interrupted", "investigation.released"
+    ]  # fmt: skip
+    assert sdk._desk.execute(made.id) == Executed(made.id, "completed")
+    assert (sdk.sync.get(made.id).result, doubled) == (2, [1])
+    assert sdk.sync.verify(made.id).ok
+
+
+async def test_the_engine_hears_of_a_retry_while_the_thread_runs_on(
+    sdk: InvestigationSDK, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "FIRST_PAUSE", 0.001)
+    engine.deliveries = 1
+    go_on = threading.Event()
+
+    @sdk.investigator("case", retries=1, timeout=0.2)
+    def stuck(run: InvestigationRun) -> int:
+        if run.attempt == 1:
+            assert go_on.wait(LONG)
+        return run.attempt
+
+    made = await sdk.submit("case", "x")
+    until = asyncio.get_running_loop().time() + LONG
+    try:
+        while len(engine.told) < 2:
+            assert asyncio.get_running_loop().time() < until, "nobody told the engine"
+            await asyncio.sleep(0.01)
+        assert not engine.done[0].done(), "the first task is not done, for its thread is not"
+        [(_, _, first), (id, kind, again_at)] = engine.told
+        assert (first, id, kind) == (None, made.id, "case")
+        assert again_at is not None
+        while (await sdk.get(made.id)).status is not InvestigationState.COMPLETED:
+            assert asyncio.get_running_loop().time() < until, engine.outcomes
+            await asyncio.to_thread(sdk._desk.execute, made.id)
+    finally:
+        go_on.set()
+    assert (await sdk.get(made.id)).result == 2
+    assert "queued" in await asyncio.to_thread(engine.outcomes)
+    assert len(engine.told) == 2, "once"
