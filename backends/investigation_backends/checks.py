@@ -6,6 +6,7 @@ Names of columns reach a statement only after they were found here, in the row t
 from __future__ import annotations
 
 import functools
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from decimal import Context
 from typing import Any, Final, NamedTuple, cast
 
 from investigation_sdk.domain.rows import ROW_TYPES, InvestigationRow
-from investigation_sdk.errors import BackendUnavailable
+from investigation_sdk.errors import BackendUnavailable, ConfigurationError
 from investigation_sdk.ids import time_of
 from investigation_sdk.storage.commit import (
     MAX_ROWS,
@@ -33,6 +34,22 @@ MONEY: Final = "cost_estimate"
 EXACT: Final = Context(prec=1000)
 """For sums of money, which must not round; the default context does after 28 digits."""
 _DAY: Final = 86_400_000_000
+
+
+_LONGEST: Final = 2_000_000
+"""Seconds that servers and drivers can still count, in 32 bits of ms."""
+
+
+def milliseconds(**seconds: float) -> list[int]:
+    """Limits of time as servers and drivers want them, each at least 1: to them, 0 is no limit.
+
+    Raises:
+        ConfigurationError: one of them is no time.
+    """
+    for name, value in seconds.items():
+        if not 0 < value <= _LONGEST:
+            raise ConfigurationError(f"{name}={value}: that is seconds, greater than 0 and at most {_LONGEST:,}")
+    return [math.ceil(value * 1000) for value in seconds.values()]
 
 
 class Column(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
-from investigation_sdk.storage.backend import StoreFailure, types_of
+from investigation_sdk.storage.backend import CommitUnknown, StoreFailure, types_of
 from investigation_sdk.storage.commit import (
     Advance,
     Aggregate,
@@ -23,7 +24,7 @@ from investigation_sdk.storage.commit import (
 )
 from investigation_sdk.storage.registry import redact
 
-from .checks import check_aggregate, check_batch, check_query, read_only_refusal
+from .checks import check_aggregate, check_batch, check_query, milliseconds, read_only_refusal
 from .mongodb import deleting, leases, opening, reads, restore, selects
 from .mongodb.behind import Behind
 from .mongodb.documents import storable
@@ -49,7 +50,7 @@ class MongoBackend:
         driver: Whose client: that of motor, or pymongo's own asynchronous one.
         client: Makes the client instead: called with the URL and options, on the SDK's own event loop.
         connect_timeout: Seconds for finding a server that can be written, and for connecting to it.
-        command_timeout: Seconds that an answer may take, and a majority to confirm a write.
+        command_timeout: Seconds that a call may take in all, and a majority to confirm a write.
         pool_size: Connections at most.
         pool_timeout: Seconds to wait for one of them.
         janitor_interval: Seconds between two looks for what a crashed process left; 0 for none.
@@ -77,16 +78,18 @@ class MongoBackend:
     ) -> None:
         if read_only and auto_migrate:
             raise ConfigurationError("read_only and auto_migrate exclude each other; drop one")
-        if min(connect_timeout, command_timeout, pool_timeout) <= 0 or pool_size < 1 or janitor_interval < 0:
-            raise ConfigurationError("timeouts are seconds greater than 0, pool_size is at least 1")
+        if pool_size < 1 or not janitor_interval >= 0:
+            raise ConfigurationError(f"pool_size={pool_size}, janitor_interval={janitor_interval}: at least 1 and 0")
+        connecting, answering, waiting = milliseconds(
+            connect_timeout=connect_timeout, command_timeout=command_timeout, pool_timeout=pool_timeout
+        )
         shown, database = describe(url)
-        connecting, answering = int(connect_timeout * 1000), int(command_timeout * 1000)
         options = {
             "serverSelectionTimeoutMS": connecting,
             "connectTimeoutMS": connecting,
             "socketTimeoutMS": answering,
             "maxPoolSize": pool_size,
-            "waitQueueTimeoutMS": int(pool_timeout * 1000),
+            "waitQueueTimeoutMS": waiting,
             "appname": "investigation_sdk",
         }
         make = client_class(driver) if client is None else client
@@ -96,6 +99,7 @@ class MongoBackend:
         self._read_only = read_only
         self._janitor_interval = janitor_interval
         self._tidies = janitor_interval > 0 and not read_only
+        self._limit = command_timeout
         self._closing = min(command_timeout, 5.0)
         self._wanted = False
         self._link: Link | None = None
@@ -151,13 +155,13 @@ class MongoBackend:
             return
         async with self._looking() as client:
             place = self._target.place
-            found = await opening.look(client, place, read_only=self._read_only)
+            found = await self._in_time(opening.look(client, place, read_only=self._read_only))
             if self._auto_migrate and found.revision in (None, *REVISIONS[:-1]):
                 await opening.upgrade(client, place)
-                found = await opening.look(client, place)
+                found = await self._in_time(opening.look(client, place))
             opening.refuse(found, place, self._redacted)
             if not self._read_only:
-                await opening.check_privileges(client, place)
+                await self._in_time(opening.check_privileges(client, place))
         self._wanted = True
         self._connected()
 
@@ -236,7 +240,10 @@ class MongoBackend:
             BackendUnavailable: the store cannot be reached.
         """
         link, behind = self._writing()
-        return await self._answered(self._settled(behind, lambda: sweep(link)))
+        try:
+            return await self._settled(behind, lambda: sweep(link))
+        except DRIVER_ERRORS as error:
+            raise unavailable(error, self._target.place) from error
 
     # ------------------------------------------------------------------ writing
 
@@ -251,7 +258,10 @@ class MongoBackend:
             raise StoreFailure(str(error)) from error
         batch = Batch(link, commits)
         try:
-            return await batch.run()
+            async with asyncio.timeout(self._limit):
+                return await batch.run()
+        except TimeoutError:
+            raise CommitUnknown(self._late()) from None
         finally:
             if batch.applied:
                 await behind.add(batch.applied)
@@ -273,10 +283,12 @@ class MongoBackend:
             await self._answered(self._settled(behind, lambda: restore.advance(link, advances)))
 
     async def delete(self, heads: Sequence[tuple[str, int]]) -> int:
-        """See :meth:`investigation_sdk.storage.backend.Backend.delete`."""
+        """See :meth:`investigation_sdk.storage.backend.Backend.delete`. Each is deleted by itself."""
         link, behind = self._writing()
         heads = [(id, version) for id, version in heads if storable(id)]
-        return await self._answered(self._settled(behind, lambda: deleting.delete(link, heads))) if heads else 0
+        if heads:
+            await self._answered(self._settled(behind, _nothing))
+        return sum([await self._answered(deleting.delete(link, id, version)) for id, version in heads])
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
@@ -365,6 +377,24 @@ class MongoBackend:
 
     async def _answered(self, work: Awaitable[T]) -> T:
         try:
-            return await work
+            return await self._in_time(work)
         except DRIVER_ERRORS as error:
             raise unavailable(error, self._target.place) from error
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        """All of a call, whatever the driver waits for and how often it tries."""
+        try:
+            async with asyncio.timeout(self._limit):
+                return await work
+        except TimeoutError:
+            raise BackendUnavailable(self._late()) from None
+
+    def _late(self) -> str:
+        return (
+            f"{self._target.place}: it has not answered in {self._limit:g} seconds (command_timeout); the server may "
+            "be down, unreachable or overloaded"
+        )
+
+
+async def _nothing() -> None:
+    pass

@@ -22,7 +22,7 @@ from investigation_sdk.storage.commit import (
 )
 from investigation_sdk.storage.registry import redact
 
-from .checks import check_aggregate, check_batch, check_query, read_only_refusal
+from .checks import check_aggregate, check_batch, check_query, milliseconds, read_only_refusal
 from .sql import postgres_hints as hints
 from .sql import postgres_open as opening
 from .sql import postgres_write as write
@@ -83,22 +83,22 @@ class PostgresBackend:
             raise ConfigurationError("read_only and auto_migrate exclude each other; drop one")
         if pool_size < 1 or max_overflow < 0:
             raise ConfigurationError(f"pool_size={pool_size}, max_overflow={max_overflow}: at least 1 and 0")
-        if min(pool_timeout, connect_timeout, command_timeout) <= 0:
-            raise ConfigurationError("pool_timeout, connect_timeout and command_timeout are seconds, greater than 0")
+        times = milliseconds(
+            command_timeout=command_timeout, pool_timeout=pool_timeout, connect_timeout=connect_timeout
+        )
         self._place = describe(url)
         self._names = Names(schema, table_prefix)
         where = {"schema": schema, "table_prefix": table_prefix or None}
         query = urllib.parse.urlencode({name: value for name, value in where.items() if value is not None})
         self._redacted = redact(url.partition("?")[0]) + (f"?{query}" if query else "")
-        milliseconds = int(command_timeout * 1000)
         settings = {
             "application_name": application_name,
             "default_transaction_isolation": "read committed",
-            "idle_in_transaction_session_timeout": str(milliseconds),
+            "idle_in_transaction_session_timeout": str(times[0]),
             "jit": "off",
-            "lock_timeout": str(milliseconds * 8 // 10),
-            "statement_timeout": str(milliseconds * 9 // 10),
-            "tcp_user_timeout": str(milliseconds),
+            "lock_timeout": str(-(-times[0] * 8 // 10)),
+            "statement_timeout": str(-(-times[0] * 9 // 10)),
+            "tcp_user_timeout": str(times[0]),
         }
         if read_only:
             settings["default_transaction_read_only"] = "on"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from .documents import CONTENT
@@ -12,14 +11,12 @@ from .names import BEHIND, Document, slot
 _BARE: Final[Document] = {"$unset": dict.fromkeys(CONTENT, "")}
 
 
-async def delete(link: Link, heads: Sequence[tuple[str, int]]) -> int:
-    """Delete investigations that are still at the given versions; how many."""
-    done = 0
-    for id, version in heads:
-        if version > 0 and await _bury(link, id, version):
-            await finish(link, id, version)
-            done += 1
-    return done
+async def delete(link: Link, id: str, version: int) -> bool:
+    """Delete an investigation that is still at the given version; whether it was."""
+    if version <= 0 or not await _bury(link, id, version):
+        return False
+    await finish(link, id, version)
+    return True
 
 
 async def _bury(link: Link, id: str, version: int) -> bool:

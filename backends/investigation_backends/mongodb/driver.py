@@ -91,6 +91,8 @@ def describe(url: str) -> Place:
     try:
         # a URL of mongodb+srv is looked up in the DNS when it is parsed: that is for the client to do
         parsed = None if url.startswith("mongodb+srv://") else parse_uri(url, warn=False)
+    except OSError as error:
+        raise _no_file(url, error) from None
     except (ConfigurationError, InvalidURI, ValueError) as error:
         if (option := _bad_option(url)) is not None:
             raise errors.ConfigurationError(
@@ -116,9 +118,19 @@ def _bad_option(url: str) -> str | None:
     for name, value in urllib.parse.parse_qsl(url.partition("?")[2]):
         try:
             parse_uri(f"mongodb://host/?{urllib.parse.urlencode({name: value})}", warn=False)
-        except (ConfigurationError, InvalidURI, ValueError):
+        except (ConfigurationError, InvalidURI, ValueError, OSError):
             return name
     return None
+
+
+def _no_file(url: str, error: OSError) -> errors.ConfigurationError:
+    """The error for a URL in which an option names a file that cannot be read."""
+    option = _bad_option(url)
+    named = dict(urllib.parse.parse_qsl(url.partition("?")[2])).get(option or "", "")
+    return errors.ConfigurationError(
+        f"mongodb: {option or 'an option'} names a file that cannot be read, {named!r} ({error.strerror or error}); "
+        "correct the path, or let this user read it"
+    )
 
 
 def _without_password(text: str, url: str) -> str:
@@ -269,7 +281,10 @@ class Client:
     """
 
     def __init__(self, target: Target) -> None:
-        self._client = target.make(target.url, **target.options)
+        try:
+            self._client = target.make(target.url, **target.options)
+        except OSError as error:  # of mongodb+srv, whose URL is parsed here
+            raise _no_file(target.url, error) from None
         concern = WriteConcern("majority", j=True, wtimeout=target.write_timeout_ms)
         self._database = self._client.get_database(
             target.database,

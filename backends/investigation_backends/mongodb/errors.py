@@ -72,12 +72,18 @@ FAULTS: Final = {
 _OTHER: Final = Fault(_FATAL, "the server refused it")
 _SILENT: Final = Fault(_UNKNOWN, "the connection was lost; the server may be down or unreachable")
 _UNREACHED: Final = Fault(_NOT, "the server cannot be reached; check the host, the port, and that it runs")
+_NO_HOST: Final = Fault(
+    _NOT,
+    "the DNS has no servers under that name; correct the host of the mongodb+srv URL, or name the servers in mongodb://",
+)
+_REFUSED: Final = Fault(_FATAL, "the driver cannot use the URL or its options")
 _BUSY: Final = Fault(_NOT, "all connections are in use; raise pool_size")
 _CLOSED: Final = Fault(_FATAL, "the client is closed")
 _ENDING: Final = Fault(_NOT, "the process is ending")
 
 _TOO_LARGE: Final = frozenset({10334, 17280, 17419, 17420})
 _NO_PASSWORD: Final = re.compile(r"(?<=://)[^/@\s]*@")
+_OF_DNS: Final = re.compile(r"\bDNS\b|\bSRV\b|resolution lifetime|nameservers", re.IGNORECASE)
 _TOPOLOGY: Final = re.compile(r", Timeout: .*|, full error: .*", re.DOTALL)
 
 
@@ -88,6 +94,8 @@ def fault(error: BaseException) -> Fault:
     if isinstance(error, ServerSelectionTimeoutError):
         inner = _handshake_fault(error)
         return _UNREACHED if inner is None else inner
+    if isinstance(error, ConfigurationError):
+        return _NO_HOST if _OF_DNS.search(str(error)) else _REFUSED
     code = getattr(error, "code", None)
     if isinstance(error, AutoReconnect):  # NotPrimaryError among them
         details: Any = getattr(error, "details", None) or {}

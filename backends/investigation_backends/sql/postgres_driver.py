@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import urllib.parse
 from collections.abc import Awaitable, Callable, Sequence
@@ -118,6 +119,10 @@ class Target:
         try:
             async with asyncio.timeout(self.connect_timeout):
                 return await self._connect(given)
+        except (FileNotFoundError, PermissionError) as error:
+            if (said := _files(self.url)) is not None:
+                raise ConfigurationError(f"{self.place}: {said} ({error.strerror})") from error
+            raise
         except (ValueError, asyncpg.InterfaceError) as error:
             if isinstance(error, ssl.SSLError):
                 raise
@@ -148,6 +153,19 @@ class Target:
             connection.terminate()
             raise
         return cast("Connection", connection)
+
+
+def _files(url: str) -> str | None:
+    """Which option names a file that cannot be read; None where all can."""
+    query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))
+    for option in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+        if option in query and not os.access(query[option], os.R_OK):
+            return f"{option} names a file that cannot be read, {query[option]!r}; correct it, or let this user read it"
+    if "sslcert" in query and "sslkey" not in query:
+        return "sslcert needs the key of the certificate; name its file with sslkey"
+    if query.get("sslmode", "").startswith("verify") and "sslrootcert" not in query:
+        return f"sslmode={query['sslmode']} needs the certificates that are trusted; name their file with sslrootcert"
+    return None
 
 
 def _to_server(us: int) -> tuple[int]:

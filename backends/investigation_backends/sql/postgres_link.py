@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NoReturn, TypeVar
 
-from investigation_sdk.errors import BackendUnavailable, InvestigationError
+from investigation_sdk.errors import BackendUnavailable, ConfigurationError, InvestigationError
 from investigation_sdk.ids import time_of
 from investigation_sdk.storage.backend import CommitNotApplied, StoreFailure
 from investigation_sdk.storage.commit import Commit, CommitResult
@@ -146,7 +146,7 @@ class Link:
             return await self._commit_once(commits, until)
         except _Passing as passing:
             raise CommitNotApplied(str(passing)) from passing.__cause__
-        except BackendUnavailable as error:
+        except (BackendUnavailable, ConfigurationError) as error:
             raise StoreFailure(str(error)) from error
 
     async def _commit_once(self, commits: Sequence[Commit], until: float) -> Sequence[CommitResult]:

@@ -7,6 +7,7 @@ import pytest
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
+    ConfigurationError,
     ConnectionFailure,
     InvalidOperation,
     NetworkTimeout,
@@ -59,6 +60,8 @@ async def backend(mongo_store: str) -> Any:
         (InvalidOperation("closed"), FATAL),
         (RuntimeError("cannot schedule new futures after shutdown"), NOT),
         (PyMongoError("?"), FATAL),
+        (ConfigurationError("The DNS query name does not exist: _mongodb._tcp.h."), NOT),
+        (ConfigurationError("Invalid ssl option"), FATAL),
         (BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64}]}), UNKNOWN),
         (BulkWriteError({"writeErrors": [{"code": 13}, {"code": DUPLICATE}], "writeConcernErrors": []}), FATAL),
         (BulkWriteError({"writeErrors": [{"code": 13}, {"code": 91}], "writeConcernErrors": []}), UNKNOWN),

@@ -16,7 +16,8 @@ from investigation_backends.mongo import MongoBackend
 from investigation_sdk import InvestigationSDK, NotRecorded, ToolState, tool
 from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.storage.backend import CommitNotApplied, CommitUnknown
-from investigation_sdk.storage.commit import APPLIED, CONFLICT
+from investigation_sdk.storage.commit import APPLIED, CONFLICT, Query
+from investigation_sdk.testing._contract.building import blob
 from investigation_sdk.testing.contract import Case
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import MongoServer, ServerMissing
@@ -102,6 +103,24 @@ async def test_latency_is_only_slow(url: str, proxy: FaultProxy) -> None:
         case = Case()
         await case.apply(backend)
         assert await backend.get("investigation", case.id) == case.row
+
+
+async def test_a_slow_server_is_waited_for_no_longer_than_stated(url: str, mongo_store: str, proxy: FaultProxy) -> None:
+    """Each answer comes in time, and all that a call asks for does not."""
+    async with opened(url, command_timeout=1.0) as backend:
+        await Case().apply(backend)
+        proxy.delay(0.6)
+        with pytest.raises(BackendUnavailable, match=r"has not answered in 1 seconds \(command_timeout\)"):
+            await backend.find(Query("investigation"))
+        case = Case()
+        commit = case.commit(blobs=[blob(b"1")])
+        with pytest.raises(CommitUnknown, match=r"has not answered in 1 seconds"):
+            await backend.commit([commit])
+        proxy.restore()
+        results = list(await backend.commit([commit]))
+        assert results in ([APPLIED], [CONFLICT])
+        case.moved(commit)
+        await held_up(case, mongo_store)
 
 
 def test_an_agent_that_goes_on_while_its_server_is_away(url: str, proxy: FaultProxy) -> None:

@@ -65,6 +65,12 @@ def on(url: str, *, host: str | None = None, port: int | None = None, user: str 
         ("mongodb://host/cases?pool_size=many", "takes a whole number"),
         ("mongodb://host/cases?pool_size=0", "at least 1"),
         ("mongodb://host/cases?connect_timeout=0", "greater than 0"),
+        ("mongodb://host/cases?command_timeout=nan", "greater than 0"),
+        (
+            f"mongodb://u:{SECRET}@host/cases?tls=true&tlsCertificateKeyFile=/no/such.pem",
+            "tlsCertificateKeyFile names a file that cannot be read, '/no/such.pem'",
+        ),
+        ("mongodb://host/cases?tls=true&tlsCAFile=/no/such.pem", "tlsCAFile names a file that cannot be read"),
         ("mongodb://host/cases?driver=mongoengine", "takes one of motor, pymongo"),
         ("mongodb://host/cases?auto_migrate=true&read_only=true", "exclude each other"),
     ],
@@ -117,6 +123,28 @@ def test_importing_the_sdk_loads_no_driver() -> None:
 async def test_an_unknown_host(driver: str) -> None:
     message = await refusal(f"mongodb://u:{SECRET}@nowhere.invalid/cases", driver=driver)
     assert message.startswith("mongodb://nowhere.invalid:27017/cases: the server cannot be reached; check the host")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_name_that_the_dns_does_not_have(driver: str) -> None:
+    message = await refusal(f"mongodb+srv://u:{SECRET}@nowhere.invalid/cases", driver=driver)
+    assert "the DNS has no servers under that name; correct the host of the mongodb+srv URL" in message
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_certificate_that_is_not_there_where_the_url_is_looked_up(driver: str) -> None:
+    backend = MongoBackend(
+        f"mongodb+srv://u:{SECRET}@nowhere.invalid/cases?tlsCAFile=/no/such.pem",
+        driver=driver,  # type: ignore[arg-type]
+    )
+    with pytest.raises(ConfigurationError, match=r"tlsCAFile names a file that cannot be read, '/no/such.pem'"):
+        await backend.open()
+
+
+def test_a_limit_of_less_than_a_millisecond_is_one() -> None:
+    backend = MongoBackend("mongodb://host/cases", command_timeout=1e-5, connect_timeout=0.0015)
+    assert backend._target.options["socketTimeoutMS"] == backend._target.write_timeout_ms == 1, "0 would be no limit"
+    assert backend._target.options["connectTimeoutMS"] == 2
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

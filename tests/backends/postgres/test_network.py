@@ -236,6 +236,19 @@ async def test_latency_is_only_slow(url: str, proxy: FaultProxy) -> None:
     await backend.close()
 
 
+async def test_a_slow_server_is_waited_for_no_longer_than_stated(url: str, proxy: FaultProxy) -> None:
+    """Each answer comes in time, and all that a call asks for does not."""
+    backend = await opened(url, command_timeout=1.0)
+    await Case().apply(backend)
+    proxy.delay(0.4)
+    case = Case()
+    with pytest.raises(CommitNotApplied, match="did not answer in time"):
+        await backend.commit([case.commit()])
+    proxy.restore()
+    await case.apply(backend)
+    await backend.close()
+
+
 async def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, database: str) -> None:
     backend = await opened(server.url_of(database), connect_timeout=2.0)
     case = Case()

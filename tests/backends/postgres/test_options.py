@@ -1,5 +1,6 @@
 """URLs and options of a PostgreSQL store."""
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -47,11 +48,44 @@ async def test_an_option_that_the_driver_refuses(empty: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"pool_size": 0}, {"max_overflow": -1}, {"command_timeout": 0}, {"connect_timeout": -1.0}]
+    "options",
+    [
+        {"pool_size": 0},
+        {"max_overflow": -1},
+        {"command_timeout": 0},
+        {"connect_timeout": -1.0},
+        {"pool_timeout": math.nan},
+        {"command_timeout": math.inf},
+    ],
 )
 def test_numbers_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         PostgresBackend("postgresql://h/d", **options)
+
+
+def test_a_limit_of_less_than_a_millisecond_is_one() -> None:
+    settings = PostgresBackend("postgresql://h/d", command_timeout=1e-5)._target.settings
+    for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "tcp_user_timeout"):
+        assert settings[limit] == "1", "0 would be no limit"
+    assert PostgresBackend("postgresql://h/d", command_timeout=2.0)._target.settings["lock_timeout"] == "1600"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            "sslmode=verify-full&sslrootcert=/no/such.pem",
+            "sslrootcert names a file that cannot be read, '/no/such.pem'",
+        ),
+        ("sslmode=require&sslcert=/no/such.pem", "sslcert names a file that cannot be read, '/no/such.pem'"),
+    ],
+)
+async def test_a_certificate_that_is_not_there(empty: str, options: str, says: str) -> None:
+    backend = PostgresBackend(f"{as_user(empty, 'postgres', 'hunter2')}?{options}")
+    with pytest.raises(ConfigurationError) as caught:
+        await backend.open()
+    assert says in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_opening_and_recording_load_no_sqlalchemy(postgres_store: str) -> None:
