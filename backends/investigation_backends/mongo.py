@@ -32,6 +32,7 @@ from .mongodb.driver import Client, Driver, Target, client_class, describe
 from .mongodb.errors import DRIVER_ERRORS, refuses_writes, unavailable
 from .mongodb.janitor import Janitor, Swept, sweep
 from .mongodb.link import Link
+from .mongodb.marks import Marks
 from .mongodb.migrations import REVISIONS
 from .mongodb.write import Batch
 
@@ -183,9 +184,10 @@ class MongoBackend:
         if not self._wanted:
             raise BackendUnavailable(f"{self._target.place} is closed; open it first")
         if self._link is None or self._behind is None or not self._link.is_mine():
-            self._link = Link(self._target)
-            self._behind = Behind(self._link)
-            self._janitor = Janitor(self._link, self._janitor_interval) if self._tidies else None
+            link = self._link = Link(Client(self._target), self._target.place)
+            marks = Marks(link.marks)
+            self._behind = Behind(link, marks)
+            self._janitor = Janitor(link, marks, self._janitor_interval) if self._tidies else None
         return self._link, self._behind
 
     # ------------------------------------------------------------------ the schema
@@ -241,7 +243,7 @@ class MongoBackend:
         """
         link, behind = self._writing()
         try:
-            return await self._settled(behind, lambda: sweep(link))
+            return await self._settled(behind, lambda: sweep(link, behind.marks))
         except DRIVER_ERRORS as error:
             raise unavailable(error, self._target.place) from error
 
@@ -256,15 +258,21 @@ class MongoBackend:
             link, behind = self._writing()
         except BackendUnavailable as error:
             raise StoreFailure(str(error)) from error
-        batch = Batch(link, commits)
+        marks = behind.marks
+        batch = Batch(link, marks, commits)
+        answered = False
         try:
             async with asyncio.timeout(self._limit):
-                return await batch.run()
+                answers = await batch.run()
+            answered = True
+            return answers
         except TimeoutError:
             raise CommitUnknown(self._late()) from None
         finally:
             if batch.applied:
                 await behind.add(batch.applied)
+            marks.end(batch.tried, known=answered)
+            behind.wake()
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         """See :meth:`investigation_sdk.storage.backend.Backend.put_rows`.

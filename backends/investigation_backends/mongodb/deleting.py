@@ -6,8 +6,12 @@ from typing import Final
 
 from .documents import CONTENT
 from .link import Link
-from .names import BEHIND, Document, slot
+from .names import Document, slot
 
+UNFINISHED: Final = "unfinished"
+"""In a deletion that may have to be finished: since when, µs."""
+PURGE: Final = "purge"
+"""In one of which the places are not free yet: since when, µs."""
 _BARE: Final[Document] = {"$unset": dict.fromkeys(CONTENT, "")}
 
 
@@ -24,16 +28,32 @@ async def _bury(link: Link, id: str, version: int) -> bool:
     if await link.commits.one({"investigation_id": id, "version": version}, fields={"_id": 1}) is None:
         return False
     now = await link.server_now()
+    place = slot(id, version)
     tombstone = {
-        "_id": slot(id, version),
+        "_id": place,
         "investigation_id": id,
         "expected_version": version,
         "version": version + 1,
         "deleted": now,
-        BEHIND: now,
     }
+    # before the tombstone, so that whatever a crash leaves is found
+    intended: Document = {"investigation_id": id, "expected_version": version, UNFINISHED: now}
+    await link.deletions.put({"_id": place}, {"$setOnInsert": intended})
     link.heads.forget(id)
     return await link.commits.insert_one(tombstone)
+
+
+async def finish_all(link: Link, *, before: int = 0) -> int:
+    """Finish deletions that a crash has left; how many. Of those begun before a time (µs), some came to nothing."""
+    done = 0
+    for one in await link.deletions.find({UNFINISHED: {"$gt": 0}}, limit=1000):
+        taken = await link.commits.one({"_id": one["_id"]}, fields={"deleted": 1})
+        if taken is not None and "deleted" in taken:
+            await finish(link, one["investigation_id"], one["expected_version"])
+            done += 1
+        elif taken is not None or one[UNFINISHED] < before:
+            await link.deletions.delete({"_id": one["_id"], UNFINISHED: one[UNFINISHED]})
+    return done
 
 
 async def finish(link: Link, id: str, version: int) -> None:
@@ -52,7 +72,7 @@ async def finish(link: Link, id: str, version: int) -> None:
     await forget_rows(link, id)
     await link.blobs.delete({"investigation_id": id})
     await link.leases.delete({"_id": id})
-    await link.commits.update({"_id": tombstone}, {"$unset": {BEHIND: ""}, "$set": {"purge": now}})
+    await link.deletions.update({"_id": tombstone}, {"$unset": {UNFINISHED: ""}, "$set": {PURGE: now}})
     link.heads.forget(id)
 
 
@@ -65,10 +85,11 @@ async def forget_rows(link: Link, id: str) -> None:
 
 async def purge(link: Link, before: int) -> int:
     """Free the places of investigations that were deleted before a time (µs), all but the first; how many."""
-    found = await link.commits.find({"purge": {"$gt": 0, "$lt": before}}, fields={"investigation_id": 1}, limit=1000)
+    found = await link.deletions.find({PURGE: {"$gt": 0, "$lt": before}}, limit=1000)
     for one in found:
         id = one["investigation_id"]
         await forget_rows(link, id)
         await link.commits.delete({"investigation_id": id, "_id": {"$nin": [slot(id, 0), one["_id"]]}})
         await link.commits.delete({"_id": one["_id"]})
+        await link.deletions.delete({"_id": one["_id"]})
     return len(found)

@@ -14,9 +14,9 @@ from investigation_sdk.storage.commit import Commit, CommitResult, CommitStatus,
 
 from .errors import too_large
 from .names import (
-    BEHIND,
     FIRST_MUTABLE,
     KEPT_FROM,
+    MADE,
     MUTABLE,
     PART_OF,
     Document,
@@ -33,7 +33,7 @@ UNENCODABLE: Final = (BSONError, UnicodeError, OverflowError)
 """What a value raises that no document can hold: half a character, a number beyond 64 bits."""
 
 CONTENT: Final = (
-    *("events", "head", "expected_head", "version", "expected_version", "commit_id", "key", "blobs", BEHIND),
+    *("events", "head", "expected_head", "version", "expected_version", "commit_id", "key", "blobs", MADE),
     *PART_OF.values(),
 )
 """What deletion takes out of a commit's document: all but its place."""
@@ -52,7 +52,7 @@ def commit_document(commit: Commit, now: int) -> Document:
         "version": row.version,
         "expected_head": commit.expected_head,
         "head": row.head,
-        BEHIND: now,
+        MADE: now,
         "events": [_event_document(event) for event in commit.events],
         "investigation": dict(zip(MUTABLE, row[FIRST_MUTABLE:], strict=True)) if version else row_document(row),
     }

@@ -258,6 +258,11 @@ class Collection:
         """Make an index; one that is there already is left."""
         await self._it.create_index(list(keys), name=name, **options)
 
+    async def drop_index(self, name: str) -> None:
+        """Drop an index that is there."""
+        if name in await self.indexes():
+            await self._it.drop_index(name)
+
     async def indexes(self) -> dict[str, Document]:
         """All indexes by name."""
         found: dict[str, Document] = await self._it.index_information()

@@ -7,10 +7,11 @@ import logging
 import random
 from typing import Final, NamedTuple
 
-from .behind import mend
-from .deleting import purge
+from .deleting import finish_all, purge
 from .errors import DRIVER_ERRORS, explain
 from .link import Link, clock
+from .marks import EXPIRED, Marks
+from .project import catch_up
 
 _log = logging.getLogger("investigation_sdk.mongo")
 
@@ -33,11 +34,22 @@ class Swept(NamedTuple):
     """Deleted investigations of which only the tombstone is left now."""
 
 
-async def sweep(link: Link, *, overdue: int = OVERDUE, grace: int = GRACE) -> Swept:
+async def sweep(link: Link, marks: Marks, *, overdue: int = OVERDUE, grace: int = GRACE) -> Swept:
     """One round, with the rare parts."""
     now = await link.server_now()
-    commits = await mend(link, now - overdue, 1_000_000)
+    commits = await mend(link, marks, now - overdue, before=now - grace)
     return Swept(commits, await _sweep_blobs(link, now - grace), await purge(link, now - grace))
+
+
+async def mend(link: Link, marks: Marks, older_than: int, *, before: int = 0) -> int:
+    """Write the rows of commits that nobody has written, made before a time (µs), and finish deletions; how many."""
+    done = await finish_all(link, before=before)
+    done += await catch_up(link, await marks.others(older_than=older_than), older_than=older_than)
+    expired = await marks.others(older_than=await link.server_now() - EXPIRED)
+    if expired:
+        done += await catch_up(link, expired)
+        await marks.forget(id for ids in expired.values() for id in ids)
+    return done
 
 
 async def _sweep_blobs(link: Link, before: int) -> int:
@@ -59,8 +71,9 @@ async def _sweep_blobs(link: Link, before: int) -> int:
 class Janitor:
     """Does its rounds while the backend is open."""
 
-    def __init__(self, link: Link, every: float) -> None:
+    def __init__(self, link: Link, marks: Marks, every: float) -> None:
         self._link = link
+        self._marks = marks
         self._every = every
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -72,9 +85,9 @@ class Janitor:
             try:
                 if clock() - swept > _BETWEEN_SWEEPS:
                     swept = clock()
-                    await sweep(self._link)
+                    await sweep(self._link, self._marks)
                 else:
-                    await mend(self._link, await self._link.server_now() - OVERDUE, 1_000_000)
+                    await mend(self._link, self._marks, await self._link.server_now() - OVERDUE)
             except DRIVER_ERRORS as error:
                 _log.warning("%s; what a crash may have left is looked for later", explain(error, self._link.place))
 

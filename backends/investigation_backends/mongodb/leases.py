@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from pymongo import UpdateOne
 
@@ -11,7 +11,8 @@ from investigation_sdk.storage.commit import Lease, Wanted
 
 from .documents import storable
 from .link import Link
-from .names import BEHIND, Document
+from .names import Document
+from .tails import following, written
 
 _NOW: Final[Document] = {"$multiply": [{"$toLong": "$$NOW"}, 1000]}
 
@@ -118,15 +119,13 @@ async def renew(link: Link, leases: Sequence[Lease], ttl: int) -> list[Lease | N
 
 async def versions(link: Link, ids: Sequence[str]) -> dict[str, int]:
     """The current versions of investigations, as far as there are some of these ids."""
-    # commits whose rows are not written first: what is written meanwhile is then found among the rows
-    where = {BEHIND: {"$gt": 0}, "investigation_id": {"$in": list(ids)}}
-    pending = await link.commits.find(
-        where, fields={"investigation_id": 1, "version": 1, "deleted": 1}, hint=BEHIND, limit=0
-    )
-    rows = await link.rows("investigation").find({"_id": {"$in": list(ids)}}, fields={"version": 1})
-    found: dict[str, int] = {row["_id"]: row["version"] for row in rows}
-    for one in pending:
-        id: str = one["investigation_id"]
-        found[id] = max(found.get(id, 0), one["version"])
-    gone: Any = {one["investigation_id"] for one in pending if "deleted" in one}
-    return {id: version for id, version in found.items() if id not in gone}
+    found = await written(link, ids)
+    for one in await following(link, found):  # few: most rows are written
+        id = one["investigation_id"]
+        where = {"investigation_id": id}
+        (last,) = await link.commits.find(where, fields=_LAST, sort=[("version", -1)], limit=1)
+        found[id] = 0 if "deleted" in last else last["version"]
+    return {id: version for id, version in found.items() if version}
+
+
+_LAST: Final[Document] = {"version": 1, "deleted": 1}

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from datetime import UTC
 from typing import Final, NamedTuple
 
-from .driver import Client, Collection, Target
-from .names import BLOBS, COLLECTION_OF, COMMITS, LEASES, SCHEMA
+from .driver import Client, Collection
+from .names import BLOBS, COLLECTION_OF, COMMITS, DELETIONS, LEASES, MARKS
 
 _KNOWN_HEADS: Final = 20_000
 _TRUSTED: Final = 600.0
@@ -67,10 +67,9 @@ _STARTED: Final = time.time() - time.monotonic()
 class Link:
     """What the parts of the backend share."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.place: str = target.place
-        self.client: Client = Client(target)
+    def __init__(self, client: Client, place: str) -> None:
+        self.client: Client = client
+        self.place: str = place
         self.heads: Heads = Heads()
         self.limit: int = 16 * 1024 * 1024
         self._pid = os.getpid()
@@ -98,9 +97,14 @@ class Link:
         return self.client[LEASES]
 
     @property
-    def schema(self) -> Collection:
-        """Where the revision stands."""
-        return self.client[SCHEMA]
+    def marks(self) -> Collection:
+        """The marks of all handles."""
+        return self.client[MARKS]
+
+    @property
+    def deletions(self) -> Collection:
+        """The deletions that are not over."""
+        return self.client[DELETIONS]
 
     def rows(self, kind: str) -> Collection:
         """The rows of a kind."""

@@ -11,8 +11,11 @@ from typing import Any, Final, NamedTuple
 
 from pymongo.errors import CollectionInvalid, OperationFailure
 
+from .deleting import PURGE, UNFINISHED
 from .driver import Client, Collection, Sort
-from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS, PART_OF, Document
+from .link import Link
+from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS, DELETIONS, PART_OF, Document
+from .project import PARTS, project
 
 _EXISTS: Final = 48
 
@@ -43,9 +46,8 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         Index("log", _by("investigation_id", "version", "expected_version")),
         Index("key", _by("key"), {"unique": True, "sparse": True}),
         Index("blobs", _by("blobs"), {"sparse": True}),
-        _partial(BEHIND),
-        _partial("purge"),
     ),
+    DELETIONS: (_partial(UNFINISHED), _partial(PURGE)),
     BLOBS: (Index("blob", _by("blob")), Index("investigation", _by("investigation_id")), _partial("pending")),
     COLLECTION_OF["investigation"]: (
         QUEUE,
@@ -107,7 +109,34 @@ async def _fill_queue(documents: Collection, where: Document, prefix: str) -> No
 
 _FREE: Final = ("queued", "retrying", "initializing", "running", "completing")
 
-MIGRATIONS: Final[Mapping[str, Callable[[Client], Awaitable[None]]]] = {"0001": _first_collections, "0002": _queue}
+
+async def _rows_tell(client: Client) -> None:
+    """No commit says of itself any more whether its rows are written, the row of its investigation does.
+
+    That is not so where rows were written in another order than commits, so all are written first. A revision that
+    was left half done goes on with the commits that still say so.
+    """
+    await _first_collections(client)
+    link = Link(client, "")
+    commits, deletions = client[COMMITS], client[DELETIONS]
+    fields = {**PARTS, "deleted": 1, PURGE: 1}
+    for field in (BEHIND, PURGE):
+        while found := await commits.find({field: {"$gt": 0}}, fields={**fields, field: 1}, limit=500):
+            for one in found:
+                if "deleted" in one:
+                    to_do = {UNFINISHED if field == BEHIND else PURGE: one[field]}
+                    names = {name: one[name] for name in ("investigation_id", "expected_version")}
+                    await deletions.put({"_id": one["_id"]}, {"$setOnInsert": names, "$set": to_do})
+            await project(link, [one for one in found if "deleted" not in one])
+            await commits.update({"_id": {"$in": [one["_id"] for one in found]}}, {"$unset": {field: ""}})
+        await commits.drop_index(field)
+
+
+MIGRATIONS: Final[Mapping[str, Callable[[Client], Awaitable[None]]]] = {
+    "0001": _first_collections,
+    "0002": _queue,
+    "0003": _rows_tell,
+}
 """Every revision that was ever released, oldest first, and what makes it of the one before."""
 
 REVISIONS: Final = tuple(MIGRATIONS)

@@ -15,6 +15,10 @@ COMMITS: Final = "investigation_events"
 """The log: one document per commit, with the events in it."""
 BLOBS: Final = "investigation_blobs"
 LEASES: Final = "investigation_leases"
+MARKS: Final = "investigation_unwritten"
+"""Which investigations may have commits whose rows are not written; see :mod:`.marks`."""
+DELETIONS: Final = "investigation_deletions"
+"""Deletions that are not finished, and those whose places are not free yet; by the place of the tombstone."""
 SCHEMA: Final = "investigation_schema"
 """One document, :data:`SCHEMA_ID`: which revision this database has."""
 SCHEMA_ID: Final = "investigation_sdk"
@@ -26,7 +30,7 @@ COLLECTION_OF: Final = {
 }
 """Collection by kind of row."""
 
-ALL_COLLECTIONS: Final = (*COLLECTION_OF.values(), COMMITS, BLOBS, LEASES)
+ALL_COLLECTIONS: Final = (*COLLECTION_OF.values(), COMMITS, BLOBS, LEASES, MARKS, DELETIONS)
 
 WRITTEN_BY: Final = "commit_version"
 """In phases, calls and snapshots: the version of the commit that wrote the document."""
@@ -34,8 +38,11 @@ WRITTEN_BY: Final = "commit_version"
 KEPT_FROM: Final = "kept_from"
 """In a snapshot: those of its investigation with a lower sequence are gone."""
 
+MADE: Final = "made"
+"""In a commit: when, µs by its writer's clock."""
+
 BEHIND: Final = "behind"
-"""In a commit whose rows are not written yet: when it was made, µs by its writer's clock."""
+"""In a commit of revision 0002 and before whose rows are not written yet: when it was made."""
 
 FIRST_MUTABLE: Final = InvestigationRow._fields.index("status")
 MUTABLE: Final = InvestigationRow._fields[FIRST_MUTABLE:]

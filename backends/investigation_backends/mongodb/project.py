@@ -1,4 +1,8 @@
-"""Rows out of commits: written behind, the latest of each, never backwards. Safe for any number at the same time."""
+"""Rows out of commits: written behind, the latest of each, never backwards. Safe for any number at the same time.
+
+The row of an investigation comes last, and only onto one that the first of these commits stands on, or a later one: so
+its version says that all rows up to there are written.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,26 @@ from typing import Any, Final
 
 from pymongo import UpdateOne
 
-from .deleting import finish, forget_rows
+from .deleting import forget_rows
 from .driver import Write
 from .link import Link
-from .names import BEHIND, KEPT_FROM, PART_OF, WRITTEN_BY, Document, slot
+from .names import KEPT_FROM, PART_OF, WRITTEN_BY, Document, slot
+from .tails import AT_ONCE, behind, tails, written
 
 _OWNED: Final = ("phase", "tool", "snapshot")
-_DONE: Final[Document] = {"$unset": {BEHIND: "", **dict.fromkeys(PART_OF.values(), "")}}
-
-_Place = tuple[str, int]
+_TRIES: Final = 20
+_PAGE: Final = 500
+"""So many commits of an investigation are read at once."""
 
 
 def parts(document: Mapping[str, Any]) -> Document:
     """What of a commit's document is needed here."""
-    names = ("_id", "investigation_id", "expected_version", "version", "blobs", "deleted", *PART_OF.values())
+    names = ("investigation_id", "expected_version", "version", "blobs", *PART_OF.values())
     return {name: document[name] for name in names if name in document}
 
 
 PARTS: Final[Document] = dict.fromkeys(
-    ("investigation_id", "expected_version", "version", "blobs", "deleted", *PART_OF.values()), 1
+    ("investigation_id", "expected_version", "version", "blobs", *PART_OF.values()), 1
 )
 
 
@@ -35,70 +40,90 @@ class _Changes:
 
     def __init__(self, commits: Iterable[Mapping[str, Any]]) -> None:
         self.investigations: dict[str, Document] = {}
-        self.whole: set[str] = set()
-        """Investigations whose first commit is among these."""
+        self.base: dict[str, int] = {}
+        """The version that the first commit of each investigation stands on."""
+        self.gaps: set[str] = set()
+        """Investigations of which commits in between are not among these."""
         self.rows: dict[str, dict[str, Document]] = {kind: {} for kind in _OWNED}
         self.blobs: list[str] = []
         for commit in sorted(commits, key=_order):
             self._add(commit)
 
     def _add(self, commit: Mapping[str, Any]) -> None:
-        id = commit["investigation_id"]
+        id, stands_on = commit["investigation_id"], commit["expected_version"]
         self.blobs += commit.get("blobs", ())
-        change = commit.get("investigation")
-        if change is not None:
-            self.investigations.setdefault(id, {}).update(change)
-            if not commit["expected_version"]:
-                self.whole.add(id)
+        if self.investigations.get(id, {"version": stands_on})["version"] < stands_on:
+            self.gaps.add(id)
+        self.base.setdefault(id, stands_on)
+        self.investigations.setdefault(id, {}).update(commit.get("investigation", ()))
         for kind in _OWNED:
             for row in commit.get(PART_OF[kind], ()):
                 self.rows[kind][row["_id"]] = {**row, WRITTEN_BY: commit["version"]}
 
 
-def _order(commit: Mapping[str, Any]) -> _Place:
+def _order(commit: Mapping[str, Any]) -> tuple[str, int]:
     return commit["investigation_id"], commit["expected_version"]
 
 
-async def project(link: Link, commits: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Write the rows of these commits, and mark them as done; answer those that have to wait for an earlier one."""
-    deletions = [commit for commit in commits if "deleted" in commit]
-    commits = [commit for commit in commits if "deleted" not in commit]
-    waiting: list[Mapping[str, Any]] = []
-    if commits:
+async def project(link: Link, commits: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of these commits, and of those before them that nobody has written."""
+    for _ in range(_TRIES):
+        if not commits:
+            return
         changes = _Changes(commits)
-        missing = await _write(link, changes)
-        await _forget_parents(link, changes)
+        await asyncio.gather(*(_put(link, kind, _older(changes.rows[kind])) for kind in _OWNED))
+        for id in {row["investigation_id"] for row in changes.rows["snapshot"].values()}:
+            await _forget_snapshots(link, id)
         if changes.blobs:
             await link.blobs.update({"blob": {"$in": changes.blobs}}, {"$unset": {"pending": ""}})
-        waiting = [commit for commit in commits if commit["investigation_id"] in missing]
-        await _mark(link, [commit for commit in commits if commit["investigation_id"] not in missing])
-    for deletion in deletions:
-        await finish(link, deletion["investigation_id"], deletion["expected_version"])
-    return waiting
+        missing = await _write(link, changes)
+        await _forget_deleted(link, changes, missing)
+        pages = await tails(link, await behind(link, missing), PARTS)
+        commits = [commit for page in pages.values() for commit in page]
+
+
+async def catch_up(link: Link, ids: Iterable[str], *, older_than: int = 0, most: int = 0) -> int:
+    """Write the rows of these investigations that nobody has written; of how many commits.
+
+    Args:
+        link: The store.
+        ids: Of investigations.
+        older_than: Only where the first such commit was made before this, µs; 0: all.
+        most: Stop when there were so many; 0: never.
+    """
+    missing = list((await behind(link, ids, older_than=older_than)).items())
+    done = 0
+    for start in range(0, len(missing), AT_ONCE):
+        versions = dict(missing[start : start + AT_ONCE])
+        while versions and (not most or done < most):
+            pages = await tails(link, versions, PARTS, limit=_PAGE)
+            await project(link, [commit for page in pages.values() for commit in page])
+            done += sum(map(len, pages.values()))
+            versions = {id: page[-1]["version"] for id, page in pages.items() if len(page) == _PAGE}
+    return done
 
 
 async def _write(link: Link, changes: _Changes) -> set[str]:
-    """Write; answer the investigations that have no row which is new enough: their first commit is not here."""
-    older = {id: {"_id": id, "version": {"$lt": row["version"]}} for id, row in changes.investigations.items()}
-    await asyncio.gather(
-        _put(link, "investigation", [(older[id], changes.investigations[id]) for id in changes.whole]),
-        link.rows("investigation").write(
-            [
-                UpdateOne(older[id], {"$set": change})
-                for id, change in changes.investigations.items()
-                if id not in changes.whole
-            ]
-        ),
-        *(_put(link, kind, _older(changes.rows[kind])) for kind in _OWNED),
-    )
-    for id in {row["investigation_id"] for row in changes.rows["snapshot"].values()}:
-        await _forget_snapshots(link, id)
-    wanted = {id: change["version"] for id, change in changes.investigations.items() if id not in changes.whole}
-    if not wanted:
+    """Write rows of investigations; answer those that have none which is new enough."""
+    rows = changes.investigations
+    whole = [id for id, base in changes.base.items() if not base and id not in changes.gaps]
+    later = [id for id, base in changes.base.items() if base and id not in changes.gaps]
+    newer = {id: {"_id": id, "version": {"$lt": row["version"]}} for id, row in rows.items()}
+    await _put(link, "investigation", [(newer[id], rows[id]) for id in whole])
+    await _forget_parents(link, {id: rows[id] for id in whole})
+    onto = {id: {"_id": id, "version": {"$gte": changes.base[id], "$lt": rows[id]["version"]}} for id in later}
+    result = await link.rows("investigation").write([UpdateOne(onto[id], {"$set": rows[id]}) for id in later])
+    if result.matched == len(later) and not changes.gaps:
         return set()
-    found = await link.rows("investigation").find({"_id": {"$in": list(wanted)}}, fields={"version": 1})
-    there = {row["_id"]: row["version"] for row in found}
-    return {id for id, version in wanted.items() if there.get(id, 0) < version}
+    there = await written(link, [*later, *changes.gaps])
+    return {id for id, version in there.items() if version < rows[id]["version"]}
+
+
+async def _forget_deleted(link: Link, changes: _Changes, missing: Iterable[str]) -> None:
+    """Take away what was written of investigations that were deleted meanwhile: those without a row before."""
+    new = {id for id, base in changes.base.items() if not base}
+    for id in await deleted(link, new.union(missing)):
+        await forget_rows(link, id)
 
 
 async def _forget_snapshots(link: Link, id: str) -> None:
@@ -123,11 +148,11 @@ def _set(older: Document, row: Document) -> Write:
     return UpdateOne(older, {"$set": {name: value for name, value in row.items() if name != "_id"}})
 
 
-async def _forget_parents(link: Link, changes: _Changes) -> None:
+async def _forget_parents(link: Link, rows: Mapping[str, Document]) -> None:
     """A child whose parent was deleted meanwhile has none."""
     parents: dict[str, list[str]] = {}
-    for id in changes.whole:
-        parent = changes.investigations[id].get("parent_investigation_id")
+    for id, row in rows.items():
+        parent = row.get("parent_investigation_id")
         if parent is not None:
             parents.setdefault(parent, []).append(id)
     for parent in await deleted(link, parents):
@@ -142,13 +167,3 @@ async def deleted(link: Link, ids: Iterable[str]) -> set[str]:
         return set()
     found = await link.commits.find({"_id": {"$in": list(first)}, "deleted": {"$gt": 0}}, fields={"_id": 1})
     return {first[one["_id"]] for one in found}
-
-
-async def _mark(link: Link, commits: Sequence[Mapping[str, Any]]) -> None:
-    """Mark commits as done. One that is not marked any more was done by another, or its investigation is deleted."""
-    if not commits:
-        return
-    ids = [commit["_id"] for commit in commits]
-    if await link.commits.update({"_id": {"$in": ids}}, _DONE) < len(ids):
-        for id in await deleted(link, {commit["investigation_id"] for commit in commits}):
-            await forget_rows(link, id)

@@ -13,10 +13,11 @@ from investigation_sdk.storage.commit import Kind, StoredEvent
 
 from .documents import blob_name, events_of, storable
 from .link import Link
-from .names import BEHIND, KEPT_FROM, PART_OF, WRITTEN_BY, Document, row_of, slot
+from .names import KEPT_FROM, PART_OF, WRITTEN_BY, Document, row_of
+from .tails import behind, tail, tails, written
 
 _LOG: Final = {"investigation_id": 1, "version": 1, "expected_version": 1, "head": 1, "events": 1, "deleted": 1}
-_HEADS: Final = {"version": 1, "expected_version": 1, "head": 1, "investigation": 1, "deleted": 1, BEHIND: 1}
+_HEADS: Final = {"version": 1, "expected_version": 1, "head": 1, "investigation": 1, "deleted": 1}
 _TRIES: Final = 20
 
 
@@ -64,8 +65,7 @@ async def investigation(link: Link, id: str) -> Row | None:
     for n in range(_TRIES):
         stored = await link.rows("investigation").one({"_id": id})
         version = 0 if stored is None else stored["version"]
-        where = {"investigation_id": id, "version": {"$gt": version}}
-        later = await link.commits.find(where, fields=_HEADS, sort=[("version", 1)])
+        later = await tail(link, id, version, _HEADS)
         if any("deleted" in one for one in later):
             return None
         if not later:
@@ -88,17 +88,23 @@ async def row(link: Link, kind: Kind, id: str) -> Row | SnapshotRow | None:
         return None
     if kind == "investigation":
         return await investigation(link, id)
-    # what is pending first: what is written meanwhile is then found among the rows
     part = PART_OF[kind]
-    where = {BEHIND: {"$gt": 0}, f"{part}._id": id}
-    pending = await link.commits.find(where, fields={"version": 1, part: 1}, hint=BEHIND)
+    fields = {"version": 1, part: 1}
     stored = await link.rows(kind).one({"_id": id})
-    newest: Document | None = stored
-    for commit in pending:
-        for one in commit[part]:
+    if stored is None:  # it may be in any commit whose rows are not written
+        marked = {one["investigation_id"] for one in await link.marks.find({}, fields={"investigation_id": 1})}
+        pages = await tails(link, await behind(link, marked), fields)
+        pending: list[Document] | None = [commit for page in pages.values() for commit in page]
+    else:
+        pending = await _pending(link, stored["investigation_id"], fields)
+    # once more: what was written since then is not pending any more
+    stored = await link.rows(kind).one({"_id": id})
+    newest = stored
+    for commit in pending or ():
+        for one in commit.get(part, ()):
             if one["_id"] == id and (newest is None or commit["version"] > newest[WRITTEN_BY]):
                 newest = {**one, WRITTEN_BY: commit["version"]}
-    if newest is None or (newest is not stored and await _is_deleted(link, newest["investigation_id"])):
+    if newest is None or pending is None:
         return None
     if kind == "snapshot":
         latest = await _latest_snapshot(link, newest["investigation_id"])
@@ -107,9 +113,11 @@ async def row(link: Link, kind: Kind, id: str) -> Row | SnapshotRow | None:
     return row_of(kind, newest)
 
 
-async def _is_deleted(link: Link, id: str) -> bool:
-    found = await link.commits.one({"_id": slot(id, 0)}, fields={"deleted": 1})
-    return found is None or "deleted" in found
+async def _pending(link: Link, id: str, fields: Document) -> list[Document] | None:
+    """The commits of an investigation whose rows are not written; None where it is deleted."""
+    versions = await written(link, [id])
+    found = await tail(link, id, versions[id], {**fields, "deleted": 1})
+    return None if any("deleted" in one for one in found) else found
 
 
 async def snapshot(link: Link, id: str) -> SnapshotRow | None:
@@ -119,9 +127,8 @@ async def snapshot(link: Link, id: str) -> SnapshotRow | None:
 
 
 async def _latest_snapshot(link: Link, id: str) -> Document | None:
-    where: Document = {BEHIND: {"$gt": 0}, "investigation_id": id}
-    pending = await link.commits.find(where, fields={"snapshot": 1, "deleted": 1}, hint=BEHIND)
-    if any("deleted" in one for one in pending):
+    pending = await _pending(link, id, {"snapshot": 1})
+    if pending is None:
         return None
     found = [one for commit in pending for one in commit.get("snapshot", ())]
     found += await link.rows("snapshot").find({"investigation_id": id}, sort=[("sequence", -1)], limit=1)

@@ -15,9 +15,9 @@ from .documents import UNENCODABLE
 from .driver import Write
 from .link import Link
 from .names import WRITTEN_BY, Document, kind_of, row_document, slot
-from .project import deleted
+from .project import catch_up, deleted
 
-_KINDS: Final = ("investigation", "phase", "tool")
+_KINDS: Final = ("phase", "tool", "investigation")  # the last says that the others are written
 
 
 async def put_rows(link: Link, rows: Sequence[Row]) -> None:
@@ -28,6 +28,7 @@ async def put_rows(link: Link, rows: Sequence[Row]) -> None:
     """
     named = {_investigation(row) for row in rows}
     named |= {row.parent_investigation_id or "" for row in rows if isinstance(row, InvestigationRow)}
+    await catch_up(link, {_investigation(row) for row in rows})
     firsts = {slot(id, 0): id for id in named}
     found = await link.commits.find({"_id": {"$in": list(firsts)}}, fields={"deleted": 1})
     there = {firsts[one["_id"]] for one in found if "deleted" not in one}

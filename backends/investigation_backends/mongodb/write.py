@@ -21,6 +21,7 @@ from . import leases
 from .documents import blob_name, commit_document, encoded
 from .errors import DRIVER_ERRORS, DUPLICATE, batch_failed, own_fault
 from .link import Link, clock
+from .marks import STALLED, Marks
 from .names import Document, slot
 
 _AT_ONCE: Final = 20
@@ -33,14 +34,17 @@ _STALLED: Final = 3600.0
 class Batch:
     """Commits on their way, each with its document until it is answered."""
 
-    def __init__(self, link: Link, commits: Sequence[Commit]) -> None:
+    def __init__(self, link: Link, marks: Marks, commits: Sequence[Commit]) -> None:
         self._link = link
+        self._marks = marks
         self._commits = commits
         self._answers: list[CommitResult | None] = [None] * len(commits)
         self._documents: list[Document] = []
         self._raw: list[RawBSONDocument | None] = []
         self.applied: list[Document] = []
         """The documents of the commits that were applied."""
+        self.tried: list[str] = []
+        """Investigations on which one was sent to the server."""
 
     async def run(self) -> list[CommitResult]:
         """Apply what can be applied; answer all.
@@ -58,6 +62,8 @@ class Batch:
             for wave in self._waves():
                 for part in self._messages([n for n in wave if self._answers[n] is None]):
                     await self._insert(part)
+            if clock() - looked > STALLED:
+                await self._marks.put(self.tried, await link.server_now(exact=True), again=True)
             if clock() - looked > _STALLED:
                 await self._look_again()
         except DRIVER_ERRORS as error:
@@ -157,8 +163,7 @@ class Batch:
         raw = [document for n in wave if (document := self._raw[n]) is not None]
         if not raw:
             return
-        taken = await self._take_leases(wave)
-        await self._put_blobs(wave)
+        taken, _, _ = await asyncio.gather(self._take_leases(wave), self._put_blobs(wave), self._mark(wave))
         errors: dict[int, Any] = {}
         try:
             await self._link.commits.insert(raw)
@@ -216,6 +221,13 @@ class Batch:
         """Take the leases of creations, before anybody can see these; answer which of them were free."""
         wanted = [(n, lease) for n in wave if (lease := self._commits[n].lease) is not None]
         return await leases.take(self._link, wanted) if wanted else {}
+
+    async def _mark(self, wave: Sequence[int]) -> None:
+        """Say that these investigations may have commits whose rows are not written."""
+        ids = list({self._commits[n].investigation_id for n in wave})
+        self.tried += ids
+        self._marks.begin(ids)
+        await self._marks.put(ids, await self._link.server_now())
 
     async def _put_blobs(self, wave: Sequence[int]) -> None:
         """Write the pieces of blobs, before the documents that make them visible.

@@ -12,7 +12,9 @@ from typing import Any
 from pymongo import MongoClient
 
 from investigation_backends.mongo import MongoBackend
-from investigation_backends.mongodb.names import BEHIND, COMMITS
+from investigation_backends.mongodb.deleting import UNFINISHED
+from investigation_backends.mongodb.janitor import Swept, sweep
+from investigation_backends.mongodb.names import COMMITS, DELETIONS
 from investigation_sdk.storage.registry import create_backend
 
 
@@ -53,9 +55,20 @@ async def opened(url: str, **options: Any) -> AsyncGenerator[MongoBackend]:
 
 
 def pending(url: str) -> int:
-    """How many commits have no rows yet."""
-    count: int = raw(url)[COMMITS].count_documents({BEHIND: {"$gt": 0}})
-    return count
+    """How many commits have no rows yet, and how many deletions are not finished."""
+    database = raw(url)
+    rows = {row["_id"]: row["version"] for row in database["investigations"].find({}, {"version": 1})}
+    commits = database[COMMITS].find({"deleted": {"$exists": False}})
+    behind: int = sum("commit_id" in one and one["version"] > rows.get(one["investigation_id"], 0) for one in commits)
+    unfinished: int = database[DELETIONS].count_documents({UNFINISHED: {"$gt": 0}})
+    return behind + unfinished
+
+
+async def swept(backend: MongoBackend) -> Swept:
+    """Sweep away, too, what may still be wanted otherwise."""
+    assert backend._link is not None
+    assert backend._behind is not None
+    return await sweep(backend._link, backend._behind.marks, grace=-1_000_000)
 
 
 def stored(url: str, kind: str = "investigations") -> list[Any]:

@@ -11,11 +11,10 @@ from pymongo.monitoring import CommandListener
 from investigation_backends.mongo import MongoBackend
 from investigation_backends.mongodb import behind, write
 from investigation_backends.mongodb.driver import Collection
-from investigation_backends.mongodb.names import COMMITS
 from investigation_sdk.storage.backend import CommitUnknown
 from investigation_sdk.storage.commit import APPLIED, CONFLICT, CommitStatus, Lease, Query, Where
 from investigation_sdk.testing._contract.building import Case, blob, blob_data, same
-from tests.backends.mongo.rig import pending, raw, stored, until
+from tests.backends.mongo.rig import pending, stored, until
 
 Patch = pytest.MonkeyPatch
 
@@ -217,23 +216,17 @@ async def test_rows_are_written_by_themselves(mongo_store: str, backend: MongoBa
     await case.apply(backend, case.commit(rows=[case.tool()]))
     await until(lambda: pending(mongo_store) == 0)
     assert len(stored(mongo_store)) == len(stored(mongo_store, "tool_executions")) == 1
-    (document,) = raw(mongo_store)[COMMITS].find()
-    assert set(document) & {"investigation", "tools"} == set(), "rows are kept once"
 
 
 @pytest.mark.usefixtures("lazy")
 async def test_a_commit_on_top_of_one_whose_rows_are_not_written(
     mongo_store: str, backend: MongoBackend, other: MongoBackend
 ) -> None:
-    """The later rows wait for the first, which somebody else may write."""
+    """Whoever comes first writes the rows of both."""
     case = Case(subject="the first commit has this")
     await case.apply(backend)
     await case.apply(other, case.commit(progress_percentage=3))
     assert other._behind is not None
-    await other._behind.flush()
-    assert stored(mongo_store) == []
-    assert backend._behind is not None
-    await backend._behind.flush()
     await other._behind.flush()
     assert [row["version"] for row in stored(mongo_store)] == [2]
     assert pending(mongo_store) == 0

@@ -16,7 +16,7 @@ from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.storage.commit import APPLIED, CHUNK_BYTES, CONFLICT, Commit, Query
 from investigation_sdk.storage.registry import create_backend
 from investigation_sdk.testing._contract.building import Case, blob, blob_data
-from tests.backends.mongo.rig import opened, pending, raw, stored, until
+from tests.backends.mongo.rig import opened, pending, raw, stored, swept, until
 
 Patch = pytest.MonkeyPatch
 
@@ -93,7 +93,7 @@ async def test_the_janitor_mends_what_a_crash_left(mongo_store: str, monkeypatch
     assert len(stored(mongo_store)) == len(stored(mongo_store, "tool_executions")) == 1
 
 
-async def test_killed_between_rows_and_their_mark(mongo_store: str, backend: MongoBackend) -> None:
+async def test_killed_between_rows_and_the_one_that_says_so(mongo_store: str, backend: MongoBackend) -> None:
     script = """
     case = Case()
     await case.apply(backend, case.commit(rows=[case.tool()]))
@@ -101,8 +101,9 @@ async def test_killed_between_rows_and_their_mark(mongo_store: str, backend: Mon
     setattr(target, last, die)
     await backend.find(__import__("investigation_sdk.storage.commit", fromlist=["x"]).Query("tool"))
     """
-    (id,) = killed(mongo_store, "project:_mark", script)
-    assert pending(mongo_store) == len(stored(mongo_store)) == 1
+    (id,) = killed(mongo_store, "project:_write", script)
+    assert pending(mongo_store) == len(stored(mongo_store, "tool_executions")) == 1
+    assert stored(mongo_store) == []
     row = await backend.get("investigation", id)
     assert row == (await backend.find(Query("investigation")))[0]
     assert pending(mongo_store) == 0
@@ -121,8 +122,7 @@ async def test_killed_before_the_commit(mongo_store: str, backend: MongoBackend)
     assert await blob_data(backend, id, digest) == b""
     assert await backend.get("investigation", id) is None
     assert (await backend.sweep()).blobs == 0, "it is young: its commit may be on its way"
-    assert backend._link is not None
-    assert (await janitor.sweep(backend._link, grace=-1_000_000)).blobs == 2
+    assert (await swept(backend)).blobs == 2
     assert stored(mongo_store, BLOBS) == []
 
 
@@ -186,8 +186,7 @@ async def test_what_is_left_of_a_deleted_investigation(mongo_store: str, backend
     everything = [list(raw(mongo_store)[name].find()) for name in ALL_COLLECTIONS]
     assert "secret" not in str(everything)
     assert (await backend.sweep()).places == 0
-    assert backend._link is not None
-    assert (await janitor.sweep(backend._link, grace=-1_000_000)).places == 1
+    assert (await swept(backend)).places == 1
     (tombstone,) = stored(mongo_store, COMMITS)
     assert tombstone["_id"] == slot(case.id, 0)
     again = Case(id=case.id)
@@ -228,8 +227,7 @@ async def test_stalled_for_hours_between_look_and_insert(
     late = case.commit("late")
     await case.apply(other)
     assert await other.delete([(case.id, 2)]) == 1
-    assert other._link is not None
-    await janitor.sweep(other._link, grace=-1_000_000)
+    await swept(other)
     hours = iter(range(0, 1_000_000, 7200))
     monkeypatch.setattr(write, "clock", lambda: float(next(hours)))
     assert await backend.commit([late]) == [CONFLICT]
@@ -242,11 +240,10 @@ async def test_stalled_for_hours_between_look_and_insert(
 async def test_pieces_that_a_commit_has_stay(mongo_store: str, backend: MongoBackend) -> None:
     case, one = Case(), blob(b"y" * (CHUNK_BYTES + 1))
     await case.apply(backend, case.commit(blobs=[one]))
-    assert backend._link is not None
-    assert (await janitor.sweep(backend._link, grace=-1_000_000)).blobs == 0
+    assert (await swept(backend)).blobs == 0
     await backend.find(Query("tool"))
     assert raw(mongo_store)[BLOBS].count_documents({"pending": {"$gt": 0}}) == 0
-    assert (await janitor.sweep(backend._link, grace=-1_000_000)).blobs == 0
+    assert (await swept(backend)).blobs == 0
     assert await blob_data(backend, case.id, one.digest) == one.data
 
 

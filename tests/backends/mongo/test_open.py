@@ -16,15 +16,14 @@ from pymongo import MongoClient, WriteConcern
 
 from investigation_backends.mongo import MongoBackend
 from investigation_backends.mongodb import migrations
-from investigation_backends.mongodb.migrations import INDEXES, QUEUE, REVISIONS
+from investigation_backends.mongodb.migrations import INDEXES, REVISIONS
 from investigation_backends.mongodb.names import ALL_COLLECTIONS, COMMITS, SCHEMA
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError, InvestigationError, SchemaMismatch
 from investigation_sdk.storage.backend import MigratingBackend
-from investigation_sdk.storage.commit import Query, Wanted
 from investigation_sdk.storage.registry import BACKENDS, create_backend
 from investigation_sdk.testing._contract.building import Case
 from investigation_sdk.testing.servers import MongoServer, ServerMissing
-from tests.backends.mongo.rig import failing, opened, pending, raw
+from tests.backends.mongo.rig import failing, opened, raw
 
 SECRET = "s3cr%2Ft"  # noqa: S105 - of nobody
 DRIVERS = ("motor", "pymongo")
@@ -340,14 +339,14 @@ async def test_differences_are_named(empty: str) -> None:
     assert await backend.check_schema() == [f"the schema is not there, this version works with {REVISIONS[-1]}"]
     assert await backend.current_revision() is None
     await backend.upgrade()
-    raw(empty)[COMMITS].drop_index("behind")
+    raw(empty)[COMMITS].drop_index("log")
     raw(empty)[COMMITS].drop_index("key")
     raw(empty)[COMMITS].create_index("key", name="key")
     raw(empty)["tool_executions"].drop()
     assert list(await backend.check_schema()) == [
         "collection tool_executions is missing",
+        f"index {COMMITS}.log is missing",
         f"index {COMMITS}.key has other keys or options",
-        f"index {COMMITS}.behind is missing",
     ]
 
 
@@ -365,30 +364,3 @@ async def test_closed_means_closed(mongo_store: str, caplog: pytest.LogCaptureFi
     with pytest.raises(BackendUnavailable, match="is closed"):
         await backend.claim("x", "me", ttl=1)
     assert not caplog.records
-
-
-@pytest.mark.usefixtures("lazy")
-async def test_an_upgrade_reaches_what_is_queued_and_not_among_the_rows_yet(mongo_store: str) -> None:
-    """Commits of a version before the queue, left by a crash: this version writes their rows, and workers find them."""
-    seen, unseen, over = (Case(status="queued") for _ in range(3))
-    async with opened(mongo_store) as backend:
-        await seen.apply(backend)
-        await over.apply(backend)
-        assert len(await backend.find(Query("investigation"))) == 2
-        await unseen.apply(backend)
-        await over.apply(backend, over.commit(status="completed"))
-        assert backend._behind is not None
-        backend._behind._queue.clear()
-    assert pending(mongo_store) == 2
-    database = raw(mongo_store)
-    for collection, part in (("investigations", ""), (COMMITS, "investigation.")):
-        database[collection].update_many({}, {"$unset": {f"{part}priority": "", f"{part}claimable_at": ""}})
-    database["investigations"].drop_index(QUEUE.name)
-    database[SCHEMA].update_one({}, {"$set": {"revision": "0001"}})
-    async with opened(mongo_store, auto_migrate=True) as backend:
-        wanted = Wanted(types=(seen.row.investigation_type,), tenant_id=None, left_in=())
-        got = await backend.claim_next(wanted, ["a", "b", "c"], ttl=60_000_000)
-        assert {lease.resource for lease in got} == {seen.id, unseen.id}
-        assert await backend.get("investigation", over.id) == over.row
-    done = database["investigations"].find_one({"_id": over.id})
-    assert (done["priority"], done["claimable_at"]) == (0, None)
