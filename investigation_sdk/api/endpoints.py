@@ -309,7 +309,7 @@ async def watch_many(
     user_id: str | None = None,
     after: str = "",
 ) -> None:
-    """All events of the investigations of a type, of a user, or all that may be seen; ``after``: JSON by id."""
+    """All events of a type's, a user's or all that may be seen; ``after``: JSON by id, or ``message``: its first."""
     await guest.served.rooms.serve_many(
         websocket,
         principal=guest.view.principal,

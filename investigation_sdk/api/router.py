@@ -185,7 +185,7 @@ def _open(served: Served) -> APIRouter:
         user_id: str | None = None,
         after: str = "",
     ) -> None:
-        """All events of a type's, a user's or all investigations, by a ticket; ``after``: JSON by id."""
+        """All events of a type's, a user's or all, by a ticket; ``after``: JSON by id, or ``message``: its first."""
         about, audience = about_many(investigation_type, user_id), served.tickets.audience(websocket)
         principal = served.tickets.holder(ticket, about, audience)
         if principal is None:

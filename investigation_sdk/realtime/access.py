@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 from investigation_sdk.domain.records import Investigation
@@ -60,7 +59,7 @@ def within_reach(principal: Watcher, selection: Selection) -> Selection | None:
     if scope == Scope.OWN and selection.user_id not in (None, known.id):
         return None
     owner = known.id if scope == Scope.OWN else selection.user_id
-    return replace(selection, tenant=known.tenant, user_id=owner)
+    return selection._replace(tenant=known.tenant, user_id=owner)
 
 
 def _known(principal: Watcher) -> Principal:

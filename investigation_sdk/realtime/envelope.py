@@ -18,6 +18,7 @@ EVENT_TYPES: Final[Mapping[str, str]] = MappingProxyType({t.name: t.value for t 
 
 HEARTBEAT: Final = "heartbeat"
 RESYNC: Final = "resync_required"
+CURSORS: Final = "stream.cursors"
 CAUGHT_UP: Final = "stream.caught_up"
 END: Final = "stream.end"
 PROGRESS: Final = "investigation.progress"

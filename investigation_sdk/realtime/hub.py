@@ -91,22 +91,23 @@ class Hub:
         id, sequence = session.id, events[-1].sequence
         self._remember(id, sequence)  # before the look at who waits: news() does it the other way round
         if self._broker is not None or id in self._waiting or self._listeners:
-            self._soon(Hint(id, sequence))
+            self.soon(self._own, Hint(id, sequence))
 
     def progress(self, investigation_id: str, data: Mapping[str, Any]) -> None:
         """Tell whoever watches what is reported and not recorded: the newest replaces those before."""
-        self._soon(Hint(investigation_id, 0, data))
+        self.soon(self._own, Hint(investigation_id, 0, data))
 
-    def _soon(self, hint: Hint) -> None:
+    def soon(self, do: Callable[..., object], *given: object) -> None:
+        """Call something on the I/O thread, as long as there is one."""
         io = self.recorder.io
         loop = io.loop
         if loop is None:  # closed: whoever looks finds it in the store
             return
         with contextlib.suppress(RuntimeError):  # … or closed in this moment
             if io.owns_this_thread():
-                loop.call_soon(self._own, hint)
+                loop.call_soon(do, *given)
             else:
-                loop.call_soon_threadsafe(self._own, hint)
+                loop.call_soon_threadsafe(do, *given)
 
     def version_of(self, investigation_id: str) -> int:
         """The sequence of its last event, as far as was heard; 0 where nothing was."""
@@ -150,9 +151,9 @@ class Hub:
         if not self._hears:
             self._hears = True
             self.observe()
-            self._spawn(self._look_around(), "investigation-poll")
+            self.spawn(self._look_around(), "investigation-poll")
             if self._listening is not None:
-                self._spawn(self._listening.run(), "investigation-listen")
+                self.spawn(self._listening.run(), "investigation-listen")
 
     def _arrive(self) -> None:
         """See to it that what belongs to a loop belongs to the running one: that of an SDK ends when it is closed."""
@@ -164,7 +165,7 @@ class Hub:
         self._tasks, self._hears = set(), False
         if self._broker is not None:
             self._listening = Listening(self._broker, self.heard, self._somebody.set)
-            self._spawn(self._listening.send_all(), "investigation-hints")
+            self.spawn(self._listening.send_all(), "investigation-hints")
             if self._broker.eager:
                 self.start()
 
@@ -186,10 +187,12 @@ class Hub:
                 if not future.done():
                     future.set_exception(BackendUnavailable("The store was closed: nothing is heard of it any more."))
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run something on the I/O thread until the store is closed."""
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def news(self, investigation_id: str, after: int) -> None:
         """Wait until the investigation may have events behind `after`. To be followed by a look: it may have none."""

@@ -16,6 +16,7 @@ from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.errors import InvestigationError, InvestigationNotFound
 from investigation_sdk.realtime.clients import BAD_CURSOR, NOT_FOUND, UNAVAILABLE, Client, Close
+from investigation_sdk.realtime.directory import Directory
 from investigation_sdk.realtime.ending import ended
 from investigation_sdk.realtime.envelope import CAUGHT_UP, Message, of_event, of_progress, of_stream
 from investigation_sdk.realtime.hints import Hint
@@ -24,8 +25,8 @@ from investigation_sdk.realtime.tail import Tail
 from investigation_sdk.storage.commit import StoredEvent
 
 T = TypeVar("T")
-OnEnd = Callable[[str], object]
-"""Called with the id of an investigation that has ended, when a client has all of its events."""
+OnEnd = Callable[[str, str | None], object]
+"""Called with the id of an investigation that has ended, and its state, when a client has all of its events."""
 
 _log = logging.getLogger("investigation_sdk.realtime")
 _PAGE: Final = 500
@@ -62,9 +63,10 @@ class Room:
                 self.cursor = tail.after
                 await self._paced()
             self.ended = True
+            self._rooms.hub.soon(self._rooms.directory.ended, self.id, self.cursor)
             for client, on_end in list(self.members.items()):
                 self.members.pop(client, None)
-                on_end(self.id)
+                on_end(self.id, tail.state)
                 client.cursors.pop(self.id, None)
         except InvestigationError as error:
             self._fail(NOT_FOUND if isinstance(error, InvestigationNotFound) else UNAVAILABLE, error)
@@ -125,6 +127,7 @@ class Rooms:
         self.hub = hub
         self.step: int = max(1, min(STEP, max_queue // 2))
         self.recorder: Recorder = hub.recorder
+        self.directory: Directory = Directory(hub)
         self._rooms: dict[str, Room] = {}
         self._forget: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from investigation_sdk.arguments import COUNT, DURATION, DURATION_OR_NONE, check
 from investigation_sdk.domain.records import Investigation
-from investigation_sdk.engine import queries
 from investigation_sdk.errors import AccessDenied, BackendUnavailable, InvalidArgument, InvestigationNotFound
 from investigation_sdk.ids import Id, canonical
 from investigation_sdk.realtime.access import Authorise, Recheck, answered, is_of_tenant, may_watch, within_reach
@@ -22,27 +22,25 @@ from investigation_sdk.realtime.clients import (
     BAD_CURSORS,
     DENIED,
     FINISHED,
+    NO_CURSORS,
     NOT_FOUND,
     OLD,
     UNAVAILABLE,
     UNDECIDED,
     Client,
 )
-from investigation_sdk.realtime.cursors import position, positions
+from investigation_sdk.realtime.cursors import IN_MESSAGE, Cursors, position, positions
 from investigation_sdk.realtime.ending import ended
 from investigation_sdk.realtime.envelope import END, EVENT_TYPES, HEARTBEAT, Message, of_progress, of_stream
-from investigation_sdk.realtime.hub import Hub
+from investigation_sdk.realtime.following import Following
 from investigation_sdk.realtime.live import LiveReader
 from investigation_sdk.realtime.rooms import Rooms
-from investigation_sdk.realtime.selecting import Directory, Selection
+from investigation_sdk.realtime.selecting import Selection
 from investigation_sdk.realtime.streaming import EventStream, sent
-from investigation_sdk.realtime.watching import Socket, Watch, until_gone
+from investigation_sdk.realtime.watching import Socket, Watch, first_text, until_gone
 from investigation_sdk.security.roles import Action
 
 _log = logging.getLogger("investigation_sdk.realtime")
-
-ENTERING: Final = 16
-"""Investigations that one client enters at once, of many that it follows."""
 
 
 class InvestigationWebSocketManager:
@@ -138,18 +136,23 @@ class InvestigationWebSocketManager:
             investigation_type: Of this type; None: of any.
             user_id: Of this user; None: of anybody.
             after: To go on: the sequence of the last event that is known, by investigation, or the JSON of that as a
-                query has it. What was begun since the newest of them that is there is given, too: of what is over, the
-                newest 10,000.
+                query has it; ``"message"``: the client sends it as its first message, as it may be too long for a
+                URL. It may name ``since``, an id: of what was begun before that and is not named, all is known. What
+                was begun since is given, too; without it, since the newest that is named and there. Of what is over,
+                the newest 10,000. What the client is told as ``cursors`` is such an object: what ended long ago is
+                not in it.
         """
         watch = Watch(principal, self._max_queue)
         await websocket.accept()
-        known = positions(after)
-        if known is None:
-            await websocket.close(*BAD_CURSORS)
+        named = await first_text(websocket) if after == IN_MESSAGE else after
+        cursors = None if named is None and after == IN_MESSAGE else positions(named)
+        if cursors is None:
+            with contextlib.suppress(Exception):  # it is gone
+                await websocket.close(*(BAD_CURSORS if named is not None else NO_CURSORS))
             return
         tenant = self._sdk.tenant or getattr(principal, "tenant_id", None)
-        selection = Selection(investigation_type, user_id, tenant, known)
-        await self._over(websocket, watch, self._follow_many(watch, selection))
+        selection = Selection(investigation_type, user_id, tenant)
+        await self._over(websocket, watch, self._follow_many(watch, selection, cursors))
 
     async def stream(self, investigation_id: Id, *, principal: Any, after: int | str = 0) -> EventStream:
         """The same as server-sent events: what answers the request.
@@ -233,7 +236,7 @@ class InvestigationWebSocketManager:
             elif client.closing is not None:
                 return
             elif not await client.wait(self._heartbeat):
-                yield of_stream(HEARTBEAT, cursors=client.sent)
+                yield of_stream(HEARTBEAT, cursors=client.sent) if watch.one else of_stream(HEARTBEAT)
             if now() - checked >= self._heartbeat:  # however much there is to be sent
                 checked = now()
                 await self._check_again(watch)
@@ -268,55 +271,19 @@ class InvestigationWebSocketManager:
             elif cursor is None:
                 client.close(BAD_CURSOR)
             else:
-                await self._here().follow(client, record, cursor, lambda _: client.close(FINISHED))
+                await self._here().follow(client, record, cursor, lambda _, __: client.close(FINISHED))
 
         client = watch.client
         await self._guarded(client, follow())
 
-    async def _follow_many(self, watch: Watch, asked: Selection) -> None:
+    async def _follow_many(self, watch: Watch, asked: Selection, cursors: Cursors) -> None:
+        client = watch.client
         selection = watch.selection = self._selected(watch.principal, asked)
         if selection is None:
-            watch.client.close(DENIED)
+            client.close(DENIED)
             return
-        await self._guarded(watch.client, self._follow_selected(watch, selection))
-
-    async def _follow_selected(self, watch: Watch, selection: Selection) -> None:
-        client, rooms = watch.client, self._here()
-        recorder = rooms.recorder
-        directory = await recorder.acall(_directory(self._sdk.hub, selection))
-        entering: set[asyncio.Task[None]] = set()
-        places = asyncio.Semaphore(ENTERING)
-
-        given: dict[str, int] = {}
-
-        def over(id: str) -> None:
-            # what is queued counts: a client that is behind has not been sent it yet
-            given[id] = client.cursors[id]
-            directory.ended(id, given[id])
-
-        async def enter(record: Investigation) -> None:
-            async with places:
-                await enter_now(record)
-
-        async def enter_now(record: Investigation) -> None:
-            known = selection.after.get(record.id, 0)
-            if not await self._allowed(watch, record):
-                return
-            if known > record.version:
-                client.close(BAD_CURSORS)
-                return
-            after = given.pop(record.id, known)
-            await rooms.follow(client, record, min(after, record.version), over)
-
-        try:
-            while client.closing is None:
-                for row in await recorder.acall(directory.next()):
-                    task = asyncio.create_task(self._guarded(client, enter(queries.investigation(row))))
-                    entering.add(task)
-                    task.add_done_callback(entering.discard)
-        finally:
-            directory.close()
-            await ended(entering)
+        following = Following(watch, selection, cursors, self._here(), self._allowed)
+        await self._guarded(client, following.run(functools.partial(self._guarded, client)))
 
     # ---- who may
 
@@ -386,7 +353,3 @@ class InvestigationWebSocketManager:
         if rooms is None or rooms.hub is not self._sdk.hub:
             rooms = self._rooms[loop] = Rooms(self._sdk.hub, self._max_queue)
         return rooms
-
-
-async def _directory(hub: Hub, selection: Selection) -> Directory:
-    return Directory(hub, selection)

@@ -50,6 +50,11 @@ class Tail:
         self._page = page
         self._state: InvestigationState | None = None
 
+    @property
+    def state(self) -> InvestigationState | None:
+        """As far as it was looked at: at the end, in which state that is."""
+        return self._state
+
     async def next(self) -> Sequence[StoredEvent]:
         """The next events, at least one; none at the end: it is completed, failed or cancelled, and no event of its
         log is left.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from investigation_sdk.domain.records import Investigation
 from investigation_sdk.realtime.clients import Client
 from investigation_sdk.realtime.selecting import Selection
+
+FIRST_SECONDS: Final = 10.0
+"""Within which a client that wants to send its cursors does."""
 
 
 class Socket(Protocol):
@@ -39,6 +43,15 @@ class Watch:
         self.records: dict[str, Investigation] = {}
         self.one: str | None = None
         self.selection: Selection | None = None
+
+
+async def first_text(websocket: Socket) -> str | None:
+    """The first message of a client; None where none comes, or it is no text."""
+    with contextlib.suppress(TimeoutError, Exception):
+        async with asyncio.timeout(FIRST_SECONDS):
+            text = (await websocket.receive()).get("text")
+            return text if isinstance(text, str) else None
+    return None
 
 
 async def until_gone(websocket: Socket) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from investigation_sdk import InvestigationSDK
-from investigation_sdk.realtime import selecting
+from investigation_sdk.realtime import directory
+from investigation_sdk.realtime.cursors import Cursors
+from investigation_sdk.realtime.directory import Directory
 from investigation_sdk.realtime.hub import Hub
-from investigation_sdk.realtime.selecting import Directory, Selection
+from investigation_sdk.realtime.selecting import Selection
 
 from .conftest import LONG
 
@@ -17,8 +19,8 @@ UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 @pytest.fixture
 def sdk(make_sdk: Callable[..., InvestigationSDK], monkeypatch: pytest.MonkeyPatch) -> InvestigationSDK:
-    monkeypatch.setattr(selecting, "_OVERLAP_MS", 0)
-    monkeypatch.setattr(selecting, "_PAGE", 1)
+    monkeypatch.setattr(directory, "_OVERLAP_MS", 0)
+    monkeypatch.setattr(directory, "_PAGE", 1)
     return make_sdk("memory://")
 
 
@@ -33,11 +35,11 @@ async def found(sdk: InvestigationSDK, after: Mapping[str, int], user_id: str | 
     """What is to be followed at once, of three that are over and one that is under way."""
 
     async def look(hub: Hub) -> set[str]:
-        directory = Directory(hub, Selection(user_id=user_id, after=after))
+        finding, selection = Directory(hub), Selection(user_id=user_id)
         try:
-            return {row.id for row in await directory.next()}
+            return {row.id for row in (await finding.join(selection, Cursors(after), print)).rows}
         finally:
-            directory.close()
+            finding.leave(selection, print)
 
     async with asyncio.timeout(LONG):
         return await sdk._recorder.acall(look(sdk.hub))
@@ -56,5 +58,5 @@ async def test_what_is_given_is_since_the_newest_that_is_there(
     assert await found(sdk, {second: version, UNKNOWN: 0}) == {second, third, running}
     assert await found(sdk, {UNKNOWN: 0}) == {running}, "what is not there says nothing of when it was here"
     assert await found(sdk, {anns: 0}, "gil") == {running}, "nor does what it does not follow"
-    monkeypatch.setattr(selecting, "MOST_MISSED", 2)
+    monkeypatch.setattr(directory, "MOST_MISSED", 2)
     assert await found(sdk, {first: version}) == {first, third, running}, "the newest of what was missed"
