@@ -45,7 +45,10 @@ def upgrade(connection: Connection, revision: str = "head", *, prefix: str = "")
 
 
 def downgrade(connection: Connection, revision: str, *, prefix: str = "") -> None:
-    """Go back inside the transaction that the connection is in; the caller commits."""
+    """Go back inside the transaction that the connection is in; the caller commits.
+
+    What the older schema has no place for is lost; each migration's ``downgrade`` says what that is.
+    """
     with _lock:
         command.downgrade(_config(connection, prefix), revision)
 

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import create_engine, text
 from investigation_backends.sql import migrate, names, sqlite_open
 from investigation_backends.sql.tables import build
 from investigation_backends.sqlite import SQLiteBackend
+from investigation_sdk import InvestigationSDK
 from investigation_sdk.domain.rows import ROW_TYPES
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, SchemaMismatch
 from investigation_sdk.storage.commit import StoredEvent
@@ -111,6 +113,29 @@ def test_what_was_there_before_the_queue_is_in_it() -> None:
         rows = connection.execute(text("SELECT id FROM investigations WHERE claimable_at = 0 AND priority = 0"))
         assert set(rows.scalars()) == {"queued", "retrying", "left", "resumed"}
     engine.dispose()
+
+
+async def test_down_and_up_again_what_is_queued_is_made_again_from_its_log(tmp_path: Path) -> None:
+    """The older schema has no place for the queue's order; the log has it."""
+    path = tmp_path / "x.db"
+    later = datetime.now(UTC) + timedelta(days=1)
+    async with InvestigationSDK(f"sqlite:///{path}") as sdk:
+        id = (await sdk.submit("case", "x", priority=7, not_before=later)).id
+        before = await sdk.get(id)
+        row = await sdk._recorder.backend.get("investigation", id)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        migrate.downgrade(connection, "0003")
+        migrate.upgrade(connection)
+    engine.dispose()
+    async with InvestigationSDK(f"sqlite:///{path}") as sdk:
+        lost: Any = await sdk._recorder.backend.get("investigation", id)
+        assert (lost.priority, lost.claimable_at) == (0, 0), "as the migration says"
+        assert not (await sdk.check(id)).ok
+        await sdk.rebuild(id)
+        assert (await sdk.check(id)).ok
+        assert await sdk._recorder.backend.get("investigation", id) == row
+        assert await sdk.get(id) == before
 
 
 def test_the_list_of_revisions_is_the_packages() -> None:
