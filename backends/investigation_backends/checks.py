@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from decimal import Context
 from typing import Any, Final, NamedTuple, cast
 
 from investigation_sdk.domain.rows import ROW_TYPES, InvestigationRow
-from investigation_sdk.errors import BackendUnavailable, ConfigurationError
+from investigation_sdk.errors import BackendUnavailable, ConfigurationError, InvalidArgument
 from investigation_sdk.ids import time_of
 from investigation_sdk.storage.commit import (
     MAX_ROWS,
@@ -50,6 +51,23 @@ def milliseconds(**seconds: float) -> list[int]:
         if not 0 < value <= _LONGEST:
             raise ConfigurationError(f"{name}={value}: that is seconds, greater than 0 and at most {_LONGEST:,}")
     return [math.ceil(value * 1000) for value in seconds.values()]
+
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def check_names(*names: str) -> None:
+    """Refuse names of leases that not every store can keep.
+
+    Raises:
+        InvalidArgument: one has a NUL, or half of a surrogate pair.
+    """
+    for name in names:
+        if _UNSTORABLE.search(name):
+            raise InvalidArgument(
+                f"{name[:100]!a} names what is held, or who holds it, and has a NUL or half of a surrogate pair, which "
+                "not every store can keep; leave it out"
+            )
 
 
 class Column(NamedTuple):

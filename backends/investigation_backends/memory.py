@@ -22,7 +22,7 @@ from investigation_sdk.storage.commit import (
 )
 
 from . import memory_queries, memory_store
-from .checks import check_aggregate, check_batch, check_query
+from .checks import check_aggregate, check_batch, check_names, check_query
 from .memory_store import MemoryStore
 
 _TYPE: Final = StoredEvent._fields.index("event_type")
@@ -150,6 +150,7 @@ class MemoryBackend:
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
+        check_names(resource, owner)
         store = self.store
         with store.lock:
             now = memory_store.now()
@@ -160,6 +161,7 @@ class MemoryBackend:
 
     async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
+        check_names(*owners)
         store = self.store
         with store.lock:
             now = memory_store.now()
@@ -170,12 +172,14 @@ class MemoryBackend:
 
     async def holder(self, resource: str) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.holder`."""
+        check_names(resource)
         with self.store.lock:
             held = self.store.leases.get(resource)
             return None if held is None else held._replace(version=memory_store.version(self.store, resource))
 
     async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""
+        check_names(*(name for lease in leases for name in lease[:2]))
         store = self.store
         with store.lock:
             until = memory_store.now() + ttl
@@ -188,6 +192,7 @@ class MemoryBackend:
 
     async def release(self, lease: Lease) -> bool:
         """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
+        check_names(*lease[:2])
         with self.store.lock:
             held = memory_store.holds(self.store, lease)
             if held:

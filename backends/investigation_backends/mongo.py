@@ -24,7 +24,7 @@ from investigation_sdk.storage.commit import (
 )
 from investigation_sdk.storage.registry import redact
 
-from .checks import check_aggregate, check_batch, check_query, milliseconds, read_only_refusal
+from .checks import check_aggregate, check_batch, check_names, check_query, milliseconds, read_only_refusal
 from .mongodb import deleting, leases, opening, reads, restore, selects
 from .mongodb.behind import Behind
 from .mongodb.documents import storable
@@ -300,10 +300,12 @@ class MongoBackend:
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
+        check_names(resource, owner)
         return await self._answered(leases.claim(self._writing()[0], resource, owner, ttl))
 
     async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
+        check_names(*owners)
         if not owners or not wanted.types or not storable(*wanted.types, wanted.tenant_id or ""):
             return []
         link, behind = self._writing()
@@ -311,16 +313,19 @@ class MongoBackend:
 
     async def renew(self, leases_: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""
+        check_names(*(name for lease in leases_ for name in lease[:2]))
         return await self._answered(leases.renew(self._writing()[0], leases_, ttl)) if leases_ else []
 
     async def release(self, lease: Lease) -> bool:
         """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
+        check_names(*lease[:2])
         return await self._answered(leases.give_back(self._writing()[0], lease))
 
     # ------------------------------------------------------------------ reading
 
     async def holder(self, resource: str) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.holder`."""
+        check_names(resource)
         return await self._answered(leases.holder(self._connected()[0], resource))
 
     async def read_events(

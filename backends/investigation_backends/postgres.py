@@ -22,7 +22,7 @@ from investigation_sdk.storage.commit import (
 )
 from investigation_sdk.storage.registry import redact
 
-from .checks import check_aggregate, check_batch, check_query, milliseconds, read_only_refusal
+from .checks import check_aggregate, check_batch, check_names, check_query, milliseconds, read_only_refusal
 from .sql import postgres_hints as hints
 from .sql import postgres_open as opening
 from .sql import postgres_write as write
@@ -279,10 +279,12 @@ class PostgresBackend:
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
+        check_names(resource, owner)
         return await self._writing().run(lambda c: write.claim(c, self._link.statements, resource, owner, ttl))
 
     async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
+        check_names(*owners)
         if not owners or not wanted.types:
             return []
         types = [one for one in wanted.types if storable(one)]
@@ -293,10 +295,12 @@ class PostgresBackend:
 
     async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""
+        check_names(*(name for lease in leases for name in lease[:2]))
         return await self._writing().run(lambda c: write.renew(c, self._link.statements, leases, ttl)) if leases else []
 
     async def release(self, lease: Lease) -> bool:
         """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
+        check_names(*lease[:2])
 
         async def settle(_: Connection, again: bool, __: float) -> bool | None:  # noqa: FBT001 - an answer, not an option
             return again or None  # a lease that is given up leaves no trace
@@ -307,6 +311,7 @@ class PostgresBackend:
 
     async def holder(self, resource: str) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.holder`."""
+        check_names(resource)
         return await self._link.run(lambda c: write.holder(c, self._link.statements, resource))
 
     async def read_events(

@@ -25,7 +25,7 @@ from investigation_sdk.storage.commit import (
     Wanted,
 )
 
-from .checks import check_batch, check_query
+from .checks import check_batch, check_names, check_query
 from .sql import sqlite_reads as reads
 from .sql import sqlite_write as write
 from .sql.names import REVISIONS
@@ -230,28 +230,33 @@ class SQLiteBackend:
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim`."""
+        check_names(resource, owner)
         return await self._in_passing(lambda c: write.claim(c, resource, owner, ttl))
 
     async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:
         """See :meth:`investigation_sdk.storage.backend.Backend.claim_next`."""
+        check_names(*owners)
         if not owners or not wanted.types:
             return []
         return await self._in_passing(lambda c: write.claim_next(c, wanted, owners, ttl))
 
     async def renew(self, leases: Sequence[Lease], *, ttl: int) -> Sequence[Lease | None]:
         """See :meth:`investigation_sdk.storage.backend.Backend.renew`."""
+        check_names(*(name for lease in leases for name in lease[:2]))
         if not leases:
             return []
         return await self._in_passing(lambda c: write.renew(c, leases, ttl))
 
     async def release(self, lease: Lease) -> bool:
         """See :meth:`investigation_sdk.storage.backend.Backend.release`."""
+        check_names(*lease[:2])
         return await self._in_passing(lambda c: write.release(c, lease))
 
     # ------------------------------------------------------------------ reading
 
     async def holder(self, resource: str) -> Lease | None:
         """See :meth:`investigation_sdk.storage.backend.Backend.holder`."""
+        check_names(resource)
         return await self._at_once(lambda c: write.holder(c, resource))
 
     async def read_events(

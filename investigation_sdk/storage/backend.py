@@ -156,7 +156,12 @@ class Backend(Protocol):
 
     async def claim(self, resource: str, owner: str, *, ttl: int) -> Lease | None:
         """Take the lease on a resource for `ttl` µs: if nobody holds one, or it is expired by the store's
-        clock, or `owner` holds it already. None where somebody else does. Of many that try at once, one gets it."""
+        clock, or `owner` holds it already. None where somebody else does. Of many that try at once, one gets it.
+
+        Raises:
+            InvalidArgument: of this method and of all others that take them: `resource` or `owner` has a NUL or half of
+                a surrogate pair, which not every store can keep.
+        """
         ...
 
     async def claim_next(self, wanted: Wanted, owners: Sequence[str], *, ttl: int) -> Sequence[Lease]:

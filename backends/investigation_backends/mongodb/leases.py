@@ -9,7 +9,6 @@ from pymongo import UpdateOne
 
 from investigation_sdk.storage.commit import Lease, Wanted
 
-from .documents import storable
 from .link import Link
 from .names import Document
 from .tails import following, written
@@ -94,8 +93,6 @@ async def give_back(link: Link, lease: Lease) -> bool:
 
 async def holder(link: Link, resource: str) -> Lease | None:
     """Who has it, or had it last."""
-    if not storable(resource):
-        return None
     found = await link.leases.one({"_id": resource})
     if found is None:
         return None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from investigation_sdk.storage.commit import Lease
+from investigation_sdk.errors import InvalidArgument
+from investigation_sdk.storage.commit import Lease, Wanted
 
 from .building import Case
-from .opening import ContractBase, OpenStore
+from .opening import ContractBase, OpenStore, refused
 
 _LONG = 60_000_000
 _SHORT = 1_000
@@ -124,6 +125,26 @@ class LeaseTests(ContractBase):
         assert await store.a.release(lease) is False
         assert await store.a.holder("case") is None
         assert await store.b.claim("case", "other", ttl=_LONG) is not None
+
+    async def test_names_that_not_every_store_can_keep_are_refused(self, store: OpenStore) -> None:
+        """Alike by each: or what runs on one store fails on another."""
+        wanted = Wanted(types=("audit",), tenant_id=None, left_in=())
+        for name in ("a\0b", "\0", "\ud800", "x\udfff", "\udc00\ud83d"):
+            for lease in (Lease(name, "me", 0), Lease("case", name, 0)):
+                for call in (
+                    store.a.claim(lease.resource, lease.owner, ttl=_LONG),
+                    store.a.renew([Lease("other", "me", 0), lease], ttl=_LONG),
+                    store.a.release(lease),
+                ):
+                    await refused(call, f"a lease of {lease[:2]!a}", InvalidArgument)
+            await refused(store.a.holder(name), f"the resource {name!a}", InvalidArgument)
+            await refused(store.a.claim_next(wanted, ["me", name], ttl=_LONG), f"the owner {name!a}", InvalidArgument)
+        for name in ("", "'; --", "%", "$owner", "a.b", "\u00e9\U0001f600", "x" * 1000):
+            taken = await store.a.claim(f"case {name}", name, ttl=_LONG)
+            assert taken is not None
+            assert await store.b.holder(f"case {name}") == taken
+            assert await store.b.release(taken) is True
+        assert await store.b.holder("case") is None
 
     async def test_leases_survive_reopening(self, store: OpenStore) -> None:
         lease = await store.a.claim("case", "me", ttl=_LONG)

@@ -93,15 +93,15 @@ class ContractBase:
         raise NotImplementedError(f"{type(self).__name__} must say how to make a store: define new_store()")
 
 
-async def refused(call: Awaitable[object], what: str) -> None:
-    """Await a call that must raise ValueError."""
+async def refused(call: Awaitable[object], what: str, kind: type[ValueError] = ValueError) -> None:
+    """Await a call that must raise an error of this kind."""
     try:
         await call
-    except ValueError:
+    except kind:
         return
     except Exception as other:
-        raise AssertionError(f"{what} was not refused with a ValueError, but with {other!r}") from other
-    raise AssertionError(f"{what} was not refused with a ValueError")
+        raise AssertionError(f"{what} was not refused with {kind.__name__}, but with {other!r}") from other
+    raise AssertionError(f"{what} was not refused with {kind.__name__}")
 
 
 def statuses(results: Sequence[CommitResult]) -> list[CommitStatus]:

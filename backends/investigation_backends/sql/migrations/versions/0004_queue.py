@@ -34,8 +34,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them. The log has all of it, but a later upgrade does not read it there: then every priority is 0, and what was
-    to wait for a time waits no longer, until the rows are made again (``investigate check --repair``)."""
+    """Drop them. The log has all of it, but a later upgrade does not read it there: then every priority is 0, and what
+    was to wait for a time waits no longer, until the rows are made again (``investigate check --repair``)."""
     table = named("investigations")
     op.drop_index(named("ix_investigations_queue"), table_name=table)
     op.drop_column(table, "claimable_at")
