@@ -5,6 +5,7 @@ that one process makes sort in the order in which they were made.
 """
 
 import os
+import re
 import time
 import uuid
 from itertools import pairwise
@@ -33,6 +34,7 @@ _last = 0
 _begin = (-1, "")
 """A millisecond, and the beginning of its ids."""
 
+_CANONICAL = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 
@@ -94,12 +96,19 @@ def _hyphenated(digits: str) -> str:
     return "-".join(digits[start:end] for start, end in pairwise(at))
 
 
+def is_canonical(text: str) -> bool:
+    """Whether it is an id as they are stored: nothing else can be the id of anything there."""
+    return _CANONICAL.fullmatch(text) is not None
+
+
 def canonical(id: object) -> str:
     """The canonical text of an id given as text or :class:`uuid.UUID`.
 
     Raises:
         InvestigationNotFound: it is not a UUID, so it is nothing's id.
     """
+    if isinstance(id, str) and is_canonical(id):
+        return str(id)
     try:
         return str(uuid.UUID(str(id)))
     except ValueError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
+
+from pydantic_core import from_json
 
 from investigation_sdk.arguments import FLAG, check
 from investigation_sdk.clock import now_us, to_datetime
@@ -69,7 +70,7 @@ class ProgressTracker:
             return await self.at(backend, id, sight, with_tools=with_tools)
         row = await self._source.get_row(backend, id, sight)
         with readable(id):
-            elapsed = activity_of(json.loads(row.activity)).active_at(now_us()) // 1000
+            elapsed = activity_of(from_json(row.activity)).active_at(now_us()) // 1000
         if tag_of(row.version, row.status, row.progress_percentage, elapsed) in known:
             return None
         return await self._of(backend, row, await self._source.parts(backend, row, with_tools=with_tools))
@@ -91,7 +92,7 @@ def progress_of(row: InvestigationRow, parts: Parts, now: int) -> InvestigationP
     Raises:
         ValueError, TypeError: a row holds what the SDK does not write there.
     """
-    activity = activity_of(json.loads(row.activity))
+    activity = activity_of(from_json(row.activity))
     active = activity.active_at(now)
     names = {phase.id: phase.phase_name for phase in parts.phases}
     described = [_phase(phase, activity, active) for phase in parts.phases]
@@ -146,10 +147,10 @@ def with_estimate(
 
 
 def _place(row: InvestigationRow, phases: Sequence[PhaseRow], now: int) -> Place:
-    elapsed = activity_of(json.loads(row.activity)).active_at(now)
+    elapsed = activity_of(from_json(row.activity)).active_at(now)
     inside = next((p for p in phases if p.phase_name == row.current_phase and p.status == PhaseState.RUNNING), None)
     if inside is not None:
-        said: dict[str, Any] = json.loads(inside.activity)
+        said: dict[str, Any] = from_json(inside.activity)
         since = float(said.get("begun", elapsed))
         reported = said.get("reported")
         percent = inside.progress_percentage if reported is None else int(reported)
@@ -165,9 +166,9 @@ _CURRENT: Final = ("name", "progress", "status", "elapsed_ms")
 
 
 def _phase(phase: PhaseRow, activity: Activity, active: int) -> Described:
-    said: dict[str, Any] = json.loads(phase.activity)
+    said: dict[str, Any] = from_json(phase.activity)
     called: Mapping[str, str] = said.get("called", {})
-    declared: list[str] = json.loads(phase.tools)
+    declared: list[str] = from_json(phase.tools)
     one: Described = {"name": phase.phase_name, "status": phase.status, "progress": phase.progress_percentage}
     if phase.duration_ms is not None:
         one["duration_ms"] = phase.duration_ms

@@ -1,9 +1,9 @@
 """Names that the SQL stores share: known without SQLAlchemy, so that opening a store need not import it."""
 
-import re
 from typing import Final
 
 from investigation_sdk.domain.rows import ROW_TYPES
+from investigation_sdk.ids import is_canonical
 
 EVENTS: Final = "investigation_events"
 BLOBS: Final = "investigation_blobs"
@@ -37,9 +37,6 @@ def mutable(kind: str) -> tuple[str, ...]:
     return names[names.index(_FIRST_MUTABLE[kind]) :]
 
 
-_CANONICAL: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
 def uuid_or_none(text: str | None) -> str | None:
     """The text, if it is a UUID as we write them: nothing else can be the id of anything."""
-    return text if text is not None and _CANONICAL.fullmatch(text) else None
+    return text if text is not None and is_canonical(text) else None
