@@ -18,6 +18,9 @@ _RESTED: Final = 1.0
 """Seconds after which a connection is asked whether it still works before it is used."""
 _GOOD_BYE: Final = 2.0
 """Seconds at most to say good-bye."""
+_SPARE: Final = 10.0
+"""Seconds for which a connection beyond those that are kept stays, to be used again: to make one takes as long as a
+hundred short reads, and whoever asks for much at the same time does so more than once."""
 
 
 class PoolExhausted(Exception):
@@ -38,7 +41,7 @@ class Pool:
     Args:
         connect: Makes one.
         size: That many are kept.
-        overflow: So many more are made when all are in use, and closed after that.
+        overflow: So many more are made when all are in use, and closed when they were not needed for a while.
         timeout: Seconds to wait for one.
         ping: Seconds that one which has rested may take to say that it works.
     """
@@ -53,6 +56,8 @@ class Pool:
         self._in_use: set[Connection] = set()
         self._free: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._trimming: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Future[list[None]] | None = None
         _pools.add(self)
 
     def connection(self, until: float) -> AbstractAsyncContextManager[Connection]:
@@ -120,18 +125,37 @@ class Pool:
             return
         if not usable or connection.is_in_transaction():
             connection.terminate()
-        elif len(self._idle) < self._size and self._loop is asyncio.get_running_loop():
+        elif (loop := asyncio.get_running_loop()) is self._loop:
             self._idle.append((connection, time.monotonic()))
+            self._trim_later(loop)
         else:
             await _close(connection, min(_GOOD_BYE, _left(until)))
+
+    def _trim_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if len(self._idle) > self._size and self._trimming is None:
+            self._trimming = loop.call_later(_SPARE, self._trim, loop)
+
+    def _trim(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close what is more than is kept and has not been needed; the first of them have rested longest."""
+        self._trimming = None
+        before = time.monotonic() - _SPARE
+        rested = [one for one, since in self._idle[: max(0, len(self._idle) - self._size)] if since <= before]
+        del self._idle[: len(rested)]
+        self._leaving = asyncio.gather(*(_close(one, _GOOD_BYE) for one in rested))
+        self._trim_later(loop)
 
     async def close(self) -> None:
         """Close what is idle; what is in use is closed by who uses it."""
         idle, self._idle = self._idle, []
         here = self._loop is asyncio.get_running_loop()
-        self._loop = self._free = None
+        trimming, leaving = self._trimming, self._leaving
+        self._loop = self._free = self._trimming = self._leaving = None
         if here:
+            if trimming is not None:
+                trimming.cancel()
             await asyncio.gather(*(_close(connection, _GOOD_BYE) for connection, _ in idle))
+            if leaving is not None:
+                await leaving
 
     def forget(self) -> None:
         """The connections are another process's, or another loop's: they are left alone, and never closed from here.
@@ -140,7 +164,7 @@ class Pool:
         """
         _forgotten.extend((*(connection for connection, _ in self._idle), *self._in_use))
         self._idle, self._in_use = [], set()
-        self._free = self._loop = None
+        self._free = self._loop = self._trimming = self._leaving = None
 
 
 class _Lent:

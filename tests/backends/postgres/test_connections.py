@@ -37,8 +37,44 @@ async def test_of_too_few_connections_each_gets_its_turn(postgres_store: str) ->
     backend = PostgresBackend(postgres_store, pool_size=1, max_overflow=1, pool_timeout=20)
     await backend.open()
     assert await asyncio.gather(*(backend.holder(f"r{n}") for n in range(40))) == [None] * 40
-    assert len(backend._link._pool._idle) == 1, "what overflowed is closed"
     await backend.close()
+
+
+async def test_what_overflowed_is_used_again_and_closed_once_it_is_not(
+    postgres_store: str, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("investigation_backends.sql.postgres_pool._SPARE", 60.0)
+    backend = PostgresBackend(postgres_store, pool_size=1, max_overflow=3, pool_timeout=30)
+    await backend.open()
+    pool, made = backend._link._pool, 0
+    connect = pool._connect
+
+    async def counted() -> Any:
+        nonlocal made
+        made += 1
+        return await connect()
+
+    pool._connect = counted
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'investigation_sdk'"
+    for _ in range(5):
+        await asyncio.gather(*(backend.holder(f"r{n}") for n in range(4)))
+    assert made == 3, "beside the one that opened the store"
+    assert await raw.fetchval(count) == 4
+    monkeypatch.setattr("investigation_backends.sql.postgres_pool._SPARE", 0.01)
+    assert pool._trimming is not None
+    pool._trimming.cancel()
+    pool._trim(asyncio.get_running_loop())
+    async with asyncio.timeout(60):
+        while await raw.fetchval(count) != 1:  # noqa: ASYNC110 - the server's own time
+            await asyncio.sleep(0.02)
+    assert len(pool._idle) == 1
+    await backend.holder("r")
+    assert made == 3, "what is kept is used"
+    await asyncio.gather(*(backend.holder(f"r{n}") for n in range(4)))
+    await backend.close()
+    async with asyncio.timeout(60):
+        while await raw.fetchval(count):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def test_a_pool_that_is_exhausted_says_so(postgres_store: str, raw: Any) -> None:
