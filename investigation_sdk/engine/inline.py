@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from investigation_sdk.engine.exclusive import busy, exclusive, take_in_deferred
+from investigation_sdk.engine.outcomes import on_applied
 from investigation_sdk.engine.repair import repair
+from investigation_sdk.engine.sealing import next_commit
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.waiting import wake
 from investigation_sdk.engine.writer import refused
@@ -14,6 +16,8 @@ from investigation_sdk.storage.backend import InlineBackend
 from investigation_sdk.storage.commit import CommitStatus
 
 T = TypeVar("T")
+
+_APPLIED: Final = CommitStatus.APPLIED  # to look it up takes longer than all else that is asked here
 
 
 def commit_queued(session: Session, backend: InlineBackend) -> bool:
@@ -45,13 +49,14 @@ def _commit_one(session: Session, backend: InlineBackend) -> bool:
     if session.acked_torn:
         wake(run_now(repair(session, backend)))
         return True
-    commit = session.seal(on_users_stack=True)
+    commit = next_commit(session, on_users_stack=True)
     if commit is None:
         return False
     result = backend.commit_now((commit,))[0]
-    if result.status is CommitStatus.APPLIED:
-        woken = session.on_applied()
-    elif result.status is CommitStatus.CONFLICT:
+    status = result.status
+    if status is _APPLIED:
+        woken = on_applied(session)
+    elif status is CommitStatus.CONFLICT:
         woken = run_now(repair(session, backend))
     else:
         woken = refused(session, result)

@@ -14,13 +14,14 @@ from investigation_sdk.domain.commands import Claim, Command, Create, Release
 from investigation_sdk.domain.owners import describe
 from investigation_sdk.engine import reading
 from investigation_sdk.engine.creation import Creation
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.io_thread import undo_with
 from investigation_sdk.engine.ownership import new_owner, provably_dead, retire
 from investigation_sdk.engine.recorded import Recorded
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.records import FEW, RecordReader
 from investigation_sdk.engine.repair import empty
-from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import (

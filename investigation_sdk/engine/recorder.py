@@ -16,15 +16,17 @@ from typing import Any, Final, TypeVar
 
 from investigation_sdk.domain.commands import Fact, Submission
 from investigation_sdk.engine import flushing, ownership
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.exclusive import busy
 from investigation_sdk.engine.heartbeat import Heartbeat
 from investigation_sdk.engine.inline import commit_queued, refresh_now
 from investigation_sdk.engine.io_thread import Ahead, IOThread
 from investigation_sdk.engine.linger import Linger
+from investigation_sdk.engine.outcomes import on_down, on_unknown
 from investigation_sdk.engine.progressing import Progressing, Told
 from investigation_sdk.engine.repair import load
 from investigation_sdk.engine.results import Results, ResultsHere
-from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sessions import Sessions
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.tracing import StoreMeter, Trace, Tracer
@@ -120,8 +122,8 @@ class Recorder:
     def _tell_those_who_wait(self) -> None:
         closed = BackendUnavailable("The store was closed before it took the record.")
         for session in self.sessions.behind():
-            session.on_unknown()
-            wake(session.on_down(closed))
+            on_unknown(session)
+            wake(on_down(session, closed))
             session.down = None  # whoever goes on opens it again
 
     def close(self) -> None:
@@ -202,7 +204,7 @@ class Recorder:
             await self.opened()
         except InvestigationError as error:
             down = error if isinstance(error, BackendUnavailable) else BackendUnavailable(str(error))
-            wake(session.on_down(down))
+            wake(on_down(session, down))
 
     def _commit_inline(self, session: Session) -> None:
         assert self._immediate is not None

@@ -13,10 +13,12 @@ from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, ToolRow
 from investigation_sdk.domain.states import TERMINAL
 from investigation_sdk.domain.unproject import fold_from_rows
+from investigation_sdk.engine.entries import Woken
 from investigation_sdk.engine.kept import KeptSession
+from investigation_sdk.engine.outcomes import on_found, on_gone, on_reloaded
 from investigation_sdk.engine.reading import get_row, to_event
 from investigation_sdk.engine.rebuilding import rebuild
-from investigation_sdk.engine.session import Session, Woken
+from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.snapshots import EVERY, Base, count_calls, read_base
 from investigation_sdk.engine.sound import readable, sound, sound_json
@@ -61,15 +63,16 @@ async def repair(session: Session, backend: Backend) -> Woken:
         row = await backend.get("investigation", session.id)
         if isinstance(row, InvestigationRow):
             if (row.version, row.head) == (version, session.head):
-                return session.on_found((), to_event)
+                return on_found(session, (), to_event)
             if row.version > version:  # somebody wrote between the two reads
                 found = await read_after(backend, session.id, version)
     if found and link(session.head, found[0].header, found[0].event_data) == found[0].hash:
         events = {stored.sequence: to_event(sound(stored)) for stored in found}
-        return session.on_found(found, lambda stored: events[stored.sequence])
-    return session.on_gone(
+        return on_found(session, found, lambda stored: events[stored.sequence])
+    return on_gone(
+        session,
         f"Investigation {session.id} in the store is not the one that was written here: event "
-        f"{session.acked.version} is gone or another. It was deleted, or the store was set back to a backup."
+        f"{session.acked.version} is gone or another. It was deleted, or the store was set back to a backup.",
     )
 
 
@@ -78,13 +81,13 @@ async def _reload(session: Session, backend: Backend) -> Woken:
     try:
         read = await load(backend, session.id, session.acked.tenant, snapshots=session.snapshot_every > 0)
     except InvestigationNotFound as error:
-        return session.on_gone(error.args[0])
+        return on_gone(session, error.args[0])
     flight = session.in_flight
     applied = False
     if flight is not None:
         first = await backend.read_events(session.id, after=flight.commit.expected_version, limit=1)
         applied = bool(first) and first[0].id == flight.commit.id
-    return session.on_reloaded(read, applied=applied)
+    return on_reloaded(session, read, applied=applied)
 
 
 async def load(

@@ -2,8 +2,9 @@
 
 It keeps two folds: what is acknowledged, and what is decided on top of it. Submissions are decided and
 numbered at once, wait in a queue, and are sealed into one commit at a time; what queues meanwhile is merged into
-the next. Whoever moves the commits (a *shell*: the writer on the I/O thread, or the caller's own thread) tells the
-session what became of each. All methods are safe to call from any thread.
+the next: :mod:`~investigation_sdk.engine.sealing`. Whoever moves the commits (a *shell*: the writer on the I/O
+thread, or the caller's own thread) says what became of each: :mod:`~investigation_sdk.engine.outcomes`. All methods
+are safe to call from any thread.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from investigation_sdk.domain.decide import decide
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.fold import Fold
 from investigation_sdk.engine.entries import (
-    FEW,
     HAPPENED,
     SPOOL_BYTES,
     SPOOL_LIMIT,
@@ -26,26 +26,20 @@ from investigation_sdk.engine.entries import (
     InFlight,
     Woken,
     apply_all,
-    fitting,
 )
-from investigation_sdk.engine.exclusive import busy, exclusive, may_block, take_in_deferred
-from investigation_sdk.engine.sealing import make_commit
-from investigation_sdk.engine.snapshots import EVERY, snapshot_of
+from investigation_sdk.engine.exclusive import busy, may_block, take_in_deferred
+from investigation_sdk.engine.snapshots import EVERY
 from investigation_sdk.engine.stops import why_stop
-from investigation_sdk.engine.texts import json_text, not_stored, without_payload
 from investigation_sdk.engine.waiting import Waiter, wake
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationError,
-    VersionConflict,
 )
 from investigation_sdk.native import mypyc_attr
-from investigation_sdk.storage.commit import GENESIS, Commit, Lease, StoredEvent
+from investigation_sdk.storage.commit import GENESIS, Lease, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["Entry", "InFlight", "Session", "Woken", "json_text"]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -121,7 +115,7 @@ class Session:
     @property
     def behind(self) -> bool:
         """Whether something is not durable yet, or may be not."""
-        return bool(self.queued_events or self.torn or self.deferred)
+        return bool(self.queued_events or self.torn or self.acked_torn or self.deferred)
 
     def submit(self, submission: Submission, *, lazy: bool = False) -> Entry:
         """Decide a submission on top of all before it, number it, and queue it. Nobody waits for it where it is `lazy`.
@@ -187,16 +181,59 @@ class Session:
 
     def holds(self, entry: Entry) -> bool:
         """Whether that was taken in, whatever became of it."""
-        return entry.acknowledged or entry.error is not None or entry in self._unacknowledged()
+        return entry.acknowledged or entry.error is not None or entry in self.unacknowledged()
 
     def mend(self) -> None:
         """After an exception in the middle of what is done to the queue: decide again all that is in it."""
         if self.acked_torn:  # on nothing that is certain: the shell reads that first
             return
         if self.broken is not None:
-            wake(self._drop(self.broken))
+            wake(self.refuse_all(self.broken))
             return
-        wake(self._redecide())
+        wake(self.redecide())
+
+    def redecide(self) -> Woken:
+        """Decide all that is queued again, on what is acknowledged and in flight."""
+        self.torn = True
+        self.suspects = self.take = 0
+        self.decided = self._base()
+        woken: Woken = []
+        flight = frozenset(() if self.in_flight is None else self.in_flight.entries)
+        kept: list[Entry] = []
+        for entry in self.queue:
+            if entry.acknowledged or entry.error is not None or entry in flight:
+                continue  # it is out of the queue, but for an exception in the middle of that
+            try:
+                entry.decided(decide(self.decided, entry.submission))
+            except InvestigationError as refused:
+                woken += entry.refuse(refused)
+                continue
+            self._number(entry.events)
+            if entry.events or kept or flight:
+                kept.append(entry)
+            else:
+                entry.acknowledged = True
+                woken += [(waiter, None) for waiter in entry.waiters or ()]
+        self.queue = kept
+        self.queued_events = sum(len(entry.events) for entry in self.unacknowledged())
+        self.queued_bytes = sum(entry.blob_bytes for entry in self.unacknowledged())
+        self._report_again()
+        self.torn = False
+        self._look()
+        return woken
+
+    def _report_again(self) -> None:
+        for id, percent in self.unrecorded.items():
+            self.decided.report(id, percent, now_us())
+
+    def refuse_all(self, error: InvestigationError) -> Woken:
+        """Nothing of what is not durable will ever be; whom to tell."""
+        woken: Woken = []
+        for entry in self.unacknowledged():
+            woken += entry.refuse(error)
+        self.in_flight, self.queue, self.queued_events, self.queued_bytes = None, [], 0, 0
+        self.torn = self.acked_torn = False
+        return woken
 
     def _number(self, events: Iterable[Event]) -> None:
         decided = self.decided
@@ -208,9 +245,10 @@ class Session:
                 event.attempt = decided.attempt
             decided.apply(event)
 
-    def _unacknowledged(self) -> list[Entry]:
+    def unacknowledged(self) -> list[Entry]:
+        """What is in flight and what is queued, in order."""
         entries = [*(self.in_flight.entries if self.in_flight else ()), *self.queue]
-        return list(dict.fromkeys(entries)) if self.torn else entries  # one may be in both then
+        return list(dict.fromkeys(entries)) if self.torn or self.acked_torn else entries  # one may be in both then
 
     def _base(self) -> Fold:
         """A fold of all that is acknowledged and in flight."""
@@ -273,281 +311,6 @@ class Session:
                 for fold in (self.acked, self.decided):
                     for tool, times in counts.items():
                         fold.count(tool, times)
-
-    # ---- sealing
-
-    def seal(self, *, on_users_stack: bool = False) -> Commit | None:
-        """The next commit: the one that is to be sent again, or all that is queued; None if there is nothing.
-
-        The shell makes it :func:`~investigation_sdk.engine.exclusive.exclusive`.
-
-        Args:
-            on_users_stack: Whoever calls it may be deep in recursion of their own.
-
-        Raises:
-            RecursionError: the user's stack has no room; all stays queued. So it does with a MemoryError.
-        """
-        if self.abandoned or self.repairing:
-            return None
-        if self.in_flight is not None:
-            return self.in_flight.commit
-        while self.queue:
-            wanted = self.take if self.suspects else len(self.queue)
-            suspects = self.suspects
-            count = wanted if wanted <= FEW else fitting(self.queue, wanted)
-            if count < wanted:
-                self.suspects = self.suspects or wanted
-            entries = self.queue[:count]
-            first = self.acked.version
-            self.torn = True
-            try:
-                fold = self._fold_of(entries)
-                commit = make_commit(entries, fold, first, self.head, None if first else self.lease)
-                if self.snapshot_every and not self.suspects and not self.uncounted_to:
-                    commit.snapshot = snapshot_of(commit, fold, self.snapshot_at, self.snapshot_every, self.replaces)
-                    commit.snapshots_from = self.snapshot_at  # the one before stays, too
-            except Exception as error:  # e.g. text that is not Unicode
-                if on_users_stack and isinstance(error, RecursionError | MemoryError):
-                    self.suspects = suspects
-                    raise
-                refusal = InvestigationError(f"cannot be stored: {error}", investigation_id=self.id)
-                refusal.__cause__ = error
-                wake(self._poisoned(count, refusal))
-                continue
-            self.in_flight = InFlight(commit, entries)
-            del self.queue[:count]
-            self.torn = False
-            return commit
-        return None
-
-    def _fold_of(self, entries: Sequence[Entry]) -> Fold:
-        """The fold of all that is acknowledged, and of `entries`."""
-        if not self.suspects:
-            return self.decided
-        fold = self.acked.copy()
-        fold.touched = {}
-        apply_all(fold, entries)
-        return fold
-
-    # ---- what became of it
-
-    def on_applied(self, *, folded: bool = False) -> Woken:
-        """The commit in flight is durable. The shell makes it exclusive, as :meth:`seal`.
-
-        Args:
-            folded: `acked` has its events.
-        """
-        flight = self.in_flight
-        assert flight is not None
-        self.torn = self.acked_torn = True
-        self.down = None
-        woken: Woken = []
-        apply = self.acked.apply
-        while self.queue and not self.queue[0].events:
-            flight.entries.append(self.queue[0])
-            del self.queue[0]
-        for entry in flight.entries:
-            if not folded:
-                for event in entry.events:
-                    apply(event)
-            entry.acknowledged = True
-            if entry.waiters:
-                woken += [(waiter, None) for waiter in entry.waiters]
-                entry.waiters = None
-        events = flight.commit.events
-        self.queued_events -= len(events)
-        if flight.commit.blobs:
-            self._forget_blobs(flight.entries)
-        self.head = events[-1].hash
-        if flight.commit.snapshot is not None:
-            self.snapshot_at, self.replaces = flight.commit.snapshot.sequence, None
-        if self.suspects:
-            self.suspects = max(0, self.suspects - len(flight.entries))
-            self.take = self.suspects
-        self.in_flight = None
-        self.torn = self.acked_torn = False
-        if self.on_commit is not None:
-            self.on_commit(events)
-        return woken
-
-    def _forget_blobs(self, entries: Iterable[Entry]) -> None:
-        """They are durable: the folds, which may keep these events, are not to keep megabytes."""
-        for entry in entries:
-            self.queued_bytes -= entry.blob_bytes
-            for event in entry.events:
-                event.blobs = ()
-
-    @exclusive
-    def on_reloaded(self, read: Session, *, applied: bool) -> Woken:
-        """What is acknowledged was not certain any more, and was read.
-
-        Args:
-            read: A session that was made from the store just now.
-            applied: The commit in flight, if there is one, is in the store; else it never will be.
-        """
-        woken: Woken = []
-        if self.in_flight is not None:
-            if applied:
-                woken += self.on_applied(folded=True)
-            else:
-                self._put_back(self.in_flight)
-        self.torn = self.acked_torn = True
-        self.acked, self.head = read.acked, read.head
-        self.snapshot_at, self.replaces, self.uncounted_to = read.snapshot_at, read.replaces, read.uncounted_to
-        self.acked_torn = False
-        return woken + self._redecide()
-
-    def _put_back(self, flight: InFlight) -> None:
-        """The commit in flight is none any more; its entries are queued again."""
-        self.torn = True
-        self.queue = self._unacknowledged()
-        self.in_flight = None
-
-    @exclusive
-    def on_poison(self, error: InvestigationError) -> Woken:
-        """The store cannot take something in the commit in flight, and took none of it."""
-        flight = self.in_flight
-        assert flight is not None
-        self._put_back(flight)
-        woken = self._poisoned(len(flight.entries), error)
-        self._settle()
-        return woken
-
-    def _poisoned(self, count: int, error: InvestigationError) -> Woken:
-        """One of the first `count` entries: of many, the first half is tried next; one alone is the culprit.
-
-        A culprit's payload gives way to a note of what it was; where there is none, or the store refuses that
-        too, the culprit is refused. If it is a fact, a warning in the log says so.
-        """
-        if count > 1:
-            self.suspects = max(self.suspects, count)
-            self.take = count // 2
-            self.torn = False
-            return []
-        culprit = self.queue[0]
-        submission = culprit.submission
-        fact = submission if type(submission) is Fact else None
-        warning = None if fact is None or culprit.lightened else not_stored(fact, error)
-        if warning is not None:  # first: better twice than never
-            self.queue.insert(1, Entry(warning))
-        woken: Woken = []
-        if not culprit.lightened and without_payload(submission, str(error)):
-            culprit.lightened = True
-        else:
-            woken += culprit.refuse(error)
-        return woken + self._redecide()
-
-    @exclusive
-    def on_found(self, found: Sequence[StoredEvent], to_event: Callable[[StoredEvent], Event]) -> Woken:
-        """After a conflict, or when others may have written: the events behind the acknowledged version.
-
-        The first of them tells by its id whether it is the commit in flight, which was then applied though
-        its answer was lost. The rest is folded, and all that is queued is decided, numbered and chained again.
-        """
-        woken: Woken = []
-        flight = self.in_flight
-        if flight is not None and found and found[0].id == flight.commit.id:
-            found = found[len(flight.commit.events) :]
-            woken += self.on_applied()
-        elif flight is not None:
-            self._put_back(flight)
-        if not found and flight is None:
-            return woken
-        self.torn = self.acked_torn = True
-        for stored in found:
-            self.acked.apply(to_event(stored))
-            self.head = stored.hash
-        self.acked_torn = False
-        woken += self._redecide()
-        if flight is not None:
-            self.down = None
-        self._settle()
-        return woken
-
-    def _settle(self) -> None:
-        """With nothing left to write, there is nothing that the store does not take."""
-        if not self.queue and self.in_flight is None:
-            self.down = None
-
-    def _redecide(self) -> Woken:
-        """Decide all that is queued again, on what is acknowledged and in flight."""
-        self.torn = True
-        self.suspects = self.take = 0
-        self.decided = self._base()
-        woken: Woken = []
-        flight = frozenset(() if self.in_flight is None else self.in_flight.entries)
-        kept: list[Entry] = []
-        for entry in self.queue:
-            if entry.acknowledged or entry.error is not None or entry in flight:
-                continue  # it is out of the queue, but for an exception in the middle of that
-            try:
-                entry.decided(decide(self.decided, entry.submission))
-            except InvestigationError as refused:
-                woken += entry.refuse(refused)
-                continue
-            self._number(entry.events)
-            if entry.events or kept or flight:
-                kept.append(entry)
-            else:
-                entry.acknowledged = True
-                woken += [(waiter, None) for waiter in entry.waiters or ()]
-        self.queue = kept
-        self.queued_events = sum(len(entry.events) for entry in self._unacknowledged())
-        self.queued_bytes = sum(entry.blob_bytes for entry in self._unacknowledged())
-        self._report_again()
-        self.torn = False
-        self._look()
-        return woken
-
-    def _report_again(self) -> None:
-        for id, percent in self.unrecorded.items():
-            self.decided.report(id, percent, now_us())
-
-    def on_unknown(self) -> None:
-        """Nobody can tell whether the commit in flight was written: it stays as it is until that is known."""
-        with self.lock:
-            if self.in_flight is not None:
-                self.in_flight.unknown = True
-
-    @exclusive
-    def on_down(self, error: BackendUnavailable) -> Woken:
-        """The store takes nothing. Everybody who waits is told; what has happened stays queued, commands whose
-        effect is still to come are withdrawn, but for those of which nobody knows whether they were written, and
-        those that nobody is told of (`lazy`)."""
-        self.torn = True
-        self.down = error
-        woken: Woken = []
-        for entry in self._unacknowledged():
-            woken += [(waiter, error) for waiter in entry.waiters or ()]
-            entry.waiters = None
-        flight = self.in_flight
-        if flight is not None and not flight.unknown:
-            self._put_back(flight)
-        for entry in self.queue:
-            if not entry.lazy and not isinstance(entry.submission, HAPPENED):
-                entry.error = error
-        woken += self._redecide()
-        self._settle()
-        return woken
-
-    def on_gone(self, message: str) -> Woken:
-        """The store no longer has what it had acknowledged (deleted, or set back to a backup)."""
-        return self.on_rejected(VersionConflict(message, investigation_id=self.id))
-
-    @exclusive
-    def on_rejected(self, error: InvestigationError) -> Woken:
-        """There is no such investigation to write to; nothing that waits is kept, and nothing more is taken."""
-        self.torn = True
-        self.broken = error
-        return self._drop(error)
-
-    def _drop(self, error: InvestigationError) -> Woken:
-        woken: Woken = []
-        for entry in self._unacknowledged():
-            woken += entry.refuse(error)
-        self.in_flight, self.queue, self.queued_events, self.queued_bytes = None, [], 0, 0
-        self.torn = self.acked_torn = False
-        return woken
 
     # ---- driving
 

@@ -15,9 +15,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from investigation_sdk.engine.entries import Woken
 from investigation_sdk.engine.exclusive import exclusive
+from investigation_sdk.engine.outcomes import on_applied, on_down, on_gone, on_poison, on_rejected, on_unknown
 from investigation_sdk.engine.repair import repair
-from investigation_sdk.engine.session import Session, Woken
+from investigation_sdk.engine.sealing import next_commit
+from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.tracing import StoreMeter
 from investigation_sdk.engine.waiting import wake
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, InvestigationNotFound, PayloadTooLarge
@@ -161,9 +164,9 @@ class Writer:
         if session.down is None:
             batch = self._on_their_way.get(session)
             if batch is not None and batch.flies:
-                session.on_unknown()
+                on_unknown(session)
             why = first.why or InvestigationError(f"it has not answered a commit for {self._patience:g} seconds.")
-            wake(session.on_down(_down(why)))
+            wake(on_down(session, _down(why)))
 
     async def _run(self) -> None:
         assert self._event is not None
@@ -241,7 +244,7 @@ class Writer:
             results = await self._backend.commit(batch.commits)
         except asyncio.CancelledError:
             for session in sessions:
-                session.on_unknown()
+                on_unknown(session)
             raise
         except BaseException as error:
             results = error
@@ -309,7 +312,7 @@ class Writer:
             raise
         except Exception as error:
             _log.exception("Investigation %s cannot be read.", session.id, extra={"investigation_id": session.id})
-            woken = session.on_gone(f"Investigation {session.id} in the store cannot be read: {error}")
+            woken = on_gone(session, f"Investigation {session.id} in the store cannot be read: {error}")
         finally:
             session.repairing = False
             wake(woken)
@@ -355,17 +358,17 @@ class Writer:
             if not isinstance(error, CommitUnknown):
                 _log.error("The backend raised what its contract does not allow; taken as unknown.", exc_info=error)
             for session in sessions:
-                session.on_unknown()
+                on_unknown(session)
         self.watch()
         for session in sessions:
             if session.down is not None or isinstance(error, StoreFailure):
-                wake(session.on_down(_down(error)))
+                wake(on_down(session, _down(error)))
         await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
 
 
-_seal = exclusive(Session.seal)
-_on_applied = exclusive(Session.on_applied)
+_seal = exclusive(next_commit)
+_on_applied = exclusive(on_applied)
 
 
 def _down(error: BaseException) -> BackendUnavailable:
@@ -375,9 +378,9 @@ def _down(error: BaseException) -> BackendUnavailable:
 
 
 def _unread(session: Session, patience: float) -> None:
-    session.on_unknown()
+    on_unknown(session)
     silent = InvestigationError(f"after a conflict it could not be read for {patience:g} seconds.")
-    wake(session.on_down(_down(silent)))
+    wake(on_down(session, _down(silent)))
 
 
 def refused(session: Session, result: CommitResult) -> Woken:
@@ -389,9 +392,9 @@ def refused(session: Session, result: CommitResult) -> Woken:
     else:
         error = InvestigationError(result.message or "refused by the store", investigation_id=id)
     if session.acked.version:
-        return session.on_poison(error)
+        return on_poison(session, error)
     if result.existing_id is not None:
         error = KeyTaken(result.message, existing_id=result.existing_id, investigation_id=id)
     elif result.status is CommitStatus.CONSTRAINT:
         error = InvestigationNotFound(result.message, investigation_id=id)
-    return session.on_rejected(error)
+    return on_rejected(session, error)

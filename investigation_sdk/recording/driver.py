@@ -12,9 +12,10 @@ from investigation_sdk.domain.commands import Append, Fact
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import Effect, InvestigationState
 from investigation_sdk.engine import probes
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.hosts import running_loop
 from investigation_sdk.engine.recorder import Recorder
-from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.tracing import Trace
 from investigation_sdk.errors import (
     BackendUnavailable,

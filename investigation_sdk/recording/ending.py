@@ -10,7 +10,7 @@ from investigation_sdk.domain.commands import Fact
 from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.domain.states import Effect
 from investigation_sdk.engine import probes
-from investigation_sdk.engine.session import Entry
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording import caching, giving_back, spooling

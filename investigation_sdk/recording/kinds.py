@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from investigation_sdk.engine.session import Entry
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.recording import caching
 from investigation_sdk.recording.call import Call

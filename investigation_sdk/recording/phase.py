@@ -17,8 +17,7 @@ from investigation_sdk.domain.records import PhasePlan
 from investigation_sdk.domain.states import PhaseState
 from investigation_sdk.engine import reading
 from investigation_sdk.engine.hosts import shielded
-from investigation_sdk.engine.session import json_text
-from investigation_sdk.engine.texts import clean
+from investigation_sdk.engine.texts import clean, json_text
 from investigation_sdk.engine.tracing import Span
 from investigation_sdk.errors import BackendUnavailable, InvestigationError
 from investigation_sdk.ids import uuid7

@@ -14,9 +14,8 @@ from investigation_sdk.domain.records import PhasePlan, Usage
 from investigation_sdk.domain.states import InvestigationState, PhaseState, Verb
 from investigation_sdk.engine import reading
 from investigation_sdk.engine.creation import plan_data
-from investigation_sdk.engine.session import json_text
 from investigation_sdk.engine.sound import stored_value
-from investigation_sdk.engine.texts import clean
+from investigation_sdk.engine.texts import clean, json_text
 from investigation_sdk.errors import BackendUnavailable, InvestigationError, PhaseError
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording.driver import Driver

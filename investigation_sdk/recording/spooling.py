@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from investigation_sdk.domain.states import Effect
-from investigation_sdk.engine.session import Entry
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.recording.steps import Step
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 from investigation_backends.memory import InlineMemoryBackend
 from investigation_sdk.domain.commands import Submission
 from investigation_sdk.domain.events import Event
-from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.entries import Entry
+from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.waiting import Waiter
 from investigation_sdk.storage.commit import Commit, CommitResult, CommitStatus, Kind
 

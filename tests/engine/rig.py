@@ -14,9 +14,11 @@ from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import Verb
 from investigation_sdk.engine import opening
 from investigation_sdk.engine.creation import Creation
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.repair import load
-from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.sealing import next_commit
+from investigation_sdk.engine.session import Session
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import Json
@@ -76,7 +78,7 @@ class Rig:
         """Another process gives a command."""
         other = await load(self.plain, session.id, "")
         other.submit(Ask(time=now_us(), verb=verb))
-        commit = other.seal()
+        commit = next_commit(other)
         assert commit is not None
         (result,) = await self.plain.commit([commit])
         assert result.status is CommitStatus.APPLIED

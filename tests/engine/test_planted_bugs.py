@@ -13,10 +13,12 @@ from investigation_sdk.domain import decide as deciding
 from investigation_sdk.domain import fold as folding
 from investigation_sdk.domain.commands import Claim, Fact, Release
 from investigation_sdk.domain.states import TERMINAL
+from investigation_sdk.engine import outcomes, sealing
 from investigation_sdk.engine import repair as repairing
 from investigation_sdk.engine import session as sessions
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.reading import to_event
-from investigation_sdk.engine.session import Entry, Session
+from investigation_sdk.engine.session import Session
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.storage.commit import APPLIED, CommitStatus
 from tests.engine import world as worlds
@@ -53,6 +55,12 @@ def wrap(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, planted: Any) -
     monkeypatch.setattr(owner, name, lambda *args, **kwargs: planted(original, *args, **kwargs))
 
 
+def plant_poisoned(monkeypatch: pytest.MonkeyPatch, planted: Any) -> None:
+    """What is done with a commit that the store does not take."""
+    for owner in (outcomes, sealing):
+        wrap(monkeypatch, owner, "poisoned", planted)
+
+
 def test_a_counter_as_token(monkeypatch):
     tokens: dict[str, str] = {}
 
@@ -77,7 +85,7 @@ def test_no_look_at_the_id_after_a_conflict(monkeypatch):
             session.in_flight.commit.id = "never ours"
         return original(session, found, to_event)
 
-    wrap(monkeypatch, Session, "on_found", on_found)
+    wrap(monkeypatch, repairing, "on_found", on_found)
     caught()
 
 
@@ -88,7 +96,7 @@ def test_a_queue_put_back_behind_what_came_later(monkeypatch):
             session.queue, flight.entries = session.queue + flight.entries, []
         return original(session, found, to_event)
 
-    wrap(monkeypatch, Session, "on_found", on_found)
+    wrap(monkeypatch, repairing, "on_found", on_found)
     caught()
 
 
@@ -98,7 +106,7 @@ def test_two_commits_in_flight(monkeypatch):
             session.in_flight = None
         return original(session)
 
-    wrap(monkeypatch, Session, "seal", seal)
+    wrap(monkeypatch, worlds, "next_commit", seal)
     caught()
 
 
@@ -110,7 +118,7 @@ def test_no_second_decision_after_a_conflict(monkeypatch):
         session.torn = False
         return []
 
-    wrap(monkeypatch, Session, "_redecide", redecide)
+    wrap(monkeypatch, Session, "redecide", redecide)
     caught()
 
 
@@ -147,7 +155,7 @@ def test_a_stale_head(monkeypatch):
         session.head = head
         return woken
 
-    wrap(monkeypatch, Session, "on_found", on_found)
+    wrap(monkeypatch, repairing, "on_found", on_found)
     caught()
 
 
@@ -172,7 +180,8 @@ def test_what_is_acknowledged_is_not_folded(monkeypatch):
         session.acked = before
         return woken
 
-    wrap(monkeypatch, Session, "on_applied", on_applied)
+    for owner in (worlds, outcomes):  # from the store, and after a conflict
+        wrap(monkeypatch, owner, "on_applied", on_applied)
     caught()
 
 
@@ -181,9 +190,9 @@ def test_a_poison_value_drops_its_neighbours(monkeypatch):
         woken = []
         for entry in session.queue[:count]:
             woken += entry.refuse(error)
-        return woken + session._redecide()
+        return woken + session.redecide()
 
-    wrap(monkeypatch, Session, "_poisoned", poisoned)
+    plant_poisoned(monkeypatch, poisoned)
     caught()
 
 
@@ -194,7 +203,7 @@ def test_poison_that_leaves_the_rest_out_of_order(monkeypatch):
             session.queue[:count] = first[count // 2 :] + first[: count // 2]
         return original(session, count, error)
 
-    wrap(monkeypatch, Session, "_poisoned", poisoned)
+    plant_poisoned(monkeypatch, poisoned)
     caught()
 
 
@@ -233,12 +242,13 @@ def test_an_attempt_set_too_late(monkeypatch):
 
 
 def test_commands_not_withdrawn(monkeypatch):
-    monkeypatch.setattr(sessions, "HAPPENED", (object,))
+    for owner in (sessions, outcomes):
+        monkeypatch.setattr(owner, "HAPPENED", (object,))
     caught()
 
 
 def test_an_unknown_outcome_forgotten(monkeypatch):
-    monkeypatch.setattr(Session, "on_unknown", lambda _session: None)
+    monkeypatch.setattr(worlds, "on_unknown", lambda _session: None)
     caught()
 
 
@@ -271,7 +281,7 @@ def test_rows_from_before_the_conflict(monkeypatch):
         session.decided.touched = touched
         return woken
 
-    wrap(monkeypatch, Session, "_redecide", redecide)
+    wrap(monkeypatch, Session, "redecide", redecide)
     caught()
 
 
@@ -280,8 +290,8 @@ def test_a_newer_row_taken_for_a_loss(monkeypatch):
         found = await repairing.read_after(backend, session.id, session.acked.version)
         row = await backend.get("investigation", session.id)
         if found or row.version == session.acked.version:
-            return session.on_found(found, to_event)
-        return session.on_gone("it is another")
+            return outcomes.on_found(session, found, to_event)
+        return outcomes.on_gone(session, "it is another")
 
     monkeypatch.setattr(worlds, "repair", repair)
     caught()

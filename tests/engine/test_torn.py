@@ -23,11 +23,11 @@ from investigation_sdk.domain.commands import Append, Ask, Claim, Create, Fact, 
 from investigation_sdk.domain.events import Blob, Event
 from investigation_sdk.domain.project import investigation_row
 from investigation_sdk.domain.states import Verb
-from investigation_sdk.engine import entries, exclusive, inline, sealing, session
+from investigation_sdk.engine import entries, exclusive, inline, outcomes, sealing, session
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.exclusive import busy
 from investigation_sdk.engine.inline import commit_queued, refresh_now, run_now
 from investigation_sdk.engine.repair import empty, load
-from investigation_sdk.engine.session import Entry
 from investigation_sdk.engine.texts import json_text
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.ids import uuid7
@@ -38,7 +38,7 @@ from tests.engine.parts import POISON, PickyBackend
 
 pytestmark = pytest.mark.interpreted
 
-SHELL: list[ModuleType] = [session, exclusive, inline, entries, sealing]
+SHELL: list[ModuleType] = [session, outcomes, exclusive, inline, entries, sealing]
 """What does things to a session."""
 
 CORE: list[ModuleType] = [decide, fold, project, memory_store]

@@ -26,9 +26,11 @@ from investigation_sdk.domain.commands import (
 )
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationState, Verb
+from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.inline import run_now
+from investigation_sdk.engine.outcomes import on_applied, on_down, on_unknown
 from investigation_sdk.engine.repair import empty, load, repair
-from investigation_sdk.engine.session import Entry
+from investigation_sdk.engine.sealing import next_commit
 from investigation_sdk.engine.waiting import wake
 from investigation_sdk.engine.writer import refused
 from investigation_sdk.errors import BackendUnavailable, InvestigationCancelled, InvestigationError, LeaseLost
@@ -143,7 +145,7 @@ class World:
         if hand.conflict:
             self.mend(hand)
         elif hand.commit is None:
-            hand.commit = hand.session.seal()
+            hand.commit = next_commit(hand.session)
         else:
             self._deliver(hand, hand.commit)
 
@@ -151,19 +153,19 @@ class World:
         session, hand.commit = hand.session, None
         how = self.pick(12)
         if how == 0:
-            session.on_unknown()  # lost on the way there
+            on_unknown(session)  # lost on the way there
         elif how == 1:
             self.backend.commit_now((commit,))  # lost on the way back
-            session.on_unknown()
+            on_unknown(session)
         elif how == 2:
             pass  # busy: not applied
         elif how == 3:
-            wake(session.on_down(BackendUnavailable("the disk is full")))
+            wake(on_down(session, BackendUnavailable("the disk is full")))
             self._check_withdrawn(hand)
         elif how == 4:
             self.backend.commit_now((commit,))
-            session.on_unknown()
-            wake(session.on_down(BackendUnavailable("no answer")))
+            on_unknown(session)
+            wake(on_down(session, BackendUnavailable("no answer")))
         else:
             result = self.backend.commit_now((commit,))[0]
             if how == 5:
@@ -184,7 +186,7 @@ class World:
     def _answer(self, hand: Hand, result: Any) -> None:
         session = hand.session
         if result.status is CommitStatus.APPLIED:
-            wake(session.on_applied())
+            wake(on_applied(session))
         elif result.status is CommitStatus.CONFLICT:
             hand.conflict = session.repairing = True
         else:
@@ -206,7 +208,7 @@ class World:
             if hand.conflict:
                 self.mend(hand)
             hand.commit = None
-            commit = hand.session.seal()
+            commit = next_commit(hand.session)
             if commit is None:
                 return
             self._answer(hand, self.backend.commit_now((commit,))[0])
@@ -228,7 +230,7 @@ class World:
         other = others[0]
         if not other.conflict and other.commit is None:
             self.submit(other, Fact(Event(uuid7(), "my.note", {"n": 1}, self._now(other)), None))
-            commit = other.session.seal()
+            commit = next_commit(other.session)
             assert commit is not None
             self._answer(other, self.backend.commit_now((commit,))[0])
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from investigation_sdk import InvestigationSDK, tool
-from investigation_sdk.engine import session
+from investigation_sdk.engine import sealing
 from investigation_sdk.engine.sealing import make_commit
 
 pytestmark = pytest.mark.interpreted
@@ -30,7 +30,7 @@ def test_what_could_not_be_sealed_for_want_of_room_is_written_later(
     sdk = InvestigationSDK("memory://")
     with sdk.investigation("full") as investigation:
         look(0)
-        monkeypatch.setattr(session, "make_commit", full)
+        monkeypatch.setattr(sealing, "make_commit", full)
         with pytest.raises(kind, match="no room"):
             look(1)
         left.clear()
