@@ -104,7 +104,6 @@ class Fold:
     def apply(self, event: Event) -> None:
         """Fold one event in. Types that are not known change nothing but the version."""
         self.version = event.sequence
-        before, self.at = self.at, event.at
         if event.metadata is not None and "progress" in event.metadata:
             self._take_reported(event, event.metadata["progress"])
         handler = _HANDLERS.get(event.type)
@@ -112,8 +111,9 @@ class Fold:
             handler(self, event)
         if event.new_state is not None:
             # of an owner that died, the last word is the last that is known of it
-            self._stop_clock(before if self.failure_kind == "crashed" else event.at)
-            self._enter(event.new_state)
+            self._stop_clock(self.at if self.failure_kind == "crashed" else event.at)
+            self._enter(event.new_state, event.at)
+        self.at = event.at
 
     def count(self, tool: str, times: int = 1) -> None:
         """A tool was called so many times more."""
@@ -125,9 +125,9 @@ class Fold:
         """The phase of that id, if there is one."""
         return next((p for p in self.phases.values() if p.id == id), None)
 
-    def _enter(self, state: InvestigationState) -> None:
+    def _enter(self, state: InvestigationState, time: int) -> None:
         self.status = state
-        self.since = self.at if state is _S.RUNNING else None
+        self.since = time if state is _S.RUNNING else None
         self.resume_requested = False
         if state not in (_S.QUEUED, _S.RETRYING):
             self.not_before = None

@@ -152,20 +152,18 @@ class Session:
     def take_in(self, entry: Entry) -> None:
         """Decide, number and queue it; this session is `busy` meanwhile."""
         submission = entry.submission
-        says = False
         if self.unrecorded and type(submission) is Fact and submission.token is not None:
-            says, submission.progress = True, self.unrecorded
+            submission.progress, self.unrecorded = self.unrecorded, {}
         events = entry.decided(decide(self.decided, submission))
         if self.abandoned or (not events and self.in_flight is None and not self.queue):
             entry.acknowledged = True  # what it follows from is durable, or nothing ever will be
             return
         self.torn = True
-        if says:
-            self.unrecorded = {}
         self._number(events)
         self.queue.append(entry)
         self.queued_events += len(events)
-        self.queued_bytes += entry.blob_bytes
+        if entry.blob_bytes:
+            self.queued_bytes += entry.blob_bytes
         self.torn = False
         if type(submission) is not Fact:
             self._look()
