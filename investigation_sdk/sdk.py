@@ -185,7 +185,7 @@ class InvestigationSDK(WorkFace):
 
     def _hub_of(self, recorder: Recorder) -> Hub:
         broker = broker_of(recorder.backend) if self._redis is None else RedisBroker(self._redis)
-        return Hub(recorder, broker)
+        return Hub(recorder, broker, self._cache)
 
     def _keep_states(self) -> None:
         if self._cache_states:

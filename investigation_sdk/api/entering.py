@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from investigation_sdk.api.origins import Origins
 from investigation_sdk.api.tickets import Tickets
 from investigation_sdk.principals import PrincipalSDK
 from investigation_sdk.realtime.sockets import InvestigationWebSocketManager
@@ -23,6 +24,7 @@ class Served:
     sdk: InvestigationSDK
     rooms: InvestigationWebSocketManager
     tickets: Tickets
+    origins: Origins
 
 
 @dataclass(frozen=True)

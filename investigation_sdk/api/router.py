@@ -1,7 +1,7 @@
 """Puts the endpoints together: a router to mount, and an application that is nothing else."""
 
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from investigation_sdk.api.endpoints import endpoints
 from investigation_sdk.api.entering import Entered, Served, enter
 from investigation_sdk.api.models import Health
+from investigation_sdk.api.origins import Origins
 from investigation_sdk.api.problems import ProblemRoute, of_error
 from investigation_sdk.api.tickets import Tickets, about_many
 from investigation_sdk.errors import AccessDenied, ConfigurationError, InvestigationError, InvestigationNotFound
@@ -34,6 +35,7 @@ def create_router(
     allow_anonymous: bool = False,
     ticket_secret: bytes | None = None,
     ticket_audience: str | None = None,
+    allowed_origins: Sequence[str] | None = None,
     rooms: InvestigationWebSocketManager | None = None,
 ) -> APIRouter:
     """The API of an SDK, for ``app.include_router(create_router(sdk, authenticate=…), prefix="/fraud")``.
@@ -44,17 +46,21 @@ def create_router(
             WebSockets too where it asks for what both have: headers, or an ``HTTPConnection``.
         allow_anonymous: Without `authenticate`: whoever can connect reads, creates and steers.
         ticket_secret: Signs the tickets of browsers; at least 32 bytes, the same in all processes that serve. None:
-            one of this router, so that a ticket is good for the process that gave it.
+            one of this router, so that a ticket is good for the process that gave it. A ticket is good once: in each
+            process, and with ``InvestigationSDK(redis=…)`` in all of them.
         ticket_audience: A name of this API, signed with its tickets: of those that share a secret, each takes its own
             alone. The same in all processes that serve this one. None: the path at which it is mounted, so that APIs
             at the same path, of two hosts for example, need a name or a secret each.
+        allowed_origins: Pages of which origins may open WebSockets, such as ``["https://desk.example.com"]``;
+            ``["*"]``: of any, which is only safe where `authenticate` takes no cookies. None: of the host that is
+            connected to, as the header ``Host`` has it. Who sends no ``Origin`` is no browser, and passes.
         rooms: By which clients watch: its settings, above all ``recheck=``, which asks again who they are while they
             do, and ``await rooms.roles_changed()`` for at once. None: one that has them connect again every 15
             minutes, and so pass `authenticate` again.
 
     Raises:
-        ConfigurationError: neither `authenticate` nor ``allow_anonymous=True``, or both; a short secret; or rooms of
-            another SDK.
+        ConfigurationError: neither `authenticate` nor ``allow_anonymous=True``, or both; a short secret; what is no
+            origin; or rooms of another SDK.
     """
     if authenticate is None and not allow_anonymous:
         raise ConfigurationError(
@@ -70,7 +76,8 @@ def create_router(
     served = Served(
         sdk,
         rooms or InvestigationWebSocketManager(sdk, max_age=_MAX_AGE),
-        Tickets(ticket_secret or secrets.token_bytes(32), ticket_audience),
+        Tickets(ticket_secret or secrets.token_bytes(32), ticket_audience, sdk.hub.first),
+        Origins(allowed_origins),
     )
     router = APIRouter()
     router.include_router(_open(served))
@@ -85,6 +92,7 @@ def create_app(
     allow_anonymous: bool = False,
     ticket_secret: bytes | None = None,
     ticket_audience: str | None = None,
+    allowed_origins: Sequence[str] | None = None,
     rooms: InvestigationWebSocketManager | None = None,
 ) -> FastAPI:
     """An application that is the API and nothing else; it opens and closes the SDK. As of :func:`create_router`."""
@@ -94,6 +102,7 @@ def create_app(
         allow_anonymous=allow_anonymous,
         ticket_secret=ticket_secret,
         ticket_audience=ticket_audience,
+        allowed_origins=allowed_origins,
         rooms=rooms,
     )
 
@@ -123,6 +132,7 @@ def _anonymous(sdk: InvestigationSDK) -> Callable[..., Any]:
 
 def _entrance(served: Served, authenticate: Callable[..., Any]) -> Callable[..., Any]:
     async def entrance(connection: HTTPConnection, principal: Any = Depends(authenticate)) -> None:  # noqa: B008 - known here alone
+        await served.origins.check(connection)
         if not isinstance(principal, Principal):
             raise HTTPException(401, "Not authenticated.")
         try:
@@ -139,6 +149,7 @@ def _entrance(served: Served, authenticate: Callable[..., Any]) -> Callable[...,
 def _open(served: Served) -> APIRouter:
     """What asks for no principal: whether it runs, and what a ticket opens."""
     router = APIRouter(route_class=ProblemRoute, tags=["service"])
+    of_known_pages = [Depends(served.origins.check)]
 
     well = {"content": {"application/json": {"example": {"status": "ok", "hearing": None, "deaf": None}}}}
     heard = {"content": {"application/json": {"example": {"status": "ok", "hearing": "redis", "deaf": None}}}}
@@ -163,12 +174,12 @@ def _open(served: Served) -> APIRouter:
             status, response.status_code = "it does not hear yet", 503
         return Health(status=status, hearing=hearing.broker or "polling", deaf=hearing.deaf)
 
-    @router.websocket("/investigation/{investigation_id}/ws/ticket")
+    @router.websocket("/investigation/{investigation_id}/ws/ticket", dependencies=of_known_pages)
     async def watch_by_ticket(websocket: WebSocket, investigation_id: str, ticket: str = "", after: str = "") -> None:
         """All events of one behind ``after``, then those that come, by a ticket."""
         try:
             audience = served.tickets.audience(websocket)
-            principal = served.tickets.holder(ticket, canonical(investigation_id), audience)
+            principal = await served.tickets.redeemed(ticket, canonical(investigation_id), audience)
         except InvestigationNotFound:
             principal = None
         if principal is None:
@@ -176,7 +187,7 @@ def _open(served: Served) -> APIRouter:
         else:
             await served.rooms.serve(websocket, investigation_id, principal=principal, after=after)
 
-    @router.websocket("/investigations/ws/ticket")
+    @router.websocket("/investigations/ws/ticket", dependencies=of_known_pages)
     async def watch_many_by_ticket(
         websocket: WebSocket,
         *,
@@ -187,7 +198,7 @@ def _open(served: Served) -> APIRouter:
     ) -> None:
         """All events of a type's, a user's or all, by a ticket; ``after``: JSON by id, or ``message``: its first."""
         about, audience = about_many(investigation_type, user_id), served.tickets.audience(websocket)
-        principal = served.tickets.holder(ticket, about, audience)
+        principal = await served.tickets.redeemed(ticket, about, audience)
         if principal is None:
             await _no_ticket(websocket)
             return
@@ -200,4 +211,4 @@ def _open(served: Served) -> APIRouter:
 
 async def _no_ticket(websocket: WebSocket) -> None:
     await websocket.accept()
-    await websocket.close(_NO_TICKET, "no ticket that is good for this")
+    await websocket.close(_NO_TICKET, "no ticket that is good for this: it is too old, used, or about something else")

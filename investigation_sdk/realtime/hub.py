@@ -15,7 +15,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.engine.recorder import Recorder
@@ -31,6 +31,19 @@ from investigation_sdk.storage.commit import Query, StoredEvent, Where
 _log = logging.getLogger("investigation_sdk.realtime")
 
 OnHint = Callable[[Hint], object]
+
+
+class Marks(Protocol):
+    """What is said once among processes."""
+
+    def key(self, kind: str, name: str) -> str:
+        """Under which a name of a kind is marked."""
+        ...
+
+    async def mark(self, key: str, seconds: float) -> bool | None:
+        """Whether it was not marked yet, and is now, for so long; None where that cannot be told."""
+        ...
+
 
 POLL_SECONDS: Final = 0.25
 """Between two looks at the store where no broker is heard."""
@@ -48,16 +61,18 @@ class Hub:
     Args:
         recorder: The store, and this process's commits.
         broker: What other processes are heard by; None: the store alone.
+        marks: What is said once among processes; None: they are not asked.
 
     Attributes:
         forgot_at: When :meth:`version_of` last forgot an investigation, by the monotonic clock; 0 where it never did.
     """
 
-    def __init__(self, recorder: Recorder, broker: Broker | None = None) -> None:
+    def __init__(self, recorder: Recorder, broker: Broker | None = None, marks: Marks | None = None) -> None:
         self.recorder: Recorder = recorder
         self.poll_seconds: float = POLL_SECONDS
         self.safety_seconds: float = SAFETY_SECONDS
         self._broker = broker
+        self._marks = marks
         self._listening: Listening | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._latest: OrderedDict[str, int] = OrderedDict()
@@ -134,6 +149,15 @@ class Hub:
         if self._listening is not None and self._hears:
             return Hearing(broker=self._broker.name, deaf=self._listening.deaf)
         return Hearing(broker=self._broker.name, deaf=NOT_YET if self._broker.eager else None)
+
+    async def first(self, kind: str, name: str, seconds: float) -> bool:
+        """Whether a name of a kind is said for the first time in so many seconds, by all processes that share a Redis.
+
+        True where there is none, or it does not answer: then nothing is known of others.
+        """
+        if self._marks is None:
+            return True
+        return await self.recorder.acall(self._marks.mark(self._marks.key(kind, name), seconds)) is not False
 
     async def begun(self) -> Hearing:
         """As :meth:`hearing`, of a hub that has begun to hear."""

@@ -93,6 +93,14 @@ class RedisCache:
         if time.monotonic() >= self._rests_until and self._places.acquire(blocking=False):
             self._io().submit(self._keep(key, text, max(1, int(seconds * 1000))))
 
+    async def mark(self, key: str, seconds: float) -> bool | None:
+        """Whether it was not marked yet, and is now; None where Redis does not answer. On the I/O thread."""
+        milliseconds = max(1, int(seconds * 1000))
+        answer = await self._asked(
+            lambda client: client.pipeline(transaction=False).set(key, b"1", nx=True, px=milliseconds).execute()
+        )
+        return None if answer is None else bool(answer[0])
+
     async def _keep(self, key: str, text: str, milliseconds: int) -> None:
         try:
             await self._asked(lambda client: client.set(key, text, px=milliseconds))

@@ -1,8 +1,10 @@
 """Tickets of browsers, and watching over a WebSocket."""
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,27 +14,69 @@ from starlette.websockets import WebSocketDisconnect
 
 from investigation_sdk import InvestigationSDK, Principal, Role
 from investigation_sdk.api import create_app, create_router
+from investigation_sdk.api import tickets as ticketing
 from investigation_sdk.api.tickets import Tickets
 from investigation_sdk.ids import uuid7
+from investigation_sdk.testing.proxy import FaultProxy
+from investigation_sdk.testing.servers import RedisServer
 
 GIL = Principal(id="gil", roles=frozenset({Role.VIEWER}), tenant_id="acme", on_behalf_of="ana")
 SECRET = b"s" * 32
 
 
-def test_a_ticket_is_for_one_investigation_and_a_moment() -> None:
+async def test_a_ticket_is_for_one_investigation_and_a_moment() -> None:
     tickets, id = Tickets(SECRET), str(uuid7())
     soon = int(time.time()) + 600
     ticket = tickets.issue(GIL, id, soon, "here")
-    assert tickets.holder(ticket, id, "here") == GIL
-    assert tickets.holder(ticket, id, "there") is None
-    assert tickets.holder(ticket, str(uuid7()), "here") is None
-    assert tickets.holder(tickets.issue(GIL, id, int(time.time()) - 1, "here"), id, "here") is None
-    assert Tickets(b"t" * 32).holder(ticket, id, "here") is None
+    assert await tickets.redeemed(ticket, id, "there") is None
+    assert await tickets.redeemed(ticket, str(uuid7()), "here") is None
+    assert await tickets.redeemed(tickets.issue(GIL, id, int(time.time()) - 1, "here"), id, "here") is None
+    assert await Tickets(b"t" * 32).redeemed(ticket, id, "here") is None
     body, _, signature = ticket.partition(".")
     admin = tickets.issue(GIL.model_copy(update={"roles": frozenset({Role.ADMIN})}), id, soon, "here")
     admin = admin.partition(".")[0]
     for forged in ("", ".", body, f"{admin}.{signature}", f"{body}.{signature[:-1]}", f"{body}.é", "é.é", "x" * 10**6):
-        assert tickets.holder(forged, id, "here") is None, forged[:50]
+        assert await tickets.redeemed(forged, id, "here") is None, forged[:50]
+    assert await tickets.redeemed(ticket, id, "here") == GIL, "what was refused has not used it up"
+    assert await tickets.redeemed(ticket, id, "here") is None, "it was used"
+    assert await tickets.redeemed(tickets.issue(GIL, id, soon, "here"), id, "here") == GIL
+
+
+async def test_what_is_remembered_of_used_tickets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that are too old nothing; where too many are not, no further one is taken."""
+    monkeypatch.setattr(ticketing, "_MOST_USED", 3)
+    tickets, id, now = Tickets(SECRET), str(uuid7()), time.time()
+    monkeypatch.setattr("investigation_sdk.api.tickets.time", SimpleNamespace(time=lambda: now))
+
+    async def use(left: int) -> bool:
+        return await tickets.redeemed(tickets.issue(GIL, id, int(now) + left, "here"), id, "here") is not None
+
+    assert [await use(left) for left in (900, 60, 60, 60)] == [True, True, True, False]
+    now += 100
+    assert [await use(60) for _ in range(3)] == [True, True, False]
+    assert len(tickets._used) == 3
+
+
+async def test_a_ticket_is_good_once_in_all_processes_that_share_redis(
+    redis_server: RedisServer, sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]
+) -> None:
+    with FaultProxy("127.0.0.1", redis_server.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/7"
+        sdks = [make_sdk(sqlite_url, redis=url) for _ in range(2)]
+        here, there = (Tickets(SECRET, None, sdk.hub.first) for sdk in sdks)
+        alone, id, soon = Tickets(SECRET), str(uuid7()), int(time.time()) + 60
+        ticket = here.issue(GIL, id, soon, "x")
+        answers = await asyncio.gather(*(tickets.redeemed(ticket, id, "x") for tickets in (here, there, here, there)))
+        assert sorted(map(str, answers)) == sorted(map(str, [GIL, None, None, None]))
+        assert await alone.redeemed(ticket, id, "x") == GIL, "without Redis, once in each process"
+        proxy.black_hole()
+        ticket = here.issue(GIL, id, soon, "x")
+        uses = [await tickets.redeemed(ticket, id, "x") for tickets in (here, here, there)]
+        assert uses == [GIL, None, GIL], "while Redis is away, too"
+        proxy.restore()
+        proxy.cut_all()
+        for sdk in sdks:
+            await sdk.aclose()
 
 
 async def _gil(role: str = "viewer") -> Principal:
