@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,7 +58,7 @@ class PostgresBackend:
         pgbouncer: The URL names PgBouncer (or another pooler) in transaction mode.
         application_name: What the server calls the sessions, in ``pg_stat_activity`` and its log.
         auto_migrate: Make the tables, or upgrade an older schema, on open.
-        read_only: Refuse all writes; not together with `auto_migrate`.
+        read_only: Refuse all writes, and take a standby too; not together with `auto_migrate`.
 
     Raises:
         ConfigurationError: a URL that cannot be read, or an option that cannot be.
@@ -192,7 +193,8 @@ class PostgresBackend:
             raise
 
     async def _inspect(self, until: float) -> opening.Found:
-        return await self._link.run(lambda c: opening.inspect(c, self._names, self._place), until)
+        look = functools.partial(opening.inspect, names=self._names, place=self._place, read_only=self._read_only)
+        return await self._link.run(look, until)
 
     async def close(self) -> None:
         """See :meth:`investigation_sdk.storage.backend.Backend.close`."""

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from investigation_backends.mongo import MongoBackend
+from tests.mortal import mortal_database, proxy, server
+
+__all__ = ["mortal_database", "proxy", "server"]  # for the modules here
 
 
 @pytest.fixture

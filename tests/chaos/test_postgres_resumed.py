@@ -1,13 +1,11 @@
 """PostgreSQL that goes away again and again: an investigation is gone on with each time, and no act is done twice."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
-from investigation_backends.postgres import PostgresBackend
 from investigation_sdk import (
     InvestigationBusy,
     InvestigationInterrupt,
@@ -20,7 +18,7 @@ from investigation_sdk import (
 )
 from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.testing.proxy import FaultProxy
-from investigation_sdk.testing.servers import PostgresServer, ServerMissing
+from investigation_sdk.testing.servers import PostgresServer
 
 pytestmark = pytest.mark.chaos
 
@@ -43,31 +41,6 @@ def look(n: int) -> int:
 def act(n: int) -> int:
     done.append(f"act {n}")
     return n
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """A server of this module's own: it is killed."""
-    try:
-        server = PostgresServer(durable=True)
-    except ServerMissing as missing:
-        pytest.skip(str(missing))
-    with server:
-        yield server
-
-
-@pytest.fixture
-def proxy(server: PostgresServer) -> Iterator[FaultProxy]:
-    with FaultProxy("127.0.0.1", server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def database(server: PostgresServer) -> Iterator[str]:
-    name = server.create_database()
-    asyncio.run(PostgresBackend(server.url_of(name)).upgrade())
-    yield name
-    server.drop_database(name)
 
 
 def one_attempt(url: str, harm: Callable[[int], None]) -> bool:
@@ -136,8 +109,8 @@ def _nothing_done() -> None:
     acknowledged.clear()
 
 
-def test_cut_at_commit_again_and_again(server: PostgresServer, proxy: FaultProxy, database: str) -> None:
-    url = f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}"
+def test_cut_at_commit_again_and_again(server: PostgresServer, proxy: FaultProxy, mortal_database: str) -> None:
+    url = f"postgresql://postgres@127.0.0.1:{proxy.port}/{mortal_database}"
     cuts, waiting = 0, True
 
     def cut(n: int) -> None:
@@ -150,12 +123,12 @@ def test_cut_at_commit_again_and_again(server: PostgresServer, proxy: FaultProxy
             waiting = True
 
     proxy.cut_when(b"COMMIT\0", forward=True)
-    to_its_end(url, server.url_of(database), cut)
-    check(server.url_of(database))
+    to_its_end(url, server.url_of(mortal_database), cut)
+    check(server.url_of(mortal_database))
     assert cuts >= CUTS
 
 
-def test_restarted_in_the_middle(server: PostgresServer, database: str) -> None:
+def test_restarted_in_the_middle(server: PostgresServer, mortal_database: str) -> None:
     restarted: list[int] = []
 
     def restart(n: int) -> None:
@@ -164,6 +137,6 @@ def test_restarted_in_the_middle(server: PostgresServer, database: str) -> None:
             server.kill()
             server.start()
 
-    to_its_end(server.url_of(database), server.url_of(database), restart)
-    check(server.url_of(database))
+    to_its_end(server.url_of(mortal_database), server.url_of(mortal_database), restart)
+    check(server.url_of(mortal_database))
     assert restarted == [10, 30, 50]

@@ -39,8 +39,8 @@ class Found(NamedTuple):
     """Those of this version's that are not there."""
 
 
-async def inspect(connection: Connection, names: Names, place: str) -> Found:
-    """Look at the server, and for our tables.
+async def inspect(connection: Connection, names: Names, place: str, *, read_only: bool = False) -> Found:
+    """Look at the server, and for our tables; `read_only`: also of a standby.
 
     Raises:
         BackendUnavailable: a server that cannot be used.
@@ -55,8 +55,10 @@ async def inspect(connection: Connection, names: Names, place: str) -> Found:
         raise BackendUnavailable(
             f"{place}: the database is encoded in {encoding}, which lacks most characters; create one in UTF8"
         )
-    if standby:
-        raise BackendUnavailable(f"{place} is a standby, which takes no writes; connect to the primary")
+    if standby and not read_only:
+        raise BackendUnavailable(
+            f"{place} is a standby, which takes no writes; connect to the primary, or pass read_only=True to look at it"
+        )
     asked = {names.of(table): table for table in (*ALL_TABLES, VERSION_TABLE)}
     rows = await connection.fetch(
         "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL", list(asked)
@@ -171,7 +173,7 @@ async def revision_of(target: Target, names: Names) -> str | None:
     except DRIVER_ERRORS as error:
         raise unavailable(connect_fault(error), error, target.place) from error
     try:
-        return (await inspect(connection, names, target.place)).revision
+        return (await inspect(connection, names, target.place, read_only=True)).revision
     except InvestigationError:
         raise
     except DRIVER_ERRORS as error:
@@ -190,7 +192,7 @@ async def check_schema(target: Target, names: Names) -> list[str]:
     found: list[str] = []
 
     async def work(sync: AsyncConnection, connection: Connection) -> None:
-        there = await inspect(connection, names, target.place)
+        there = await inspect(connection, names, target.place, read_only=True)
         revision = there.revision
         if revision not in (None, *REVISIONS):
             refuse_unusable(there, names, target.place)

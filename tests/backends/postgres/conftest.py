@@ -8,6 +8,9 @@ import pytest
 
 from investigation_backends.postgres import PostgresBackend
 from investigation_sdk.testing.servers import Postgres
+from tests.mortal import mortal_database, proxy, server
+
+__all__ = ["mortal_database", "proxy", "server"]  # for the modules here
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -18,39 +18,14 @@ from investigation_sdk.storage.backend import CommitNotApplied, CommitUnknown
 from investigation_sdk.storage.commit import APPLIED, CONFLICT
 from investigation_sdk.testing.contract import Case
 from investigation_sdk.testing.proxy import FaultProxy
-from investigation_sdk.testing.servers import PostgresServer, ServerMissing
+from investigation_sdk.testing.servers import PostgresServer
 from tests.backends.going_on import goes_on_while_its_server_is_away, lookup
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """A server of this module's own: it is killed."""
-    try:
-        server = PostgresServer(durable=True, settings={"max_connections": "30"})
-    except ServerMissing as missing:
-        pytest.skip(str(missing))
-    with server:
-        yield server
-
-
 @pytest.fixture
-def proxy(server: PostgresServer) -> Iterator[FaultProxy]:
-    with FaultProxy("127.0.0.1", server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def database(server: PostgresServer) -> Iterator[str]:
-    name = server.create_database()
-    asyncio.run(PostgresBackend(server.url_of(name)).upgrade())
-    yield name
-    server.drop_database(name)
-
-
-@pytest.fixture
-def url(proxy: FaultProxy, database: str) -> str:
+def url(proxy: FaultProxy, mortal_database: str) -> str:
     """The database, by way of the proxy."""
-    return f"postgresql://postgres:hunter2@127.0.0.1:{proxy.port}/{database}"
+    return f"postgresql://postgres:hunter2@127.0.0.1:{proxy.port}/{mortal_database}"
 
 
 async def opened(url: str, **options: Any) -> PostgresBackend:
@@ -59,9 +34,9 @@ async def opened(url: str, **options: Any) -> PostgresBackend:
     return backend
 
 
-async def held_up(case: Case, server: PostgresServer, database: str) -> None:
+async def held_up(case: Case, server: PostgresServer, mortal_database: str) -> None:
     """The log in the database is exactly what this case knows."""
-    direct = await opened(server.url_of(database))
+    direct = await opened(server.url_of(mortal_database))
     assert list(await direct.read_events(case.id)) == case.events
     assert await direct.get("investigation", case.id) == case.row
     await direct.close()
@@ -72,7 +47,7 @@ async def held_up(case: Case, server: PostgresServer, database: str) -> None:
 
 @pytest.mark.parametrize("forward", [True, False], ids=["after the server got it", "before"])
 async def test_cut_at_commit(
-    url: str, proxy: FaultProxy, server: PostgresServer, database: str, *, forward: bool
+    url: str, proxy: FaultProxy, server: PostgresServer, mortal_database: str, *, forward: bool
 ) -> None:
     backend = await opened(url)
     case = Case()
@@ -84,13 +59,13 @@ async def test_cut_at_commit(
     assert proxy.was_cut()
     assert list(await backend.commit([commit])) == [CONFLICT if forward else APPLIED]
     case.moved(commit)
-    await held_up(case, server, database)
+    await held_up(case, server, mortal_database)
     await backend.close()
 
 
 @pytest.mark.parametrize("forward", [True, False], ids=["after the server got it", "before"])
 async def test_cut_while_a_batch_is_sent(
-    url: str, proxy: FaultProxy, server: PostgresServer, database: str, *, forward: bool
+    url: str, proxy: FaultProxy, server: PostgresServer, mortal_database: str, *, forward: bool
 ) -> None:
     backend = await opened(url)
     cases = [Case(), Case()]
@@ -104,12 +79,12 @@ async def test_cut_while_a_batch_is_sent(
     assert list(await backend.commit(commits)) == [CONFLICT if forward else APPLIED] * 2
     for case, commit in zip(cases, commits, strict=True):
         case.moved(commit)
-        await held_up(case, server, database)
+        await held_up(case, server, mortal_database)
     await backend.close()
 
 
 async def test_cut_before_the_transaction_ends_is_tried_again_at_once(
-    url: str, proxy: FaultProxy, server: PostgresServer, database: str
+    url: str, proxy: FaultProxy, server: PostgresServer, mortal_database: str
 ) -> None:
     backend = await opened(url)
     case = Case()
@@ -118,20 +93,22 @@ async def test_cut_before_the_transaction_ends_is_tried_again_at_once(
     assert list(await backend.commit([commit])) == [APPLIED], "nothing was committed, so it can be done again"
     assert proxy.was_cut()
     case.moved(commit)
-    await held_up(case, server, database)
+    await held_up(case, server, mortal_database)
     await backend.close()
 
 
 @pytest.mark.parametrize("forward", [True, False], ids=["after the server got it", "before"])
 async def test_a_deletion_whose_answer_was_lost_is_told_rightly(
-    url: str, proxy: FaultProxy, server: PostgresServer, database: str, *, forward: bool
+    url: str, proxy: FaultProxy, server: PostgresServer, mortal_database: str, *, forward: bool
 ) -> None:
     backend = await opened(url)
     case, gone = Case(), Case()
     for one in (case, gone):
         await one.apply(backend)
     assert await backend.delete([(gone.id, gone.row.version)]) == 1
-    server.sql("UPDATE investigation_tombstones SET deleted_at = deleted_at - interval '1 hour'", database=database)
+    server.sql(
+        "UPDATE investigation_tombstones SET deleted_at = deleted_at - interval '1 hour'", database=mortal_database
+    )
     for asked, count in ((case, 1), (gone, 0)):
         proxy.cut_when(uuid.UUID(asked.id).bytes, forward=forward)
         assert await backend.delete([(asked.id, asked.row.version)]) == count
@@ -142,9 +119,9 @@ async def test_a_deletion_whose_answer_was_lost_is_told_rightly(
 
 @pytest.mark.parametrize("forward", [True, False], ids=["after the server got it", "before"])
 async def test_a_lease_that_is_given_up_in_a_call_whose_answer_was_lost(
-    url: str, proxy: FaultProxy, server: PostgresServer, database: str, *, forward: bool
+    url: str, proxy: FaultProxy, server: PostgresServer, mortal_database: str, *, forward: bool
 ) -> None:
-    direct = await opened(server.url_of(database))
+    direct = await opened(server.url_of(mortal_database))
     lease = await direct.claim("needle", "me", ttl=60_000_000)
     await direct.close()
     assert lease is not None
@@ -161,7 +138,7 @@ async def test_a_lease_that_is_given_up_in_a_call_whose_answer_was_lost(
     await backend.close()
 
 
-async def test_cut_between_two_calls(url: str, proxy: FaultProxy, server: PostgresServer, database: str) -> None:
+async def test_cut_between_two_calls(url: str, proxy: FaultProxy, server: PostgresServer, mortal_database: str) -> None:
     backend = await opened(url)
     case = Case()
     for _ in range(5):
@@ -169,7 +146,7 @@ async def test_cut_between_two_calls(url: str, proxy: FaultProxy, server: Postgr
         proxy.cut_all()
         await asyncio.sleep(0.02)
         assert await backend.get("investigation", case.id) == case.row
-    await held_up(case, server, database)
+    await held_up(case, server, mortal_database)
     await backend.close()
 
 
@@ -177,7 +154,7 @@ async def test_cut_between_two_calls(url: str, proxy: FaultProxy, server: Postgr
 
 
 async def test_a_black_hole_ends_in_its_time(
-    url: str, proxy: FaultProxy, server: PostgresServer, database: str
+    url: str, proxy: FaultProxy, server: PostgresServer, mortal_database: str
 ) -> None:
     backend = await opened(url, command_timeout=1.0, connect_timeout=1.0)
     case = Case()
@@ -194,7 +171,7 @@ async def test_a_black_hole_ends_in_its_time(
     results = list(await backend.commit([commit]))
     assert results in ([APPLIED], [CONFLICT])
     case.moved(commit)
-    await held_up(case, server, database)
+    await held_up(case, server, mortal_database)
     await backend.close()
 
 
@@ -249,8 +226,8 @@ async def test_a_slow_server_is_waited_for_no_longer_than_stated(url: str, proxy
     await backend.close()
 
 
-async def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, database: str) -> None:
-    backend = await opened(server.url_of(database), connect_timeout=2.0)
+async def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, mortal_database: str) -> None:
+    backend = await opened(server.url_of(mortal_database), connect_timeout=2.0)
     case = Case()
     for _ in range(3):
         await case.apply(backend)
@@ -262,7 +239,7 @@ async def test_a_server_that_is_killed_and_comes_back(server: PostgresServer, da
         results = list(await backend.commit([commit]))
         assert results == [APPLIED]
         case.moved(commit)
-    await held_up(case, server, database)
+    await held_up(case, server, mortal_database)
     await backend.close()
 
 
@@ -330,9 +307,9 @@ _OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'investi
 
 
 @contextlib.asynccontextmanager
-async def crowd(server: PostgresServer, database: str, proxy: FaultProxy) -> AsyncIterator[None]:
+async def crowd(server: PostgresServer, mortal_database: str, proxy: FaultProxy) -> AsyncIterator[None]:
     """Ours are cut, and others hold every connection that the server has."""
-    held: list[Any] = [await asyncpg.connect(server.url_of(database))]
+    held: list[Any] = [await asyncpg.connect(server.url_of(mortal_database))]
     try:
         proxy.refuse()
         proxy.cut_all()
@@ -341,7 +318,7 @@ async def crowd(server: PostgresServer, database: str, proxy: FaultProxy) -> Asy
                 await asyncio.sleep(0.02)
         with contextlib.suppress(asyncpg.TooManyConnectionsError):
             while True:
-                held.append(await asyncpg.connect(server.url_of(database)))
+                held.append(await asyncpg.connect(server.url_of(mortal_database)))
         proxy.restore()
         yield
     finally:
@@ -365,14 +342,14 @@ async def all_is_there(sdk: InvestigationSDK, id: str, count: int) -> None:
 
 @pytest.mark.server
 async def test_no_connection_is_left(
-    url: str, proxy: FaultProxy, server: PostgresServer, database: str, caplog: pytest.LogCaptureFixture
+    url: str, proxy: FaultProxy, server: PostgresServer, mortal_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"connect_timeout": 5.0}
     async with InvestigationSDK(url, backend_options=options, on_store_failure="continue") as sdk:
         sdk._recorder._writer._patience = 0.5
         async with sdk.investigation("crowded") as run:
             assert await look(0) == 0
-            async with crowd(server, database, proxy), asyncio.timeout(60):
+            async with crowd(server, mortal_database, proxy), asyncio.timeout(60):
                 for n in range(1, 20):
                     assert await look(n) == 2 * n
                 assert "goes on" in caplog.text
@@ -385,14 +362,14 @@ async def test_no_connection_is_left(
 
 @pytest.mark.server
 async def test_who_waits_for_a_server_without_a_connection_is_told_in_time(
-    url: str, proxy: FaultProxy, server: PostgresServer, database: str
+    url: str, proxy: FaultProxy, server: PostgresServer, mortal_database: str
 ) -> None:
     async with InvestigationSDK(url, backend_options={"connect_timeout": 5.0}) as sdk:
         sdk._recorder._writer._patience = 0.5
         with pytest.raises(NotRecorded, match="no connection left") as stopped:
             async with sdk.investigation("crowded") as run:
                 await look(0)
-                async with crowd(server, database, proxy), asyncio.timeout(60):
+                async with crowd(server, mortal_database, proxy), asyncio.timeout(60):
                     await look(1)
         assert stopped.value.value == 2
         await all_is_there(sdk, run.id, 2)
@@ -400,12 +377,12 @@ async def test_who_waits_for_a_server_without_a_connection_is_told_in_time(
 
 @pytest.mark.server
 async def test_readers_that_hold_every_connection_do_not_hold_up_the_agent(
-    server: PostgresServer, database: str
+    server: PostgresServer, mortal_database: str
 ) -> None:
     """What commits has a connection of its own; who reads is told in time that the pool is exhausted."""
     options = {"pool_size": 1, "max_overflow": 1, "pool_timeout": 0.3}
-    raw: Any = await asyncpg.connect(server.url_of(database))
-    async with InvestigationSDK(server.url_of(database), backend_options=options) as sdk:
+    raw: Any = await asyncpg.connect(server.url_of(mortal_database))
+    async with InvestigationSDK(server.url_of(mortal_database), backend_options=options) as sdk:
         async with sdk.investigation("crowded") as run, asyncio.timeout(60):
             assert await look(0) == 0
             await raw.execute("BEGIN; LOCK TABLE investigation_snapshots")

@@ -14,7 +14,7 @@ from investigation_backends.sql.tables import build
 from investigation_sdk.domain.rows import ROW_TYPES
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError, SchemaMismatch
 from investigation_sdk.storage.backend import MigratingBackend
-from investigation_sdk.storage.commit import Query, StoredEvent
+from investigation_sdk.storage.commit import Aggregate, Measure, Query, StoredEvent
 from investigation_sdk.testing.contract import Case
 from investigation_sdk.testing.servers import Postgres
 from tests.backends.postgres.rig import as_user, refused
@@ -218,6 +218,25 @@ async def test_beside_an_application(
     assert {prefix + table for table in (*names.ALL_TABLES, names.VERSION_TABLE)} <= set(tables)
     for backend in (mine, plain):
         await backend.close()
+
+
+async def test_no_extension_is_needed(postgres: Postgres, database: str, empty: str) -> None:
+    """Not even the one that each database comes with."""
+    postgres.sql("DROP EXTENSION plpgsql", database=database)
+    backend = PostgresBackend(empty, auto_migrate=True)
+    await backend.open()
+    case = Case(key="k")
+    tool = case.tool(cost_estimate="0.1")
+    await case.apply(backend, case.commit("a", "b", rows=[case.phase(), tool], snapshot=case.snapshot(1)))
+    assert [row.id for row in await backend.find(Query("tool"))] == [tool.id]
+    assert await backend.aggregate(Aggregate("tool", measures=(Measure("sum", "cost_estimate"),)))
+    lease = await backend.claim(case.id, "me", ttl=60_000_000)
+    assert lease is not None
+    assert await backend.release(lease)
+    assert await backend.delete([(case.id, 2)]) == 1
+    assert not await backend.check_schema()
+    await backend.close()
+    assert postgres.sql("SELECT count(*) FROM pg_extension", database=database) == "0"
 
 
 @pytest.mark.parametrize("prefix", ["Fraud_", "1st", "a-b", "twelve_chars", "a;b", "é"])
