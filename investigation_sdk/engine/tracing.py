@@ -52,6 +52,19 @@ class Trace(Span, Protocol):
         """
         ...
 
+    def unopened(self, investigation_id: str | None, error: str | None) -> None:
+        """Nothing is driven, whatever began: the investigation was finished before, or `error`, the type of an
+        exception, kept the block from being opened. `end` is not called."""
+        ...
+
+    def paused(self, seconds: float) -> None:
+        """The block has waited so long for the end of a pause, or for its own."""
+        ...
+
+    def used(self, usage: Mapping[str, Any]) -> None:
+        """Usage was reported that is no call's: ``usage`` of a ``usage.reported``."""
+        ...
+
     def phase(self, started: Event) -> Span:
         """A phase is entered: `started` is its ``phase.started``."""
         ...

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from investigation_sdk.clock import now_us
+from investigation_sdk.clock import monotonic_ns, now_us
 from investigation_sdk.domain.commands import Append, Fact
 from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.states import Effect, InvestigationState
@@ -74,6 +74,7 @@ class Driver:
         judge: What the error of a block means, where a worker runs it.
         stopped: Why nothing more may begin in this block, whatever becomes of the investigation; or None.
         trace: What traces the block; None where nothing does.
+        waiting_since: When it was said that the block waits for the end of a pause, in ns; 0 where it does not.
         left_out: Calls that ran, are not recorded, and of which the record does not say so yet.
         went_on: It was said that the agent goes on without the store.
     """
@@ -96,7 +97,7 @@ class Driver:
         "synchronous",
         "token",
         "trace",
-        "waits",
+        "waiting_since",
         "went_on",
     )  # fmt: skip
 
@@ -123,7 +124,7 @@ class Driver:
         self.stopped: InvestigationError | None = None
         self.judge: Judge = usual_judgement
         self.held: int = 0
-        self.waits: bool = False
+        self.waiting_since: int = 0
         self.left_out: int = 0
         self.went_on: bool = False
         session.spools = options.goes_on
@@ -190,7 +191,7 @@ class Driver:
                 down = session.down
                 if down is not None and not self.options.goes_on:
                     raise InvestigationInterrupt(refused_while_down(self.session.id, down))
-                self.waits = False
+                self.wait_is_over()
                 return
             if type(stop) is not InvestigationPaused or self.options.on_pause == "raise":
                 raise InvestigationInterrupt(stop)
@@ -199,8 +200,8 @@ class Driver:
 
     def _say_that_it_waits(self) -> None:
         """Once for each pause, however many calls wait."""
-        if not self.waits:
-            self.waits = True
+        if not self.waiting_since:
+            self.waiting_since = monotonic_ns()
             _log.warning(
                 "Investigation %s is paused; its block waits until it is resumed, from any process, with "
                 "sdk.service.resume(%r). The log says why: investigate events %s",
@@ -209,6 +210,12 @@ class Driver:
                 self.session.id,
                 extra={"investigation_id": self.session.id},
             )
+
+    def wait_is_over(self) -> None:
+        """A pause is over, or the block is."""
+        since, self.waiting_since = self.waiting_since, 0
+        if since and self.trace is not None:
+            self.trace.paused((monotonic_ns() - since) / 1e9)
 
     def check_not_finished(self) -> None:
         """Nothing new runs in an investigation that was finished when its block was entered.

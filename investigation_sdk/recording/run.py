@@ -153,12 +153,23 @@ class InvestigationContext:
         """Declare phases that became known only now."""
         self._command(Event(uuid7(), "phase.planned", {"phases": plan_data(phases)}, now_us()))
 
-    def report(self, *, tokens_used: int = 0, api_calls_made: int = 0, cost_estimate: Decimal | float = 0) -> None:
-        """Usage outside any tool: the agent's own model calls. Adds to what was reported."""
-        usage = add_usage(None, tokens_used, api_calls_made, cost_estimate)
+    def report(
+        self,
+        *,
+        tokens_used: int = 0,
+        api_calls_made: int = 0,
+        cost_estimate: Decimal | float = 0,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+    ) -> None:
+        """Usage outside any tool: the agent's own model calls. Adds to what was reported. `input_tokens` and
+        `output_tokens` are counted in ``tokens_used`` too; give either their sum as `tokens_used`, or them."""
+        usage = add_usage(None, tokens_used, api_calls_made, cost_estimate, input_tokens, output_tokens)
         if usage:
             inside = self._driver.inside()
             self._append(Event(uuid7(), "usage.reported", {"usage": usage}, now_us(), parent_call=inside))
+            if self._driver.trace is not None:
+                self._driver.trace.used(usage)
 
     def _append(self, event: Event) -> None:
         driver = self._driver

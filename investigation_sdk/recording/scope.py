@@ -71,7 +71,17 @@ class InvestigationScope:
         self._entered = True
         if not self._recorder.is_open:
             yield self._recorder.opened()
-        return (yield from self._open(self._recorder.trace()))
+        trace = self._recorder.trace()
+        if trace is None:
+            return (yield from self._open(None))
+        try:
+            driver = yield from self._open(trace)
+        except BaseException as error:
+            trace.unopened(getattr(error, "investigation_id", None), type(error).__name__)
+            raise
+        if driver.trace is None:
+            trace.unopened(driver.session.id, None)
+        return driver
 
     def _inside(self, driver: Driver) -> None:
         self._driver = driver
@@ -115,6 +125,7 @@ class InvestigationScope:
             return failure
         finally:
             driver.closed = True
+            driver.wait_is_over()
             try:
                 if driver.trace is not None:
                     driver.trace.end(*_ended_as(driver, error, stopped, failure))

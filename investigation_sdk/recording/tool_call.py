@@ -45,15 +45,19 @@ class ToolCall:
         tokens_used: int = 0,
         api_calls_made: int = 0,
         cost_estimate: Decimal | float = 0,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
         progress: float | None = None,
         summary: str | None = None,
     ) -> None:
         """Say what the call used and how far it is. Counters add to what was reported; the others replace.
 
         Args:
-            tokens_used: Tokens.
+            tokens_used: Tokens, where they are counted as one.
             api_calls_made: Calls of other services.
             cost_estimate: In whatever currency you count; sums are exact for Decimal.
+            input_tokens: Tokens that a model was given; counted in ``tokens_used`` too.
+            output_tokens: Tokens that a model gave; likewise.
             progress: 0 to 1.
             summary: One line on the result, for people.
         """
@@ -61,7 +65,7 @@ class ToolCall:
             return
         check(progress=(progress, NUMBER_OR_NONE), summary=(summary, WORDS_OR_NONE))
         with adding:
-            self.usage = add_usage(self.usage, tokens_used, api_calls_made, cost_estimate)
+            self.usage = add_usage(self.usage, tokens_used, api_calls_made, cost_estimate, input_tokens, output_tokens)
         if progress is not None:
             self.progress = min(1.0, max(0.0, progress))
             if self._far is not None:
@@ -70,21 +74,35 @@ class ToolCall:
             self.summary = summary
 
 
-def add_usage(usage: dict[str, Any] | None, tokens: int, calls: int, cost: Decimal | float) -> dict[str, Any] | None:
-    """Counters added to counters: ``tokens_used`` and ``api_calls_made`` as int, ``cost_estimate`` as decimal text.
+def add_usage(
+    usage: dict[str, Any] | None,
+    tokens: int,
+    calls: int,
+    cost: Decimal | float,
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+) -> dict[str, Any] | None:
+    """Counters added to counters: ``tokens_used``, ``api_calls_made``, ``input_tokens`` and ``output_tokens`` as int,
+    ``cost_estimate`` as decimal text. The last two tokens are counted in the first.
 
     Raises:
         ValueError: a count or the cost is less than 0, too large, or not a number.
     """
-    if not (tokens or calls or cost):
+    if not (tokens or calls or cost or input_tokens or output_tokens):
         return usage
-    check_count("tokens_used", tokens)
-    check_count("api_calls_made", calls)
+    counts = {
+        "tokens_used": tokens,
+        "api_calls_made": calls,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+    }
+    for name, count in counts.items():
+        check_count(name, count)
+    counts["tokens_used"] += input_tokens + output_tokens
     total = dict(usage) if usage else {}
-    if tokens:
-        total["tokens_used"] = check_count("tokens_used", total.get("tokens_used", 0) + tokens)
-    if calls:
-        total["api_calls_made"] = check_count("api_calls_made", total.get("api_calls_made", 0) + calls)
+    for name, count in counts.items():
+        if count:
+            total[name] = check_count(name, total.get(name, 0) + count)
     if cost:
         so_far = Decimal(total.get("cost_estimate", "0"))
         total["cost_estimate"] = cost_text(add_exactly(so_far, check_cost(cost)))

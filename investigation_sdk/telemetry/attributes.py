@@ -10,6 +10,13 @@ from investigation_sdk.telemetry import conventions as names
 
 _DECLARED: Final = (("effect", names.EFFECT), ("version", names.TOOL_VERSION), ("again", names.AGAIN))
 _AGENT: Final = (("agent_version", names.AGENT_VERSION), ("model", names.REQUEST_MODEL))
+_USED: Final = (("tokens_used", names.TOKENS_USED), ("api_calls_made", names.API_CALLS_MADE))
+_GENAI_USED: Final = (("input_tokens", names.INPUT_TOKENS), ("output_tokens", names.OUTPUT_TOKENS))
+_OI_USED: Final = (
+    ("input_tokens", names.OI_PROMPT),
+    ("output_tokens", names.OI_COMPLETION),
+    ("tokens_used", names.OI_TOTAL),
+)
 
 
 class Attributes:
@@ -25,6 +32,7 @@ class Attributes:
         self._genai = genai
         self._openinference = openinference
         self._content = content
+        self._usage = (*_USED, *(_GENAI_USED if genai else ()), *(_OI_USED if openinference else ()))
         self._optional = (*_DECLARED, *_AGENT) if genai else _DECLARED
 
     def common(self, investigation_id: str) -> dict[str, Any]:
@@ -91,17 +99,16 @@ class Attributes:
         ids = {names.INVESTIGATION_ID: investigation_id, names.CALL_ID: started.id}
         return ids | _declared(started.data)
 
+    def usage(self, usage: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what was used."""
+        attributes: dict[str, Any] = {name: usage[member] for member, name in self._usage if member in usage}
+        if "cost_estimate" in usage:
+            attributes[names.COST_ESTIMATE] = float(usage["cost_estimate"])
+        return attributes
+
     def outcome(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Of a call's end, from the event that closes it."""
-        attributes: dict[str, Any] = {}
-        usage: Mapping[str, Any] | None = data.get("usage")
-        if usage:
-            if "tokens_used" in usage:
-                attributes[names.TOKENS_USED] = usage["tokens_used"]
-            if "api_calls_made" in usage:
-                attributes[names.API_CALLS_MADE] = usage["api_calls_made"]
-            if "cost_estimate" in usage:
-                attributes[names.COST_ESTIMATE] = float(usage["cost_estimate"])
+        attributes: dict[str, Any] = self.usage(data["usage"]) if "usage" in data else {}
         if not self._content:
             return attributes
         if "summary" in data:

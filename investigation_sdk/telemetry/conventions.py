@@ -30,6 +30,8 @@ TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
 TOOL_TYPE: Final = "gen_ai.tool.type"
 TOOL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
 TOOL_RESULT: Final = "gen_ai.tool.call.result"
+INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
@@ -44,6 +46,9 @@ OI_INPUT: Final = "input.value"
 OI_INPUT_TYPE: Final = "input.mime_type"
 OI_OUTPUT: Final = "output.value"
 OI_OUTPUT_TYPE: Final = "output.mime_type"
+OI_PROMPT: Final = "llm.token_count.prompt"
+OI_COMPLETION: Final = "llm.token_count.completion"
+OI_TOTAL: Final = "llm.token_count.total"
 JSON: Final = "application/json"
 
 # ---- ours, on spans
@@ -51,6 +56,9 @@ INVESTIGATION_ID: Final = "investigation.id"
 INVESTIGATION_TYPE: Final = "investigation.type"
 ATTEMPT: Final = "investigation.attempt"
 OUTCOME: Final = "investigation.outcome"
+PAUSED: Final = "investigation.paused.duration"
+"""In s."""
+
 PHASE: Final = "investigation.phase"
 PHASE_ID: Final = "investigation.phase.id"
 PHASE_NAME: Final = "investigation.phase.name"
@@ -71,7 +79,11 @@ WARNING_KIND: Final = "investigation.warning.kind"
 
 # ---- instruments: name, unit, what it measures
 TOOL_DURATION: Final = ("gen_ai.execute_tool.duration", "s", "How long the bodies of recorded calls ran.")
-WORKFLOW_DURATION: Final = ("gen_ai.workflow.duration", "s", "How long blocks drove their investigations.")
+WORKFLOW_DURATION: Final = (
+    "gen_ai.workflow.duration",
+    "s",
+    "How long blocks drove their investigations, without pauses.",
+)
 ACTIVE: Final = ("investigation.active", "{investigation}", "Investigations that this process drives.")
 TRANSITIONS: Final = ("investigation.transitions", "{transition}", "Changes of state that this process wrote.")
 FAILURES: Final = ("investigation.failures", "{failure}", "Failures that this process wrote, by their kind.")

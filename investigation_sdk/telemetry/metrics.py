@@ -106,9 +106,9 @@ class Metrics:
         """A block ended because another owner took its investigation."""
         self._lost.add(1, {names.INVESTIGATION_TYPE: investigation_type})
 
-    def called(self, tool: str, data: Mapping[str, Any], kind: str | None) -> None:
-        """A body has ended."""
-        attributes = {names.TOOL_NAME: tool}
+    def called(self, tool: str, data: Mapping[str, Any], outcome: str, kind: str | None) -> None:
+        """A body has ended: completed, failed or interrupted, and with that type of exception."""
+        attributes = {names.TOOL_NAME: tool, names.OUTCOME: outcome}
         if kind is not None:
             attributes[names.ERROR_TYPE] = kind
         self._tool.record(data["duration_ms"] / 1000, attributes)

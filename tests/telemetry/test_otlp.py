@@ -136,7 +136,9 @@ def test_a_receiver_gets_all_of_it(
 def told(span: Any) -> airline.Told:
     parent = int.from_bytes(span.parent_span_id, "big") or None
     attributes = {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in span.attributes}
-    return airline.Told(span.name, int.from_bytes(span.span_id, "big"), parent, attributes)
+    id, failed = int.from_bytes(span.span_id, "big"), span.status.code == span.status.STATUS_CODE_ERROR
+    times = span.start_time_unix_nano, span.end_time_unix_nano
+    return airline.Told(span.name, id, parent, attributes, *times, failed)
 
 
 async def test_a_receiver_gets_every_span_of_real_runs(
