@@ -70,6 +70,9 @@ async def test_a_block_its_phases_and_its_calls(traced: InvestigationSDK, otel: 
         "investigation.id": investigation.id,
         "investigation.type": "fraud",
         "investigation.attempt": 1,
+        "investigation.usage.tokens_used": 7,
+        "investigation.usage.api_calls_made": 2,
+        "investigation.usage.cost_estimate": 0.5,
         "investigation.outcome": "completed",
     }
     (phase,) = await traced.phases(investigation.id)
