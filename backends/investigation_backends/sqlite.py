@@ -8,7 +8,7 @@ import sqlite3
 import urllib.parse
 from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from investigation_sdk.domain.rows import Row, SnapshotRow
 from investigation_sdk.errors import BackendUnavailable, ConfigurationError
@@ -18,6 +18,7 @@ from investigation_sdk.storage.commit import (
     Aggregate,
     Commit,
     CommitResult,
+    EventTexts,
     Kind,
     Lease,
     Query,
@@ -67,6 +68,8 @@ class SQLiteBackend:
     Raises:
         ConfigurationError: there is no path, or it stands for a database in memory, or SQLite is too old.
     """
+
+    near: Final = True
 
     def __init__(
         self,
@@ -275,6 +278,16 @@ class SQLiteBackend:
             return reads.events(connection, investigation_id, after, limit, types, reverse=reverse)
 
         # repairs read short pages, also at exit, when no thread can be started any more
+        return await (self._at_once(work) if limit <= _SHORT_PAGE else self._aside(work))
+
+    async def read_texts(
+        self, investigation_id: str, *, after: int, limit: int, event_type: Sequence[str]
+    ) -> Sequence[EventTexts]:
+        """See :meth:`investigation_sdk.storage.backend.TextsBackend.read_texts`."""
+
+        def work(connection: sqlite3.Connection) -> list[EventTexts]:
+            return reads.texts(connection, investigation_id, after, limit, types_of(event_type) or [])
+
         return await (self._at_once(work) if limit <= _SHORT_PAGE else self._aside(work))
 
     async def read_snapshot(self, investigation_id: str) -> SnapshotRow | None:

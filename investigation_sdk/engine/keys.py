@@ -60,12 +60,14 @@ async def open_by_key(
     data = creation.data
     generation = 1
     while True:
-        try:
+        session = await _seen(recorder, data, tenant) if generation == 1 else None
+        if session is None:
             made = creation._replace(data={**data, "generation": generation})
-            session = await opening.create(recorder, made, tenant=tenant, actor=actor, drive=True, trace=trace)
-            return Opened(session, is_new=True)
-        except KeyTaken as taken:
-            session = await _newest_of(recorder, taken.existing_id, data, tenant)
+            try:
+                session = await opening.create(recorder, made, tenant=tenant, actor=actor, drive=True, trace=trace)
+                return Opened(session, is_new=True)
+            except KeyTaken as taken:
+                session = await _newest_of(recorder, taken.existing_id, data, tenant)
         status = session.acked.status
         if status in TERMINAL:
             if on_finished == "new":
@@ -76,9 +78,20 @@ async def open_by_key(
             raise await existing(recorder, session.id, data["key"])
         try:
             waited = 0 if around == session.id else wait
-            return Opened(*await opening.take_up(recorder, session.id, wait=waited, actor=actor, trace=trace))
+            return Opened(
+                *await opening.take_up(recorder, session.id, wait=waited, actor=actor, trace=trace, session=session)
+            )
         except (InvestigationFinished, InvestigationCancelled):
             continue  # by its owner, while it was waited for
+
+
+async def _seen(recorder: Recorder, data: dict[str, Any], tenant: str) -> Session | None:
+    """The session of the newest investigation of a key, where to look for one costs next to nothing; None where that is
+    to be found out by creating one."""
+    if "key" not in data or not getattr(recorder.backend, "near", False):
+        return None
+    row = await newest(recorder, data, tenant)
+    return None if row is None else await recorder.session(row.id, count=False)
 
 
 async def _newest_of(recorder: Recorder, existing_id: str, data: dict[str, Any], tenant: str) -> Session:

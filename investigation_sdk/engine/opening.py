@@ -132,21 +132,22 @@ async def take_up(
     actor: str | None,
     trace: Trace | None = None,
     lease: Lease | None = None,
+    session: Session | None = None,
 ) -> tuple[Session, Recorded | None]:
     """Drive one that exists: get its lease, then append the claim. The session, and what earlier attempts recorded;
     None for a first attempt.
 
     An owner that is provably dead on this machine is succeeded at once; else `wait` seconds are spent (None:
     one lease's life) on its lease running out. With `lease` a worker has it already, and takes up what waits for one.
+    `session` is its session, as it was a moment ago.
 
     Raises:
         InvestigationBusy: somebody else drives it and is not known to be dead.
         InvestigationError: it cannot be driven in its state.
     """
     queued = lease is not None
-    session: Session | None = None
     if lease is None:
-        session = await recorder.session(investigation_id, count=False)
+        session = session or await recorder.session(investigation_id, count=False)
         lease, waited = await leased(recorder, investigation_id, recorder.ttl_us / 1e6 if wait is None else wait)
         if waited:
             session = None
@@ -172,8 +173,9 @@ async def take_up(
 
 
 async def _claimed(recorder: Recorder, session: Session, claim: Claim) -> Recorded:
-    """Append the claim, and read what earlier attempts recorded: most of it while the store writes, then the rest. Logs
-    only grow, so that is all that was there before the claim."""
+    """Append the claim, and read what earlier attempts recorded: while the store writes, and then what others wrote
+    meanwhile. Logs only grow, so that is all that was there before the claim."""
+    known = session.acked.version
     reader = RecordReader(recorder.backend, session.id, count_to=session.uncounted_to)
     entry = recorder.submit(session, claim)
     reading = asyncio.create_task(reader.read_on())
@@ -183,7 +185,8 @@ async def _claimed(recorder: Recorder, session: Session, claim: Claim) -> Record
         await reading
     finally:
         reading.cancel()
-    await reader.read_on(FEW)
+    if entry.events[0].sequence > known + 1:
+        await reader.read_on(FEW)
     session.counted(reader.counts)
     return Recorded(session.id, reader.records())
 

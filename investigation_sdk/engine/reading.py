@@ -6,6 +6,7 @@ import asyncio
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from investigation_sdk.domain.events import FORMAT_VERSION, SCHEMA_VERSIONS, Event
@@ -15,9 +16,9 @@ from investigation_sdk.domain.upcast import upcast
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import readable, sound, stored_value, unreadable
 from investigation_sdk.errors import SchemaMismatch
-from investigation_sdk.storage.backend import Backend, OverviewBackend
+from investigation_sdk.storage.backend import Backend, OverviewBackend, TextsBackend
 from investigation_sdk.storage.codec import Json, LargePayload, decode
-from investigation_sdk.storage.commit import Query, StoredEvent, Where
+from investigation_sdk.storage.commit import EventTexts, Query, StoredEvent, Where
 from investigation_sdk.storage.spelling import to_json
 
 _PAYLOADS: Final = frozenset({"configuration", "data", "input", "metadata", "output", "result"})
@@ -71,6 +72,22 @@ async def phases_of(backend: Backend, investigation_id: str, last: PhaseRow | No
         if len(rows) < _PAGE:
             return found
         last = found[-1]
+
+
+async def texts_of(
+    backend: Backend, investigation_id: str, after: int, limit: int, event_type: Sequence[str]
+) -> Sequence[EventTexts]:
+    """A page of what events say, as :meth:`~investigation_sdk.storage.backend.Backend.read_events` has them."""
+    if _reads_texts(type(backend)):
+        asked = cast("TextsBackend", backend)
+        return await asked.read_texts(investigation_id, after=after, limit=limit, event_type=event_type)
+    page = await backend.read_events(investigation_id, after=after, limit=limit, event_type=event_type)
+    return [EventTexts(event.sequence, event.event_type, event.header, event.event_data) for event in page]
+
+
+@functools.cache
+def _reads_texts(backend: type[Backend]) -> bool:
+    return issubclass(backend, TextsBackend)
 
 
 async def payload(backend: Backend, investigation_id: str, inline: str | None, sequence: int | None, name: str) -> Any:

@@ -14,10 +14,11 @@ from pydantic_core import from_json
 
 from investigation_sdk.domain.events import SCHEMA_VERSIONS
 from investigation_sdk.domain.upcast import upcast
+from investigation_sdk.engine.reading import texts_of
 from investigation_sdk.engine.sound import readable
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.codec import digest_of
-from investigation_sdk.storage.commit import StoredEvent
+from investigation_sdk.storage.commit import EventTexts
 from investigation_sdk.storage.spelling import to_json
 
 State = Literal["finished", "raised", "undone", "open"]
@@ -31,6 +32,7 @@ FEW: Final = 200
 """A page of them is short: where there is hardly anything to be read."""
 _TAG: Final = '"$type"'
 _SHOWN: Final = "{"
+_METADATA: Final = '"metadata":'
 _CALL: Final = '{"call":"'
 _ID: Final = 36
 """Characters of an id."""
@@ -218,7 +220,7 @@ class RecordReader:
             RecordUnreadable: an event is not what the SDK writes.
         """
         while True:
-            page = await self._backend.read_events(self._id, after=self._after, limit=page_size, event_type=_TYPES)
+            page = await texts_of(self._backend, self._id, self._after, page_size, _TYPES)
             with readable(self._id) as at:
                 for stored in page:
                     at.sequence = stored.sequence
@@ -232,11 +234,11 @@ class RecordReader:
         """Of each call, in the order in which they were made first."""
         return self._records.values()
 
-    def _add(self, stored: StoredEvent) -> None:
-        text, header, event_type = stored.event_data, stored.header, stored.event_type
-        if stored.metadata is None and _AS_TODAY.get(event_type, _TAG) in header and _TAG not in text:
+    def _add(self, stored: EventTexts) -> None:
+        sequence, event_type, header, text = stored
+        if _AS_TODAY.get(event_type, _TAG) in header and _METADATA not in header and _TAG not in text:
             if event_type == "tool.started":
-                if self._started_as_usual(stored.sequence, header, text):
+                if self._started_as_usual(sequence, header, text):
                     return
             elif event_type == "tool.completed" and text.startswith(_CALL):
                 record = self._calls.get(text[len(_CALL) : len(_CALL) + _ID])
@@ -260,7 +262,7 @@ class RecordReader:
         self._started(sequence, head, behind[:_ID], parent[:_ID] if inside else None, attempt, None, given[:-1], None)
         return True
 
-    def _parse(self, stored: StoredEvent) -> None:
+    def _parse(self, stored: EventTexts) -> None:
         header: dict[str, Any] = from_json(stored.header)
         data = upcast(stored.event_type, header["schema"], from_json(stored.event_data))
         if stored.event_type == "tool.started":

@@ -8,7 +8,7 @@ and chained above it, the same for all of them. :mod:`investigation_sdk.testing.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow
 from investigation_sdk.errors import InvestigationError
@@ -17,6 +17,7 @@ from investigation_sdk.storage.commit import (
     Aggregate,
     Commit,
     CommitResult,
+    EventTexts,
     Kind,
     Lease,
     Query,
@@ -238,6 +239,24 @@ class OverviewBackend(Backend, Protocol):
         """The investigation's row, and those of its first `limit` phases by `phase_order` and id, all as of the same
         commit; None where there is no investigation of that id."""
         ...
+
+
+@runtime_checkable
+class TextsBackend(Backend, Protocol):
+    """A backend that reads what events say for less than whole events."""
+
+    async def read_texts(
+        self, investigation_id: str, *, after: int, limit: int, event_type: Sequence[str]
+    ) -> Sequence[EventTexts]:
+        """Of the events that :meth:`Backend.read_events` gives, in order, what they say."""
+        ...
+
+
+class NearBackend(Backend, Protocol):
+    """A backend whose store is in this process: beside a commit, to look something up costs next to nothing. One that
+    is not is asked for no more than is needed."""
+
+    near: Literal[True]
 
 
 @runtime_checkable

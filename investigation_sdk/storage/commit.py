@@ -22,6 +22,7 @@ __all__ = [
     "Commit",
     "CommitResult",
     "CommitStatus",
+    "EventTexts",
     "Kind",
     "Lease",
     "Measure",
@@ -148,6 +149,15 @@ MAX_ROWS: Final = 1001
 
 Kind = Literal["investigation", "phase", "tool", "snapshot"]
 Operator = Literal["=", "in", "<", "<=", ">", ">="]
+
+
+class EventTexts(NamedTuple):
+    """Of a :class:`StoredEvent` what it says, and where it stands."""
+
+    sequence: int
+    event_type: str
+    header: str
+    event_data: str
 
 
 class Where(NamedTuple):

@@ -112,15 +112,15 @@ def test_each_event_is_read_once(lite: InvestigationSDK) -> None:
     stopped(lite)
     read: list[int] = []
     backend: Any = lite._recorder.backend
-    read_events = backend.read_events
+    read_texts = backend.read_texts
 
     async def counting(*args: Any, **options: Any) -> Any:
-        found = await read_events(*args, **options)
+        found = await read_texts(*args, **options)
         if "tool.started" in (options.get("event_type") or ()):
             read.extend(event.sequence for event in found)
         return found
 
-    backend.read_events = counting
+    backend.read_texts = counting
     stopped(lite)
     assert (len(read), len(set(read))) == (2, 2)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from investigation_sdk.domain.rows import ROW_TYPES, Row, SnapshotRow
-from investigation_sdk.storage.commit import Query, StoredEvent
+from investigation_sdk.storage.commit import EventTexts, Query, StoredEvent
 
 from .names import BLOBS, EVENTS, TABLE_OF
 
@@ -89,7 +89,32 @@ def events(
     reverse: bool,
 ) -> list[StoredEvent]:
     """A page of the log."""
-    statement = f"SELECT * FROM {EVENTS} WHERE investigation_id=?"
+    found = _page_of_log(connection, "*", investigation_id, after, limit, event_type, reverse=reverse)
+    return list(map(StoredEvent._make, found))
+
+
+_TEXTS: Final = ",".join(EventTexts._fields)
+
+
+def texts(
+    connection: sqlite3.Connection, investigation_id: str, after: int, limit: int, event_type: Sequence[str]
+) -> list[EventTexts]:
+    """What the events of a page say."""
+    found = _page_of_log(connection, _TEXTS, investigation_id, after, limit, event_type, reverse=False)
+    return list(map(EventTexts._make, found))
+
+
+def _page_of_log(
+    connection: sqlite3.Connection,
+    columns: str,
+    investigation_id: str,
+    after: int,
+    limit: int,
+    event_type: Sequence[str] | None,
+    *,
+    reverse: bool,
+) -> list[tuple[Any, ...]]:
+    statement = f"SELECT {columns} FROM {EVENTS} WHERE investigation_id=?"
     values: list[Any] = [investigation_id]
     if after or not reverse:
         statement += " AND sequence<?" if reverse else " AND sequence>?"
@@ -100,7 +125,7 @@ def events(
     statement += f" ORDER BY sequence{' DESC' if reverse else ''} LIMIT ?"
     values.append(max(0, limit))
     try:
-        return [StoredEvent._make(found) for found in connection.execute(statement, values)]
+        return connection.execute(statement, values).fetchall()
     except UnicodeEncodeError:
         return []
     except sqlite3.OperationalError as error:
@@ -108,7 +133,7 @@ def events(
             raise
         connection.text_factory = _not_text
         try:
-            return [StoredEvent._make(found) for found in connection.execute(statement, values)]
+            return connection.execute(statement, values).fetchall()
         finally:
             connection.text_factory = str
 

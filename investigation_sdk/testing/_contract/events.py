@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from unittest import SkipTest
 
+from investigation_sdk.storage.backend import TextsBackend
 from investigation_sdk.storage.commit import Kind, StoredEvent
 
 from .building import Case, same
@@ -47,6 +49,23 @@ class EventTests(ContractBase):
             wanted = [event for event in down if event.sequence < after]
             assert list(await store.a.read_events(case.id, after=after, reverse=True)) == wanted
             assert list(await store.a.read_events(case.id, after=after, reverse=True, limit=3)) == wanted[:3]
+
+    async def test_what_events_say(self, store: OpenStore) -> None:
+        backend = store.a
+        if not isinstance(backend, TextsBackend):
+            raise SkipTest("this backend reads whole events only")
+        case = Case()
+        await case.apply(backend, case.commit(*"abcabcabc"))
+        await Case().apply(backend)
+        for types in (["a"], ["c", "a"], ["no such type"]):
+            for after in (0, 1, 4, 9):
+                for limit in (1, 3, 1000):
+                    events = await backend.read_events(case.id, after=after, limit=limit, event_type=types)
+                    wanted = [(e.sequence, e.event_type, e.header, e.event_data) for e in events]
+                    found = await backend.read_texts(case.id, after=after, limit=limit, event_type=types)
+                    assert list(map(tuple, found)) == wanted
+        for id in (Case().id, "no id", "\ud800"):
+            assert list(await backend.read_texts(id, after=0, limit=10, event_type=["a"])) == []
 
     async def test_types(self, store: OpenStore) -> None:
         case = Case()
