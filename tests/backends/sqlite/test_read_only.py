@@ -163,7 +163,8 @@ async def test_the_schema_of_a_store(tmp_path: Path) -> None:
     connection.execute("DROP TABLE investigation_snapshots")
     connection.close()
     assert "table investigation_snapshots is missing" in await backend.check_schema()
-    await backend.open()
+    with pytest.raises(SchemaMismatch, match="investigation_snapshots: they were dropped"):
+        await backend.open()
     assert "table investigation_snapshots is missing" in await backend.check_schema()
     await backend.close()
 
