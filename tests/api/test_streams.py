@@ -14,7 +14,7 @@ from investigation_sdk.realtime import streaming
 from investigation_sdk.realtime.clients import TOO_SLOW
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import RedisServer
-from tests.realtime.conftest import until
+from tests.realtime.waiting import until
 
 from .mounted import HOUR, LONG, Service
 

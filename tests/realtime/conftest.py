@@ -1,24 +1,12 @@
-"""What is asked of brokers."""
+"""Stores with a broker, and a server of rooms."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-LONG = 60.0
-"""Seconds that anything here may take on a machine that does other things."""
+from investigation_sdk import InvestigationSDK
 
-
-async def until(holds: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = LONG) -> None:
-    """Wait until something holds, and say what, where it never does."""
-    end = time.monotonic() + seconds
-    while True:
-        answer = holds()
-        if answer if isinstance(answer, bool) else await answer:
-            return
-        assert time.monotonic() < end, f"for {seconds:g} s, never: {what}"
-        await asyncio.sleep(0.01)
+from .world import World
 
 
 @pytest.fixture(params=["redis", pytest.param("postgres", marks=pytest.mark.server)])
@@ -27,3 +15,17 @@ def place(request: pytest.FixtureRequest, sqlite_url: str) -> tuple[str, dict[st
     if request.param == "redis":
         return sqlite_url, {"redis": str(request.getfixturevalue("redis_url"))}
     return str(request.getfixturevalue("postgres_store")), {}
+
+
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.server) for name in ("sqlite", "postgres"))])
+def sdk(request: pytest.FixtureRequest, make_sdk: Callable[..., InvestigationSDK]) -> InvestigationSDK:
+    fixtures = {"sqlite": "sqlite_url", "postgres": "postgres_store"}
+    if request.param == "memory":
+        return make_sdk("memory://")
+    return make_sdk(str(request.getfixturevalue(fixtures[request.param])))
+
+
+@pytest.fixture
+def world(sdk: InvestigationSDK) -> Iterator[World]:
+    with World(sdk).up() as up:
+        yield up

@@ -13,7 +13,7 @@ from investigation_sdk.realtime.listening import Listening
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import RedisServer
 
-from .conftest import until
+from .waiting import until
 
 
 class Away:

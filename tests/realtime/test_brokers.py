@@ -16,7 +16,7 @@ from investigation_sdk.telemetry.monitor import Deaf, Monitor
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import RedisServer
 
-from .conftest import LONG, until
+from .waiting import LONG, until
 
 Make = Callable[..., InvestigationSDK]
 

@@ -12,7 +12,7 @@ import pytest
 from investigation_sdk import InvestigationCancelled, InvestigationSDK, InvestigationWebSocketManager, Principal, Role
 from investigation_sdk.realtime.hints import Hint
 
-from .conftest import LONG, until
+from .waiting import LONG, until
 
 GIL = Principal(id="gil", roles=frozenset({Role.VIEWER}))
 MAX = 8

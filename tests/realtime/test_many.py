@@ -15,7 +15,7 @@ from investigation_sdk.realtime.clients import Client
 from investigation_sdk.realtime.hints import Hint
 from investigation_sdk.storage.commit import Query
 
-from .conftest import LONG, until
+from .waiting import LONG, until
 
 GIL = Principal(id="gil", roles=frozenset({Role.VIEWER}))
 

@@ -23,7 +23,7 @@ from investigation_sdk.realtime.redis_states import SHORT
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import RedisServer
 
-from .conftest import LONG, until
+from .waiting import LONG, until
 
 Make = Callable[..., InvestigationSDK]
 

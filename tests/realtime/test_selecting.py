@@ -12,7 +12,7 @@ from investigation_sdk.realtime.directory import Directory
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.realtime.selecting import Selection
 
-from .conftest import LONG
+from .waiting import LONG
 
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
 

@@ -10,7 +10,7 @@ from investigation_sdk import ConfigurationError, InvestigationNotFound, Investi
 from investigation_sdk.testing.proxy import FaultProxy
 from investigation_sdk.testing.servers import RedisServer
 
-from .conftest import until
+from .waiting import until
 
 Make = Callable[..., InvestigationSDK]
 
