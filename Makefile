@@ -69,7 +69,7 @@ test-frameworks: $(STAMP)  ## @tool under LangChain, OpenAI Agents, pydantic-ai 
 test-compiled: $(STAMP)  ## the tests of the core, compiled by mypyc; says so where C does not compile
 	@$(BIN)/python .ci/compile.py $(COMPILED)
 	@[ ! -d $(COMPILED) ] || (cd $(COMPILED)/from && ../bin/python -m pytest \
-		$(addprefix tests/,domain golden vectors engine recording storage telemetry) $(AGAIN))
+		$(addprefix tests/,domain golden vectors engine recording storage telemetry backends/test_contract_memory.py) $(AGAIN))
 
 bench: $(BENCH_STAMP)  ## measure, beside a floor and public tools; interpreted, and compiled where C compiles
 	$(BIN)/python -m tests.benchmarks.run

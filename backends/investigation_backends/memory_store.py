@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, SnapshotRow, ToolRow
+from investigation_sdk.native import not_native
 from investigation_sdk.storage.commit import APPLIED, CONFLICT, Commit, CommitResult, CommitStatus, Lease
 
 from .checks import refuse_id
@@ -35,6 +36,7 @@ class _File:
         self.blobs: dict[str, bytes] = {}
 
 
+@not_native  # there are weak references to it
 class MemoryStore:
     """The data, which any number of handles in one process may share."""
 

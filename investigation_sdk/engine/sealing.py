@@ -51,7 +51,9 @@ def next_commit(session: Session, *, on_users_stack: bool = False) -> Commit | N
             commit = make_commit(entries, fold, first, session.head, None if first else session.lease)
             every = session.snapshot_every
             if every and not session.suspects and not session.uncounted_to:
-                commit.snapshot = snapshot_of(commit, fold, session.snapshot_at, every, session.replaces)
+                why = snapshot_due(commit, session.snapshot_at, every)
+                if why is not None:
+                    commit.snapshot = snapshot_of(commit, fold, why, session.replaces)
                 commit.snapshots_from = session.snapshot_at  # the one before stays, too
         except Exception as error:  # e.g. text that is not Unicode
             if on_users_stack and isinstance(error, RecursionError | MemoryError):
@@ -105,3 +107,12 @@ def make_commit(entries: Iterable[Entry], fold: Fold, expected: int, head: bytes
     rows: list[Row] = [investigation_row(fold, sequence, last, json_text)]
     rows += touched_rows(fold, json_text)
     return Commit(events[0].id, id, expected, head, events, rows, tuple(blobs.values()), None, lease)
+
+
+def snapshot_due(commit: Commit, since: int, every: int) -> str | None:
+    """Why a snapshot goes with a commit, or None: it has a checkpoint, or so many events lie behind `since`, the
+    event of the last one."""
+    for event in commit.events:
+        if event.event_type == "checkpoint.saved":
+            return "checkpoint"
+    return "periodic" if commit.events[-1].sequence - since >= every else None

@@ -36,23 +36,16 @@ _MOST: Final = 1000
 _PAGE: Final = 1000
 
 
-def snapshot_of(commit: Commit, fold: Fold, since: int, every: int, id: str | None) -> SnapshotRow | None:
-    """The snapshot that goes with a commit: with a checkpoint, and every so many events; None where none is due.
+def snapshot_of(commit: Commit, fold: Fold, why: str, id: str | None) -> SnapshotRow | None:
+    """The snapshot that goes with a commit; None where it would be too large.
 
     Args:
         commit: Sealed; its first row is the investigation's.
         fold: Of all events up to its last.
-        since: The event of the snapshot before.
-        every: So many events may lie between two of them.
+        why: ``checkpoint`` or ``periodic``.
         id: Of the snapshot that it replaces, because that one could not be read.
     """
     last = commit.events[-1]
-    saved = False
-    for event in commit.events:  # of every commit, so not by a generator, which takes twice as long
-        if event.event_type == "checkpoint.saved":
-            saved = True
-    if not saved and last.sequence - since < every:
-        return None
     if len(fold.phases) + len(fold.calls) > _MOST:
         return None
     phases = {name: _said(phase_row(fold.id, phase, json_text)) for name, phase in fold.phases.items()}
@@ -63,7 +56,7 @@ def snapshot_of(commit: Commit, fold: Fold, since: int, every: int, id: str | No
         last.sequence,
         SCHEMA,
         last.event_timestamp,
-        "checkpoint" if saved else "periodic",
+        why,
         json_text(_said(commit.rows[0])),
         json_text(phases),
         json_text({"running": calls, "calls": fold.counts}),

@@ -133,7 +133,7 @@ class Holding:
             before.apply(event)
             row = investigation_row(before, before.version, stored.hash, json_text)
             commit = Commit(stored.id, before.id, before.version - 1, b"", [stored], [row])
-            snapshot = snapshot_of(commit, before, 0, 1, None)
+            snapshot = snapshot_of(commit, before, "periodic", None)
             assert snapshot is not None
             fold, head = unpack(snapshot)
             assert head == stored.hash
