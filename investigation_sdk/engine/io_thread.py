@@ -68,9 +68,10 @@ class _Run(Generic[T]):
         self.waiter: Waiter = Waiter(blocking=blocking)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.taken: bool = False
+        self.context: contextvars.Context | None = contextvars.copy_context() if blocking else None
+        self.task: asyncio.Task[None] | None = None
         self._coroutine = coroutine
         self._others: set[_Run[Any]] = set()
-        self._task: asyncio.Task[None] | None = None
         self._begun = False
         self._unwanted = False
         self._told = False
@@ -84,7 +85,7 @@ class _Run(Generic[T]):
         """Run it. Until it is done, it is one of `others`."""
         others.add(self)
         self._others = others
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self.task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         self._begun = True
@@ -111,8 +112,8 @@ class _Run(Generic[T]):
             undo()
         if not self._begun:
             self.never_began()
-        if self._task is not None and not self._task.cancelling():
-            self._task.cancel()
+        if self.task is not None and not self.task.cancelling():
+            self.task.cancel()
 
     def never_began(self) -> None:
         """Nothing will run it any more: close it, unless it ran; and say so to who waits."""
@@ -215,6 +216,15 @@ class IOThread:
         except BaseException:
             self._broken_off(run)
             raise
+
+    def as_the_caller(self, function: Callable[[], T]) -> T:
+        """Call it; where a blocking call runs on this thread, in the context of who made that, as `await` would."""
+        if self.owns_this_thread():
+            task = asyncio.current_task()
+            for run in self._runs:
+                if run.task is task and run.context is not None:
+                    return run.context.run(function)
+        return function()
 
     async def acall(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """As :meth:`call`, suspending this task."""

@@ -241,9 +241,10 @@ class Recorder:
         return self.tracer
 
     def trace(self) -> Trace | None:
-        """What traces the block that is about to be entered in this context; None where nothing does."""
+        """What traces the block that is about to be entered in this context, or what a caller of the blocking face
+        makes; None where nothing does."""
         tracer = self.look_for_tracer()
-        return None if tracer is None else tracer.trace()
+        return None if tracer is None else self.io.as_the_caller(tracer.trace)
 
     def measure(self, meter: StoreMeter) -> None:
         """Tell `meter` of each batch that the writer commits."""

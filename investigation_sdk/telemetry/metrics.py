@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 
+from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationState
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.session import Session
 from investigation_sdk.storage.commit import StoredEvent
@@ -20,8 +21,21 @@ from investigation_sdk.telemetry import conventions as names
 from investigation_sdk.telemetry.dropped import dropped
 
 _PHASE_ENDS: Final = ("phase.completed", "phase.failed")
+_BEFORE_FAILED: Final = tuple(
+    before.value for before, ways in ALLOWED_TRANSITIONS.items() if InvestigationState.FAILED in ways
+)
 _SECONDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _BATCH: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+_KINDS: Final = (
+    "input", "output", "data", "result", "checkpoint", "creation", "not_rebuildable", "not_stored", "left_out",
+    "phase_left_open", "nested_phase", "subject_changed",
+)  # fmt: skip
+"""Of ``recorder.warning``."""
+
+_WATCHED: Final = ((None, "created"), *((before, "failed") for before in _BEFORE_FAILED), ("failed", "retrying"))
+"""Changes of state that tell that something is wrong, or what that is a share of."""
 
 
 class Metrics:
@@ -31,6 +45,7 @@ class Metrics:
         meter = get_meter(*names.SCOPE, meter_provider=provider, schema_url=names.SCHEMA_URL)
         self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._known: set[str] = set()
         self._oldest: weakref.WeakKeyDictionary[object, float] = weakref.WeakKeyDictionary()
 
         def seconds(name: str, unit: str, description: str) -> Any:
@@ -58,6 +73,19 @@ class Metrics:
             self._recorders.add(recorder)
             recorder.measure(self)
             recorder.sessions.observe(self._durable)
+            for kind in _KINDS:
+                self._dropped.add(0, {names.WARNING_KIND: kind})
+
+    def expect(self, investigation_types: Iterable[str]) -> None:
+        """Count from 0 what may go wrong with investigations of these types: who asks how much a counter has grown does
+        not see its first value."""
+        for investigation_type in investigation_types:
+            if investigation_type not in self._known:
+                self._known.add(investigation_type)
+                of = {names.INVESTIGATION_TYPE: investigation_type}
+                self._lost.add(0, of)
+                for before, after in _WATCHED:
+                    self._transitions.add(0, {**of, **_changed(before, after)})
 
     def _queued(self, options: CallbackOptions) -> Iterable[Observation]:
         return [Observation(sum(recorder.sessions.queued for recorder in list(self._recorders)))]
@@ -74,8 +102,8 @@ class Metrics:
 
     def _transition(self, session: Session, event: StoredEvent) -> None:
         of = {names.INVESTIGATION_TYPE: session.decided.investigation_type}
-        before = {} if event.previous_state is None else {names.PREVIOUS_STATE: event.previous_state}
-        self._transitions.add(1, {**of, **before, names.NEW_STATE: event.new_state or ""})
+        self.expect(of.values())
+        self._transitions.add(1, {**of, **_changed(event.previous_state, event.new_state or "")})
         if event.event_type == "investigation.failed":
             self._failures.add(1, {**of, names.FAILURE_KIND: _data(event).get("kind", "")})
 
@@ -92,6 +120,7 @@ class Metrics:
 
     def entered(self, investigation_type: str) -> None:
         """A block is entered."""
+        self.expect((investigation_type,))
         self._active.add(1, {names.INVESTIGATION_TYPE: investigation_type})
 
     def left(self, investigation_type: str, seconds: float, event_type: str, kind: str | None) -> None:
@@ -142,6 +171,10 @@ class Metrics:
             self._batch.record(events, attributes)
         except Exception as error:  # the writer waits for nobody's instruments, and dies of none
             dropped("a metric of commits", error)
+
+
+def _changed(before: str | None, after: str) -> dict[str, str]:
+    return {names.NEW_STATE: after} if before is None else {names.PREVIOUS_STATE: before, names.NEW_STATE: after}
 
 
 def _data(event: StoredEvent) -> dict[str, Any]:

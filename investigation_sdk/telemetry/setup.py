@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -108,6 +108,18 @@ def metrics_for(recorder: Recorder) -> Metrics | None:
     from investigation_sdk.telemetry.spans import OpenTelemetryTracer
 
     return tracer.metrics if isinstance(tracer, OpenTelemetryTracer) else None
+
+
+def expect(recorder: Recorder, investigation_types: Iterable[str]) -> None:
+    """A process begins to work on these types."""
+    try:
+        metrics = metrics_for(recorder)
+        if metrics is not None:
+            metrics.expect(investigation_types)
+    except ConfigurationError:
+        raise
+    except Exception as failed:
+        dropped("what is counted from 0", failed)
 
 
 def _find(recorder: Recorder) -> None:

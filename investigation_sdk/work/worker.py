@@ -22,6 +22,7 @@ from investigation_sdk.errors import InvestigationError
 from investigation_sdk.realtime.hints import Hint
 from investigation_sdk.realtime.hub import Hub
 from investigation_sdk.storage.commit import Lease, Query, Wanted, Where
+from investigation_sdk.telemetry.setup import expect
 from investigation_sdk.work.attempt import Attempt
 from investigation_sdk.work.dispatch import Executed
 
@@ -116,6 +117,7 @@ class Worker:
             raise RuntimeError("this worker was started before; call sdk.worker() again")
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        expect(self._recorder, self._types)
         await self._recorder.acall(self._listen())
         self._task = asyncio.create_task(self._work(), name="investigation-worker")
         return self

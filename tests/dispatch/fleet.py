@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 from celery import Celery
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 from investigation_sdk import AsyncInvestigationRun, InvestigationRun, InvestigationSDK, tool
 from investigation_sdk.dispatch import celery as dispatch
@@ -26,6 +28,7 @@ app.conf.broker_transport_options = {
 app.conf.worker_prefetch_multiplier = 1
 app.conf.task_soft_time_limit = float(os.environ.get("FLEET_SOFT_LIMIT", "0")) or None
 app.conf.broker_connection_retry_on_startup = True
+trace.set_tracer_provider(TracerProvider())
 sdk = InvestigationSDK(os.environ["FLEET_STORE"], dispatcher=CeleryDispatcher(app), on_pause="raise")
 
 

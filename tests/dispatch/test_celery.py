@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from opentelemetry.sdk.trace import TracerProvider
 
 from investigation_sdk import ConfigurationError, InvestigationSDK, InvestigationState
 from investigation_sdk.dispatch.celery import TASK, CeleryDispatcher
@@ -87,9 +88,19 @@ def fleet(tmp_path: Path, redis_server: RedisServer, postgres_store: str) -> Ite
 
 @pytest.mark.server
 def test_it_runs_what_is_submitted(fleet: Fleet) -> None:
-    ids = [fleet.submit("phishing", f"account {n}") for n in range(5)]
+    with TracerProvider().get_tracer("user").start_as_current_span("POST /cases") as request:
+        ids = [fleet.submit("phishing", f"account {n}") for n in range(5)]
     with fleet.worker():
         assert [fleet.ended(id) for id in ids] == [InvestigationState.COMPLETED] * 5
+    for id in ids:  # the worker's spans go on with the trace of who submitted
+        created, started = (
+            fleet.sdk.sync.events(id, event_type=f"investigation.{kind}")[0].metadata["trace"]["traceparent"].split("-")
+            for kind in ("created", "started")
+        )
+        here = request.get_span_context()
+        assert created[1:3] == [f"{here.trace_id:032x}", f"{here.span_id:016x}"]
+        assert started[1] == created[1]
+        assert started[2] != created[2]
     assert [fleet.sdk.sync.get(id).result for id in ids] == [f"receipt of account {n}" for n in range(5)]
     assert sorted(fleet.lines("charged")) == [f"account {n}" for n in range(5)]
 

@@ -35,6 +35,8 @@ from tests.telemetry.collected import Collected
 from tests.telemetry.watching import Clock, told, watching
 
 Make = Callable[..., InvestigationSDK]
+SHARED = ["sqlite", *(pytest.param(server, marks=pytest.mark.server) for server in ("postgres", "mongo"))]
+"""Stores that processes share."""
 
 
 @tool
@@ -113,8 +115,11 @@ async def test_paused_is_not_stuck(sdk: InvestigationSDK, clock: Clock) -> None:
     async with sdk.attach(record.id):
         await sdk.service.pause(record.id)
         clock.move(timedelta(days=3))
-        assert await watching(sdk, clock, Stuck()).look() == []
+        monitor = watching(sdk, clock, Stuck())
+        assert await monitor.look() == []
         await sdk.service.resume(record.id)
+        clock.move(timedelta(minutes=6))
+        assert told(await monitor.look()) == [(f"stuck:{record.id}", "firing")], "it is only the pause that keeps it"
 
 
 async def test_a_high_retry_rate_resolves_below_its_lower_threshold(sdk: InvestigationSDK, clock: Clock) -> None:
@@ -139,7 +144,9 @@ async def test_a_high_retry_rate_resolves_below_its_lower_threshold(sdk: Investi
     for _ in range(3):  # 3 of 8: between the two
         assert await monitor.look() == []
     assert len(monitor.firing) == 1
-    assert await watching(sdk, clock, HighRetryRate(share=0.5, clear=0.3, least=4)).look() == []
+    for share, fires in ((0.5, []), (0.375, [("high_retry_rate:fraud", "firing")])):  # each looks, by another name
+        rule = HighRetryRate(share=share, clear=0.3, least=4)
+        assert told(await Monitor(sdk, rules=[rule], sinks=[], clock=clock, name=f"of {share}").look()) == fires
     for n in range(8, 12):
         await one(n, again=False)
     await monitor.look()
@@ -231,24 +238,44 @@ async def test_each_process_tells_of_its_own_deafness(
 
 
 async def test_nothing_fires_on_a_healthy_run_of_100_investigations(sdk: InvestigationSDK, clock: Clock) -> None:
-    rules = Failed(), Stuck(), HighRetryRate(), Degraded(), RetentionOverdue(timedelta(hours=2))
+    rules = Stuck(), HighRetryRate(), Degraded(), RetentionOverdue(timedelta(hours=2))
     monitor = watching(sdk, clock, *rules, Deaf({"hints": lambda: sdk.hearing().deaf is None}))
     alerts: list[Alert] = []
 
     async def one(n: int) -> None:
-        async with sdk.investigation(f"s{n}", investigation_type="ab"[n % 2]) as investigation:
+        async with sdk.investigation(f"s{n}", investigation_type="ab"[n % 2], key=f"k{n}") as investigation:
             for phase in ("first", "second"):
                 async with investigation.phase(phase):
                     await nap(0.001 * (n % 7))
+            if n % 10 == 3:
+                pausing = asyncio.create_task(investigation.pause())
+                for _ in range(3000):
+                    await asyncio.sleep(0.01)
+                    if (await sdk.get(investigation.id)).status == "paused":
+                        break
+                alerts.extend(await monitor.look())
+                await sdk.service.resume(investigation.id)
+                await asyncio.wait_for(pausing, 60)
+            if n % 10 == 7 and investigation.attempt == 1:
+                raise ConnectionError("that happens")
+
+    async def until_it_is_done(n: int) -> None:
+        try:
+            await one(n)
+        except ConnectionError:
+            await one(n)
         if n % 20 == 0:
             alerts.extend(await monitor.look())
 
-    await asyncio.gather(*map(one, range(100)))
+    await asyncio.gather(*map(until_it_is_done, range(100)))
+    failed = watching(sdk, clock, Failed())  # not before: what fails is told, also where it is retried at once
     for _ in range(3):
-        alerts += await monitor.look()
+        alerts += await monitor.look() + await failed.look()
         clock.move(timedelta(minutes=20))
     assert alerts == []
-    assert (await sdk.metrics(since=timedelta(hours=1))).completed == 100
+    found = await sdk.metrics(since=timedelta(hours=1))
+    assert found.completed == 100
+    assert (found.transitions["running->paused"], found.transitions["failed->retrying"]) == (10, 10)
 
 
 class Picky:
@@ -338,11 +365,13 @@ async def test_the_log_is_the_usual_sink(lite: InvestigationSDK, caplog: pytest.
     assert record.__dict__["investigation_id"] == investigation.id
 
 
-async def test_one_of_many_looks(lite: InvestigationSDK, other: InvestigationSDK, clock: Clock) -> None:
+@pytest.mark.parametrize("url", SHARED, indirect=True)
+async def test_one_of_many_looks(url: str, make_sdk: Make, clock: Clock) -> None:
+    sdk = make_sdk(url)
     with pytest.raises(ValueError, match="no"):
-        async with lite.investigation("s"):
+        async with sdk.investigation("s"):
             raise ValueError("no")
-    first, second = watching(lite, clock), watching(other, clock)
+    first, second = watching(sdk, clock), watching(make_sdk(url), clock)
     assert len(await first.look()) == 1
     assert await second.look() == []
     await first.aclose()

@@ -276,6 +276,19 @@ async def test_the_trace_of_who_creates_it_goes_on_with_who_drives_it(
     assert [link.context.span_id for link in linked.links] == [own(otel.one("worker"))]
 
 
+def test_the_blocking_face_is_inside_of_the_trace_of_who_calls_it(traced: InvestigationSDK, otel: Collected) -> None:
+    tracer = otel.tracer_provider.get_tracer("user")
+    for make in (traced.sync.submit, lambda *of: traced.sync.service.create_investigation("gil", *of)):
+        with tracer.start_as_current_span("POST") as request:
+            made = make("fraud", "s")
+        created = traced.sync.events(made.id, event_type="investigation.created")[0]
+        assert created.metadata["trace"]["traceparent"].split("-")[2] == format(
+            request.get_span_context().span_id, "016x"
+        )
+    apart = traced.sync.submit("fraud", "s")
+    assert "trace" not in traced.sync.events(apart.id, event_type="investigation.created")[0].metadata
+
+
 async def test_a_block_that_is_stopped(traced: InvestigationSDK, otel: Collected, make_sdk: Make) -> None:
     sdk = make_sdk("memory://", on_pause="raise", telemetry=otel.options())
     with pytest.raises(InvestigationPaused):
