@@ -20,7 +20,7 @@ from investigation_sdk.engine.reading import get_row, to_event
 from investigation_sdk.engine.rebuilding import rebuild
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sight import Sight
-from investigation_sdk.engine.snapshots import EVERY, Base, count_calls, read_base
+from investigation_sdk.engine.snapshots import Base, count_calls, read_base
 from investigation_sdk.engine.sound import readable, sound, sound_json
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import InvestigationNotFound, RecordUnreadable, VersionConflict
@@ -35,6 +35,8 @@ RowT = TypeVar("RowT", PhaseRow, ToolRow)
 
 _PAGE = 256
 _TRIES = 50
+_LONG_AGO = -(10**12)
+"""Of the last snapshot, so that the next commit has one, however many events lie between two."""
 
 
 async def read_after(backend: Backend, investigation_id: str, after: int) -> list[StoredEvent]:
@@ -142,11 +144,10 @@ async def _load(backend: Backend, investigation_id: str, tenant: str, *, snapsho
 def _with_base(session: Session, base: Base) -> None:
     """Tell a session of the latest snapshot. Of one that is not used, a warning event says so, and the commit of
     that event has a new one in its place."""
-    version = session.acked.version
     if base.fold is not None:
         session.snapshot_at = base.fold.version
     elif base.unusable is not None:
-        session.snapshot_at = version - EVERY
+        session.snapshot_at = _LONG_AGO
         session.replaces = base.unusable.id
         message = f"The snapshot {base.unusable.id} was not used, but the events were: {base.reason}"
         _warn(session, "snapshot", message, snapshot=base.unusable.id)

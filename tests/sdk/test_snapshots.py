@@ -160,6 +160,34 @@ def test_one_that_cannot_be_used_is_told_once_and_replaced(
         sdk.__exit__(None, None, None)
 
 
+@pytest.mark.parametrize("every", [1, 501, 100_000])
+def test_one_that_cannot_be_used_is_replaced_however_rare_they_are(
+    sqlite_url: str, tmp_path: Path, make_sdk: Make, every: int
+) -> None:
+    id = unfinished(make_sdk, sqlite_url)
+    change(tmp_path / "cases.db", "UPDATE investigation_snapshots SET schema_version=7")
+    for n in range(2):
+        with make_sdk(sqlite_url, snapshot_every=every) as sdk:
+            with pytest.raises(RuntimeError), sdk.investigation("account 42", key="k"):
+                whois(100 + n)
+                raise RuntimeError("stop")
+            assert len(warnings(sdk, id)) == 1
+            newest = sdk.sync.snapshots(id)[0]
+            assert newest.tool_states["calls"]["whois"] >= 13
+            assert newest.state_data["attempt"] in ((n + 1, n + 2) if every == 1 else (1, 2))
+            assert sdk.sync.check(id).ok
+
+
+def test_where_none_are_wanted_none_is_looked_at(sqlite_url: str, tmp_path: Path, make_sdk: Make) -> None:
+    id = unfinished(make_sdk, sqlite_url)
+    change(tmp_path / "cases.db", "UPDATE investigation_snapshots SET schema_version=7")
+    with make_sdk(sqlite_url, snapshot_every=0) as sdk:
+        with sdk.investigation("account 42", key="k") as again:
+            assert whois(3) == {"secret result": 3}
+            assert again.last_checkpoint == {"seen": 12}
+        assert warnings(sdk, id) == []
+
+
 def test_one_of_a_finished_investigation_that_cannot_be_used_changes_nothing(
     sqlite_url: str, tmp_path: Path, make_sdk: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
