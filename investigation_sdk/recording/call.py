@@ -19,7 +19,7 @@ from investigation_sdk.recording.frames import CallFrame, Frame, current_frame
 class Call(CallFrame):
     """One recorded call in flight."""
 
-    __slots__ = ("begun", "cache_key", "confidential", "span", "spec", "started", "warnings")
+    __slots__ = ("begun", "cache_key", "confidential", "repeated", "span", "spec", "started", "warnings")
 
     def __init__(self, around: Frame, spec: ToolSpec, started: Event, warnings: Sequence[str]) -> None:
         super().__init__(around, started.id, started.attempt)
@@ -29,6 +29,7 @@ class Call(CallFrame):
         self.warnings: Sequence[str] = warnings
         self.begun: int = 0
         self.cache_key: str | None = None
+        self.repeated: bool = False
         self.span: Span | None = None
 
     def begin(self, trace: Trace | None) -> None:
@@ -49,8 +50,10 @@ class Call(CallFrame):
             self.span.leave()
         current_frame.set(around)
 
-    def runs_again(self, root: str) -> None:
-        """It is a call that an earlier attempt began: `root` is what it was called then, at first."""
+    def runs_again(self, root: str, *, repeated: bool) -> None:
+        """It is a call that an earlier attempt began: `root` is what it was called then, at first. It is `repeated`
+        where that finished, and could not be given back."""
+        self.repeated = repeated
         self.root = root
         self.started.data["again"] = root
         self.started.text = None

@@ -112,6 +112,8 @@ def _ended(call: Call) -> tuple[dict[str, Any], int]:
     time = now_us()
     elapsed = (monotonic_ns() - call.begun) // 1000
     data: dict[str, Any] = {"call": call.started.id, "completed_at": time, "duration_ms": elapsed / 1000}
+    if call.repeated:
+        data["repeated"] = True
     tool = call.reported
     if tool is not None:
         if tool.usage is not None:

@@ -127,7 +127,7 @@ class Resume:
                 reused = yield from self._ask(call, record, why, args, kwargs)
         self._count(call.phase_name, spec.name, "again" if reused is None else "reused")
         if reused is None:
-            call.runs_again(record.root)
+            call.runs_again(record.root, repeated=record.state == "finished")
             return None
         inside = self._recorded.settle(record)
         return reused._replace(record=record, inside=inside) if spec.generator else reused
@@ -143,7 +143,7 @@ class Resume:
             yield from self._stop(self._told_otherwise(record))
         self._count(call.phase_name, call.spec.name, "reused", -1)
         self._count(call.phase_name, call.spec.name, "again")
-        call.runs_again(record.root)
+        call.runs_again(record.root, repeated=True)
 
     def _give_back(self, spec: ToolSpec, record: Record) -> Step[tuple[Reused | None, str]]:
         """What it gave; None, and the reason, where that cannot be given back."""

@@ -142,7 +142,7 @@ class Attempt:
 
     async def _look_back(self) -> tuple[recovery.Tries, bool, str | None]:
         recorder = self._recorder
-        session = await recorder.session(self.id)
+        session = await recorder.session(self.id, count=False)
         fold = session.decided
         left = fold.status in LEFT_IN
         before = await recovery.tries(recorder.backend, self.id) if left and fold.attempt > 1 else recovery.Tries()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import random
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from investigation_sdk.engine import reading
+from investigation_sdk.engine.sound import readable
+from investigation_sdk.errors import InvestigationError
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.storage.commit import StoredEvent
+
+_log = logging.getLogger("investigation_sdk.work")
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 300.0
 """Seconds."""
-_PAGE: Final = 200
+_PAGE: Final = 100
 _CLAIMED, _FAILED, _CRASHED = "investigation.claimed", "investigation.failed", "crashed"
-_STARTED, _COMPLETED, _PHASE, _SAVED = "tool.started", "tool.completed", "phase.completed", "checkpoint.saved"
-_TELLING: Final = (_CLAIMED, _FAILED, _STARTED, _COMPLETED, _PHASE, _SAVED)
+_COMPLETED, _PHASE, _SAVED = "tool.completed", "phase.completed", "checkpoint.saved"
+_TELLING: Final = (_CLAIMED, _FAILED, _COMPLETED, _PHASE, _SAVED)
 
 
 class Tries(NamedTuple):
@@ -28,50 +33,53 @@ class Tries(NamedTuple):
     """How often from an owner that had stopped without a word."""
 
 
-class _Progress:
-    """What was completed so far. An attempt that goes the way of an earlier one completes its phases, saves its
-    checkpoints, and runs what cannot be given back once more: none of that brings it further."""
-
-    def __init__(self) -> None:
-        self._roots: dict[str, str] = {}
-        self._done: set[tuple[str, object]] = set()
-
-    def is_made_by(self, stored: StoredEvent, data: dict[str, Any]) -> bool:
-        """Whether this event completes what was not complete."""
-        what: object
-        if stored.event_type == _STARTED:
-            if "again" in data:
-                self._roots[stored.id] = data["again"]
-            return False
-        if stored.event_type == _COMPLETED:
-            what = self._roots.pop(data["call"], data["call"])
-        elif stored.event_type == _PHASE:
-            what = data["name"]
-        else:
-            what = hashlib.sha256(stored.event_data.encode()).digest()
-        before = len(self._done)
-        self._done.add((stored.event_type, what))
-        return len(self._done) > before
-
-
 async def tries(backend: Backend, investigation_id: str) -> Tries:
-    """What was tried in vain at the end of the log; all of it is read, as only that tells what is new."""
-    begun = taken_over = after = 0
-    progress = _Progress()
+    """What was tried in vain at the end of the log, which is read from its end, as far as that goes.
+
+    What brings an investigation further is a call or a phase that was not completed before. Where it has neither, that
+    is a checkpoint that says something new; where it has, checkpoints do not count: they often say what time it is.
+    """
+    begun = taken_over = before = 0
     while True:
-        page = await backend.read_events(investigation_id, after=after, limit=_PAGE, event_type=_TELLING)
+        page = await backend.read_events(investigation_id, after=before, limit=_PAGE, event_type=_TELLING, reverse=True)
         for stored in page:
             data = _data(stored)
             if stored.event_type == _CLAIMED:
                 begun += 1
                 taken_over += "from" in data
-            elif stored.event_type == _FAILED:
-                if data.get("kind") != _CRASHED:
-                    begun = taken_over = 0
-            elif progress.is_made_by(stored, data):
-                begun = taken_over = 0
+            elif await _is_new(backend, investigation_id, stored, data):
+                return Tries(begun, taken_over)
         if len(page) < _PAGE:
             return Tries(begun, taken_over)
+        before = page[-1].sequence
+
+
+async def _is_new(backend: Backend, id: str, stored: StoredEvent, data: dict[str, Any]) -> bool:
+    """Whether an investigation got further by this event, or ended by it."""
+    if stored.event_type == _FAILED:
+        return data.get("kind") != _CRASHED
+    if stored.event_type == _COMPLETED:
+        return bool(data) and not data.get("repeated")
+    if stored.event_type == _PHASE:
+        name = data.get("name")
+        return not await _before(backend, id, stored, lambda earlier: _data(earlier).get("name") == name)
+    if await backend.read_events(id, limit=1, event_type=(_COMPLETED, _PHASE)):
+        return False
+    return not await _before(backend, id, stored, lambda earlier: earlier.event_data == stored.event_data)
+
+
+async def _before(backend: Backend, id: str, stored: StoredEvent, same: Callable[[StoredEvent], bool]) -> bool:
+    """Whether there is such an event of the same type before."""
+    after = 0
+    while True:
+        page = await backend.read_events(id, after=after, limit=_PAGE, event_type=(stored.event_type,))
+        for earlier in page:
+            if earlier.sequence >= stored.sequence:
+                return False
+            if same(earlier):
+                return True
+        if len(page) < _PAGE:
+            return False
         after = page[-1].sequence
 
 
@@ -90,7 +98,14 @@ async def failures(backend: Backend, investigation_id: str, most: int) -> int:
 
 
 def _data(stored: StoredEvent) -> dict[str, Any]:
-    return reading.to_event(stored).data
+    """What an event says; nothing where that cannot be read: whoever goes on with the investigation is told."""
+    try:
+        with readable(stored.investigation_id, stored.sequence):
+            return reading.to_event(stored).data
+    except InvestigationError as error:
+        extra = {"investigation_id": stored.investigation_id}
+        _log.warning("How often it was tried is counted without an event that cannot be read: %s", error, extra=extra)
+        return {}
 
 
 def pause(times: int) -> float:
