@@ -270,7 +270,8 @@ class RowProblem(_Record):
     """One row that is not what its investigation's log adds up to."""
 
     kind: str
-    """damaged or missing, which can be made again; ahead, head, extra, unreadable, busy or more, which are reported."""
+    """damaged or missing, which can be made again; ahead, head, extra, unreadable, busy, refused or more, which are
+    reported."""
     table: str
     id: str
     """Of the row."""

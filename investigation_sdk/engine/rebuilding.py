@@ -60,13 +60,18 @@ def _version(row: InvestigationRow) -> int:
 
 def _refuse_other_end(row: InvestigationRow, whole: Projected) -> None:
     """What a row says of the log's end is evidence; nothing here overwrites it."""
-    if whole.hash_at is None or whole.hash_at != row.head:
+    if whole.hash_at != row.head and not _is_behind(row, whole):
         raise unreadable(
             row.id,
             None,
             f"its row says that its log ends at event {row.version}, with another hash than the log has; rows that are "
             "ahead of their log are not made again",
         )
+
+
+def _is_behind(row: InvestigationRow, whole: Projected) -> bool:
+    """Whether a row has the hash of the log's end, and only names an event before it, or none: nothing is missing."""
+    return row.head == whole.row.head and not (type(row.version) is int and row.version > whole.row.version)
 
 
 async def check(
@@ -85,6 +90,15 @@ async def check(
         await rebuild(backend, investigation_id, sight)
     except RecordUnreadable:
         return found  # its problems say why
+    except ValueError as error:  # of the store
+        why = RowProblem(
+            kind="refused",
+            table="investigations",
+            id=investigation_id,
+            message=f"the store does not take the rows that its log adds up to ({error}); where that is its key, "
+            "another investigation has it by now",
+        )
+        return found.model_copy(update={"problems": [*found.problems, why]})
     after = await _look(backend, investigation_id, sight, None)
     return after.model_copy(update={"repaired": max(0, len(found.problems) - len(after.problems))})
 
@@ -181,7 +195,7 @@ class _Comparison:
         self._phases = frozenset(phase.id for phase in whole.phases)
         if oddity(row) is None and row.version > whole.row.version:
             self._ahead("investigation", row.id, row.version, whole.row.version)
-        elif oddity(row) is None and row.head != whole.hash_at:
+        elif oddity(row) is None and row.head != whole.hash_at and not _is_behind(row, whole):
             message = (
                 f"its head is not the hash of event {row.version} of the log: compare both with a head that you kept"
             )

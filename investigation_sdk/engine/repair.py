@@ -21,7 +21,7 @@ from investigation_sdk.engine.rebuilding import rebuild
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.snapshots import Base, count_calls, read_base
-from investigation_sdk.engine.sound import readable, sound, sound_json
+from investigation_sdk.engine.sound import readable, sound, sound_json, unreadable
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.errors import InvestigationNotFound, RecordUnreadable, VersionConflict
 from investigation_sdk.ids import uuid7
@@ -127,6 +127,7 @@ async def _load(backend: Backend, investigation_id: str, tenant: str, *, snapsho
                 fold = fold_from_rows(row, phases, calls, sound_json)
                 if row.version < 1:
                     raise ValueError(f"version is {row.version}")
+            await _check_end(backend, row)
             session = KeptSession(fold, row.head)
             if snapshots:
                 session.uncounted_to = row.version
@@ -139,6 +140,20 @@ async def _load(backend: Backend, investigation_id: str, tenant: str, *, snapsho
         f"Investigation {investigation_id} changed every time that it was read, {_TRIES} times.",
         investigation_id=investigation_id,
     )
+
+
+async def _check_end(backend: Backend, row: InvestigationRow) -> None:
+    """What is appended stands on what the row says of the log's end: behind a wrong one it would be lost, or a gap.
+
+    Raises:
+        RecordUnreadable: it is wrong.
+    """
+    at = await backend.read_events(row.id, after=row.version - 1, limit=2)
+    if [(one.sequence, one.hash) for one in at] == [(row.version, row.head)]:
+        return
+    now = await backend.get("investigation", row.id)
+    if isinstance(now, InvestigationRow) and (now.version, now.head) == (row.version, row.head):
+        raise unreadable(row.id, None, f"its row says that its log ends at event {row.version}, and it does not")
 
 
 def _with_base(session: Session, base: Base) -> None:

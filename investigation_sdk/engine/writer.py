@@ -23,7 +23,13 @@ from investigation_sdk.engine.sealing import next_commit
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.tracing import StoreMeter
 from investigation_sdk.engine.waiting import wake
-from investigation_sdk.errors import BackendUnavailable, InvestigationError, InvestigationNotFound, PayloadTooLarge
+from investigation_sdk.errors import (
+    BackendUnavailable,
+    InvestigationError,
+    InvestigationNotFound,
+    PayloadTooLarge,
+    RecordUnreadable,
+)
 from investigation_sdk.storage.backend import Backend, CommitNotApplied, CommitUnknown, OverlappingBackend, StoreFailure
 from investigation_sdk.storage.commit import Commit, CommitResult, CommitStatus
 
@@ -389,6 +395,13 @@ def refused(session: Session, result: CommitResult) -> Woken:
     error: InvestigationError
     if result.status is CommitStatus.SIZE:
         error = PayloadTooLarge(result.message, investigation_id=id)
+    elif result.status is CommitStatus.CONSTRAINT and session.acked.version:
+        error = RecordUnreadable(
+            f"What the store holds of investigation {id} does not fit its log, so that nothing can follow: "
+            f"{result.message}. Look with sdk.check({id!r}); `investigate check {id} --repair` makes its rows again.",
+            reason=result.message,
+            investigation_id=id,
+        )
     else:
         error = InvestigationError(result.message or "refused by the store", investigation_id=id)
     if session.acked.version:

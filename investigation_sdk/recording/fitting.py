@@ -8,7 +8,7 @@ function says what to make of that, and pydantic makes it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import GenericAlias
+from types import GenericAlias, NoneType
 from typing import Any, Final, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -28,7 +28,7 @@ def fit(value: Any, hint: Any) -> Rebuilt:
         value: Of any kind; not changed. Instances stay what they are.
         hint: A resolved annotation. Where it says nothing, or nothing that can be checked, the value is given as it is.
     """
-    if hint is None or hint is Any:
+    if hint in (None, Any, NoneType):  # of what returns nothing, whatever is said
         return Rebuilt(value)
     wanted: Any = GenericAlias(tuple, (hint,))  # around it, since a model has its own configuration
     try:

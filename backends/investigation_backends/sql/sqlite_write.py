@@ -282,14 +282,17 @@ def _restore(kind: str) -> str:
     table = TABLE_OF[kind]
     return (
         f"INSERT INTO {table} SELECT {_marks(names)} WHERE EXISTS (SELECT 1 FROM investigations WHERE id=?) "
-        f"ON CONFLICT(id) DO UPDATE SET {changes} WHERE excluded.sequence>={table}.sequence"
+        f"ON CONFLICT(id) DO UPDATE SET {changes} "
+        f"WHERE excluded.sequence>={table}.sequence OR typeof({table}.sequence)<>'integer'"  # text is above any number
     )
 
 
 _ALL: Final = fields("investigation")
 # a parent that was deleted since stays forgotten
-_RESTORE_HEAD: Final = f"UPDATE investigations SET {_set(_ALL[1:])} WHERE id=? AND version<=?".replace(
-    "parent_investigation_id=?", "parent_investigation_id=(SELECT p.id FROM investigations AS p WHERE p.id=?)"
+_RESTORE_HEAD: Final = (
+    f"UPDATE investigations SET {_set(_ALL[1:])} WHERE id=? AND (version<=? OR typeof(version)<>'integer')".replace(
+        "parent_investigation_id=?", "parent_investigation_id=(SELECT p.id FROM investigations AS p WHERE p.id=?)"
+    )
 )
 _RESTORE_PHASE: Final = _restore("phase")
 _RESTORE_TOOL: Final = _restore("tool")

@@ -66,6 +66,7 @@ WHOLE = Receipt(transfers=[Transfer(1)], at=AT)
         (Any, PLAIN, PLAIN),
         (object, PLAIN, PLAIN),
         (None, PLAIN, PLAIN),
+        (type(None), PLAIN, PLAIN),
         ("Nowhere", 1, 1),
         (list["Nowhere"], [1], [1]),  # type: ignore[name-defined]  # noqa: F821
     ],
