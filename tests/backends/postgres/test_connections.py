@@ -55,7 +55,10 @@ async def test_what_overflowed_is_used_again_and_closed_once_it_is_not(
         return await connect()
 
     pool._connect = counted
-    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'investigation_sdk'"
+    count = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE application_name = 'investigation_sdk' AND datname = current_database()"
+    )
     for _ in range(5):
         await asyncio.gather(*(backend.holder(f"r{n}") for n in range(4)))
     assert made == 3, "beside the one that opened the store"
