@@ -1,6 +1,7 @@
 """The contract suite, tested: bugs are planted in backends that pass, and it must notice each."""
 
 import asyncio
+import json
 import sqlite3
 import tempfile
 import time
@@ -344,6 +345,24 @@ def text_is_made_tidy(patch: Patch) -> None:
     patch.setattr(memory_store, "_apply", tidy)
 
 
+def _changing(patch: Patch, change: Callable[[StoredEvent], StoredEvent]) -> None:
+    apply = memory_store._apply
+
+    def changed(store: MemoryStore, file: Any, commit: Commit) -> None:
+        apply(store, file, commit)
+        file.events[:] = [change(StoredEvent._make(event)) for event in file.events]
+
+    patch.setattr(memory_store, "_apply", changed)
+
+
+def json_is_spelled_anew(patch: Patch) -> None:
+    _changing(patch, lambda event: event._replace(event_data=json.dumps(json.loads(event.event_data))))
+
+
+def text_ends_at_nul(patch: Patch) -> None:
+    _changing(patch, lambda event: event._replace(actor=event.actor and event.actor.partition("\0")[0]))
+
+
 def refused_commits_write_blobs(patch: Patch) -> None:
     commit = memory_store.write
 
@@ -426,6 +445,8 @@ IN_MEMORY = [
     (money_is_a_float, "test_sums_of_money_are_exact"),
     (handles_remember_rows, "test_another_handle_sees_at_once"),
     (text_is_made_tidy, "test_text_is_kept_byte_for_byte"),
+    (json_is_spelled_anew, "test_any_json_comes_back_as_it_was"),
+    (text_ends_at_nul, "test_any_poison_is_kept_exactly_or_refused_alone"),
     (refused_commits_write_blobs, "test_a_commit_that_loses_leaves_no_blob"),
     (blobs_are_everybody_s, "test_another_investigation_s_blob_is_not_given"),
     (blobs_come_in_one_piece, "test_every_byte_of_a_blob"),

@@ -70,7 +70,7 @@ class BatchTests(ContractBase):
             cases = [Case() for _ in range(50)]
             batch = [case.commit("a", "b", rows=[case.tool()]) for case in cases]
             poison(cases[20], batch[20])
-            await _one_fails(store, cases, batch, 20)
+            await one_fails(store, cases, batch, 20)
 
     async def test_one_poison_among_fifty_that_append(self, store: OpenStore) -> None:
         cases = [Case() for _ in range(50)]
@@ -79,7 +79,7 @@ class BatchTests(ContractBase):
         for poison in POISONS:
             batch = [case.commit("a", "b", rows=[case.tool()]) for case in cases]
             poison(cases[30], batch[30])
-            await _one_fails(store, cases, batch, 30)
+            await one_fails(store, cases, batch, 30)
 
 
 def _gap(commit: Commit) -> None:
@@ -120,7 +120,9 @@ def _head(commit: Commit) -> InvestigationRow:
     return row
 
 
-async def _one_fails(store: OpenStore, cases: list[Case], batch: list[Commit], culprit: int) -> None:
+async def one_fails(store: OpenStore, cases: list[Case], batch: list[Commit], culprit: int) -> None:
+    """Commit a batch in which one has a value that a store may be unable to keep: it is kept exactly, or refused whole,
+    and its neighbours are applied."""
     before = await store.version(cases[culprit])
     results = list(await store.a.commit(batch))
     bad, case = batch[culprit], cases[culprit]

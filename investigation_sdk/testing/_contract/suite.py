@@ -12,6 +12,7 @@ from .queueing import QueueTests
 from .races import ProcessRaceTests, RaceTests
 from .sharing import ProcessTests, SharingTests
 from .upkeep import AdvanceTests, DeleteTests, PutRowsTests
+from .values import ValueTests
 
 
 class Suite(
@@ -19,6 +20,7 @@ class Suite(
     BatchTests,
     EventTests,
     BlobTests,
+    ValueTests,
     FindTests,
     AggregateTests,
     PutRowsTests,
