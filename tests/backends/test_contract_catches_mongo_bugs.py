@@ -209,7 +209,7 @@ BUGS = [
     (places_are_not_competed_for, "test_another_handle_conflicts"),
     (what_is_known_is_what_is, "test_sent_again_conflicts_and_is_there_once"),
     (refused_commits_write_rows, "test_another_version_conflicts"),
-    (an_error_ends_the_batch, "test_many_are_answered_in_order"),
+    (an_error_ends_the_batch, "test_batches_of_tasks_overlap"),
     (a_poison_fails_the_batch, "test_one_poison_among_fifty_that_append"),
     (lists_are_behind, "test_pages_of_a_filter"),
     (lists_forget_other_handles, "test_another_handle_sees_at_once"),

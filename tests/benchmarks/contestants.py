@@ -108,8 +108,11 @@ async def ours_batched(url: str) -> AsyncIterator[Runner]:
 
 
 @asynccontextmanager
-async def ours_many(url: str, investigations: int = INVESTIGATIONS) -> AsyncIterator[Runner]:
-    """Many open investigations, their calls at the same time; n is rounded to a multiple of how many there are."""
+async def ours_many(url: str, investigations: int = INVESTIGATIONS, *, listed: bool = False) -> AsyncIterator[Runner]:
+    """Many open investigations, their calls at the same time; n is rounded to a multiple of how many there are.
+
+    With `listed`, a run ends with reading a list: where rows are written behind, they are written then.
+    """
     async with InvestigationSDK(url, telemetry=False) as sdk:
         start, done = asyncio.Event(), asyncio.Event()
         order: dict[str, Any] = {"n": 0, "left": 0}
@@ -136,6 +139,8 @@ async def ours_many(url: str, investigations: int = INVESTIGATIONS) -> AsyncIter
             order.update(n=n // investigations, left=investigations)
             start.set()
             await done.wait()
+            if listed:
+                await sdk.list(limit=1)
             start, done = asyncio.Event(), asyncio.Event()
             over, rest = rest, asyncio.Event()
             over.set()

@@ -42,6 +42,8 @@ class Work(NamedTuple):
     calls: int
     make: dict[str, Make]
     goals: dict[str, float]
+    rest: float = 0.0
+    """Seconds between two turns, in which what one has left to do is done."""
 
 
 def works(folder: Path, server: PostgresServer | None, mongo: MongoServer | None) -> list[Work]:
@@ -167,10 +169,12 @@ def mongo_works(server: MongoServer) -> list[Work]:
             2000,
             {
                 "ours": lambda: c.ours_many(many),
+                "ours, and a list": lambda: c.ours_many(many, listed=True),
                 "insert_many": lambda: mongo_floor.floor_many(server.url_of("floor")),
                 "insert_many, with our indexes": lambda: mongo_floor.floor_many(server.url_of("indexed"), indexed=True),
             },
             {"insert_many": 2},
+            rest=2.0,
         ),
     ]
 
@@ -195,6 +199,7 @@ async def measure(work: Work, rounds: int) -> dict[str, list[float]]:
                 started = time.perf_counter()
                 await runners[name](work.calls)
                 times[name].append((time.perf_counter() - started) / work.calls * 1e6)
+                await asyncio.sleep(work.rest)
     return times
 
 

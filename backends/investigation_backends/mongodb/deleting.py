@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from . import keys
 from .documents import CONTENT
 from .link import Link
 from .names import Document, slot
@@ -64,6 +65,7 @@ async def finish(link: Link, id: str, version: int) -> None:
     """
     now = await link.server_now()
     first, tombstone = slot(id, 0), slot(id, version)
+    await keys.free(link, id)
     await link.commits.update({"_id": first}, {**_BARE, "$set": {"deleted": now}})
     await link.commits.update({"investigation_id": id, "_id": {"$nin": [first, tombstone]}}, _BARE)
     await link.rows("investigation").update(

@@ -93,6 +93,11 @@ def blob_name(investigation_id: str, digest: str) -> str:
     return f"{investigation_id}/{digest}"
 
 
+def reference(place: str, commit_id: str) -> Document:
+    """How a piece of a blob names the commit that it was written for."""
+    return {"place": place, "commit": commit_id}
+
+
 def storable(*texts: str) -> bool:
     """Whether a store can have these texts at all."""
     try:

@@ -12,6 +12,7 @@ from .errors import DRIVER_ERRORS, explain
 from .link import Link, clock
 from .marks import EXPIRED, Marks
 from .project import catch_up
+from .reads import is_committed
 
 _log = logging.getLogger("investigation_sdk.mongo")
 
@@ -57,9 +58,9 @@ async def _sweep_blobs(link: Link, before: int) -> int:
     where = {"pending": {"$gt": 0, "$lt": before}}
     swept = 0
     while True:
-        found = await link.blobs.find(where, fields={"blob": 1}, limit=1000)
-        for blob in {one["blob"] for one in found}:
-            if await link.commits.one({"blobs": blob}, fields={"_id": 1}) is not None:
+        found = await link.blobs.find(where, fields={"blob": 1, "by": 1}, limit=1000)
+        for blob, by in {one["blob"]: one.get("by", ()) for one in found}.items():
+            if await is_committed(link, by):
                 await link.blobs.update({"blob": blob}, {"$unset": {"pending": ""}})
             else:
                 # whoever is about to commit them has just touched them, and so they stay

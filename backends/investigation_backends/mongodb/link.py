@@ -10,7 +10,7 @@ from datetime import UTC
 from typing import Final, NamedTuple
 
 from .driver import Client, Collection
-from .names import BLOBS, COLLECTION_OF, COMMITS, DELETIONS, LEASES, MARKS
+from .names import BLOBS, COLLECTION_OF, COMMITS, DELETIONS, KEYS, LEASES, MARKS
 
 _KNOWN_HEADS: Final = 20_000
 _TRUSTED: Final = 600.0
@@ -95,6 +95,11 @@ class Link:
     def leases(self) -> Collection:
         """The leases."""
         return self.client[LEASES]
+
+    @property
+    def keys(self) -> Collection:
+        """Who has which key."""
+        return self.client[KEYS]
 
     @property
     def marks(self) -> Collection:

@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple
 from pymongo.errors import CollectionInvalid, OperationFailure
 
 from .deleting import PURGE, UNFINISHED
+from .documents import reference
 from .driver import Client, Collection, Sort
 from .link import Link
-from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS, DELETIONS, PART_OF, Document
+from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS, DELETIONS, KEYS, PART_OF, Document
 from .project import PARTS, project
 
 _EXISTS: Final = 48
@@ -42,11 +43,7 @@ QUEUE: Final = Index(
 )
 
 INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
-    COMMITS: (
-        Index("log", _by("investigation_id", "version", "expected_version")),
-        Index("key", _by("key"), {"unique": True, "sparse": True}),
-        Index("blobs", _by("blobs"), {"sparse": True}),
-    ),
+    COMMITS: (Index("log", _by("investigation_id", "version", "expected_version")),),
     DELETIONS: (_partial(UNFINISHED), _partial(PURGE)),
     BLOBS: (Index("blob", _by("blob")), Index("investigation", _by("investigation_id")), _partial("pending")),
     COLLECTION_OF["investigation"]: (
@@ -132,10 +129,34 @@ async def _rows_tell(client: Client) -> None:
         await commits.drop_index(field)
 
 
+async def _keys_and_blobs(client: Client) -> None:
+    """Keys stand in documents of their own, and a piece of a blob names the commits that it was written for."""
+    await _first_collections(client)
+    commits, keys, blobs = client[COMMITS], client[KEYS], client[BLOBS]
+    last = ""
+    while found := await commits.find({"key": {"$gt": last}}, fields=_KEY, sort=[("key", 1)], limit=500):
+        last = found[-1]["key"]
+        await keys.insert_new(
+            [{"_id": one["key"], "investigation_id": one["investigation_id"], "at": 0} for one in found]
+        )
+    last = ""
+    while found := await blobs.find({"_id": {"$gt": last}}, fields={"blob": 1}, sort=[("_id", 1)], limit=500):
+        last = found[-1]["_id"]
+        for blob in {one["blob"] for one in found}:
+            of = await commits.find({"blobs": blob}, fields={"commit_id": 1})
+            by = [reference(one["_id"], one["commit_id"]) for one in of]
+            await blobs.update({"blob": blob}, {"$addToSet": {"by": {"$each": by}}})
+    for index in ("key", "blobs"):
+        await commits.drop_index(index)
+
+
+_KEY: Final[Document] = {"key": 1, "investigation_id": 1}
+
 MIGRATIONS: Final[Mapping[str, Callable[[Client], Awaitable[None]]]] = {
     "0001": _first_collections,
     "0002": _queue,
     "0003": _rows_tell,
+    "0004": _keys_and_blobs,
 }
 """Every revision that was ever released, oldest first, and what makes it of the one before."""
 

@@ -15,6 +15,8 @@ COMMITS: Final = "investigation_events"
 """The log: one document per commit, with the events in it."""
 BLOBS: Final = "investigation_blobs"
 LEASES: Final = "investigation_leases"
+KEYS: Final = "investigation_keys"
+"""Who has which key; see :mod:`.keys`."""
 MARKS: Final = "investigation_unwritten"
 """Which investigations may have commits whose rows are not written; see :mod:`.marks`."""
 DELETIONS: Final = "investigation_deletions"
@@ -30,7 +32,7 @@ COLLECTION_OF: Final = {
 }
 """Collection by kind of row."""
 
-ALL_COLLECTIONS: Final = (*COLLECTION_OF.values(), COMMITS, BLOBS, LEASES, MARKS, DELETIONS)
+ALL_COLLECTIONS: Final = (*COLLECTION_OF.values(), COMMITS, BLOBS, LEASES, KEYS, MARKS, DELETIONS)
 
 WRITTEN_BY: Final = "commit_version"
 """In phases, calls and snapshots: the version of the commit that wrote the document."""

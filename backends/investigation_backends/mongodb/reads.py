@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, cast
 
@@ -139,8 +139,16 @@ async def has_blob(link: Link, investigation_id: str, digest: str) -> bool:
     """Whether a commit has this blob."""
     if not storable(investigation_id, digest):
         return False
-    name = blob_name(investigation_id, digest)
-    return await link.commits.one({"blobs": name}, fields={"_id": 1}) is not None
+    first = f"{blob_name(investigation_id, digest)}/0"
+    found = await link.blobs.one({"_id": first}, fields={"by": 1})
+    return found is not None and await is_committed(link, found.get("by", ()))
+
+
+async def is_committed(link: Link, by: Collection[Mapping[str, str]]) -> bool:
+    """Whether one of the commits that a blob was written for is in the log."""
+    places = {one["place"] for one in by}
+    found = await link.commits.find({"_id": {"$in": list(places)}}, fields={"commit_id": 1}) if places else ()
+    return any({"place": one["_id"], "commit": one.get("commit_id")} in by for one in found)
 
 
 async def piece(link: Link, investigation_id: str, digest: str, position: int) -> bytes | None:

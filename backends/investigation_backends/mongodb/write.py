@@ -17,8 +17,8 @@ from investigation_backends.checks import refuse_id
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.storage.commit import APPLIED, CONFLICT, Commit, CommitResult, CommitStatus, chunks
 
-from . import leases
-from .documents import blob_name, commit_document, encoded
+from . import keys, leases
+from .documents import blob_name, commit_document, encoded, reference
 from .errors import DRIVER_ERRORS, DUPLICATE, batch_failed, own_fault
 from .link import Link, clock
 from .marks import STALLED, Marks
@@ -160,13 +160,17 @@ class Batch:
 
     async def _insert(self, wave: Sequence[int]) -> None:
         wave = [n for n in wave if await self._parent_is_there(n)] if self.applied else list(wave)
-        raw = [document for n in wave if (document := self._raw[n]) is not None]
-        if not raw:
+        if not wave:
             return
-        taken, _, _ = await asyncio.gather(self._take_leases(wave), self._put_blobs(wave), self._mark(wave))
+        taken, _, _, new_keys = await asyncio.gather(
+            self._take_leases(wave), self._put_blobs(wave), self._mark(wave), self._take_keys(wave)
+        )
+        tried, wave = wave, [n for n in wave if self._answers[n] is None]
+        raw = [document for n in wave if (document := self._raw[n]) is not None]
         errors: dict[int, Any] = {}
         try:
-            await self._link.commits.insert(raw)
+            if raw:
+                await self._link.commits.insert(raw)
         except BulkWriteError as error:
             details: Any = error.details
             errors = {one["index"]: one for one in details["writeErrors"]}
@@ -184,9 +188,12 @@ class Batch:
         # only now: where a look-up fails, it is known already that others were applied
         for place, fault in errors.items():
             self._answers[wave[place]] = await self._refusal(wave[place], fault)
-        for n in wave:
-            if self._answers[n] is not APPLIED and n in taken:
-                await leases.give_back(self._link, taken[n])
+        for n in tried:
+            if self._answers[n] is not APPLIED:
+                if n in taken:
+                    await leases.give_back(self._link, taken[n])
+                if n in new_keys:
+                    await keys.give_back(self._link, new_keys[n], self._commits[n].investigation_id)
 
     async def _parent_is_there(self, n: int) -> bool:
         """A parent of the same batch may not have been created."""
@@ -204,18 +211,32 @@ class Batch:
         """Why one document was not inserted."""
         if (answer := own_fault(error)) is not None:
             return answer
-        commit = self._commits[n]
         key = self._documents[n].get("key")
         if key is None:
             return CONFLICT
-        # where both the place and the key are taken, a server may name either
-        holder = await self._link.commits.one({"key": key}, fields={"investigation_id": 1})
-        place = await self._link.commits.one({"_id": self._documents[n]["_id"]}, fields={"_id": 1})
-        if holder is None or place is not None:
+        holder = await self._link.keys.one({"_id": key})
+        return await self._without_key(n, None if holder is None else holder["investigation_id"])
+
+    async def _without_key(self, n: int, holder: str | None) -> CommitResult:
+        """What a creation is told whose key another has; where its own place is taken too, that counts."""
+        commit = self._commits[n]
+        place = await self._link.commits.one({"_id": self._documents[n]["_id"]}, fields={keys.LOST: 1})
+        if holder in (None, commit.investigation_id) or (place is not None and keys.LOST not in place):
             return CONFLICT
         row = commit.rows[0]
         assert isinstance(row, InvestigationRow)
-        return CommitResult(CommitStatus.CONSTRAINT, holder["investigation_id"], f"the key {row.key!r} is taken")
+        return CommitResult(CommitStatus.CONSTRAINT, holder, f"the key {row.key!r} is taken")
+
+    async def _take_keys(self, wave: Sequence[int]) -> dict[int, str]:
+        """Take the keys of creations, and refuse those whose key another has; answer which were free."""
+        wanted: dict[str, int] = {key: n for n in wave if (key := self._documents[n].get("key")) is not None}
+        if not wanted:
+            return {}
+        who = {key: self._commits[n].investigation_id for key, n in wanted.items()}
+        others, new = await keys.take(self._link, who, await self._link.server_now())
+        for key, holder in others.items():
+            self._answers[wanted[key]] = await self._without_key(wanted[key], holder)
+        return {wanted[key]: key for key in new}
 
     async def _take_leases(self, wave: Sequence[int]) -> dict[int, Any]:
         """Take the leases of creations, before anybody can see these; answer which of them were free."""
@@ -239,11 +260,12 @@ class Batch:
         now = await self._link.server_now()
         for n in wave:
             commit = self._commits[n]
+            by = reference(slot(commit.investigation_id, commit.expected_version), commit.id)
             for digest, data in dict(commit.blobs).items():
                 name = blob_name(commit.investigation_id, digest)
                 for position, piece in enumerate(chunks(data)):
                     new = {"blob": name, "investigation_id": commit.investigation_id, "data": piece}
-                    change = {"$set": {"pending": now}, "$setOnInsert": new}
+                    change = {"$set": {"pending": now}, "$setOnInsert": new, "$addToSet": {"by": by}}
                     writes.append(UpdateOne({"_id": f"{name}/{position}"}, change, upsert=True))
                     size += len(piece)
                     if size > self._link.limit:

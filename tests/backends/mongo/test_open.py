@@ -340,13 +340,13 @@ async def test_differences_are_named(empty: str) -> None:
     assert await backend.current_revision() is None
     await backend.upgrade()
     raw(empty)[COMMITS].drop_index("log")
-    raw(empty)[COMMITS].drop_index("key")
-    raw(empty)[COMMITS].create_index("key", name="key")
-    raw(empty)["tool_executions"].drop()
+    raw(empty)["tool_executions"].drop_index("status")
+    raw(empty)["tool_executions"].create_index("status", name="status")
+    raw(empty)["investigation_phases"].drop()
     assert list(await backend.check_schema()) == [
-        "collection tool_executions is missing",
+        "collection investigation_phases is missing",
+        "index tool_executions.status has other keys or options",
         f"index {COMMITS}.log is missing",
-        f"index {COMMITS}.key has other keys or options",
     ]
 
 

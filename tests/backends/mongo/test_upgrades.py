@@ -8,12 +8,14 @@ from investigation_backends.mongo import MongoBackend
 from investigation_backends.mongodb import migrations
 from investigation_backends.mongodb.behind import Behind
 from investigation_backends.mongodb.deleting import PURGE, UNFINISHED
+from investigation_backends.mongodb.driver import Collection
 from investigation_backends.mongodb.migrations import QUEUE, REVISIONS
-from investigation_backends.mongodb.names import BEHIND, COMMITS, DELETIONS, MADE, MARKS, PART_OF, SCHEMA
+from investigation_backends.mongodb.names import BEHIND, BLOBS, COMMITS, DELETIONS, KEYS, MADE, MARKS, PART_OF, SCHEMA
 from investigation_sdk.errors import SchemaMismatch
-from investigation_sdk.storage.commit import CONFLICT, Query, Wanted
-from investigation_sdk.testing._contract.building import Case
-from tests.backends.mongo.rig import opened, pending, raw, stored, swept
+from investigation_sdk.storage.backend import StoreFailure
+from investigation_sdk.storage.commit import APPLIED, CHUNK_BYTES, CONFLICT, Query, Wanted
+from investigation_sdk.testing._contract.building import Case, blob, blob_data
+from tests.backends.mongo.rig import failing, opened, pending, raw, stored, swept
 
 Patch = pytest.MonkeyPatch
 
@@ -35,6 +37,50 @@ def _as_of_0002(url: str) -> None:
     database[MARKS].drop()
     database[DELETIONS].drop()
     database[SCHEMA].update_one({}, {"$set": {"revision": "0002"}})
+
+
+def _as_of_0003(url: str) -> None:
+    """Change a database to how the third revision had it: keys and blobs are found by indexes of the log."""
+    database = raw(url)
+    database[KEYS].drop()
+    database[BLOBS].update_many({}, {"$unset": {"by": ""}})
+    database[COMMITS].create_index("key", name="key", unique=True, sparse=True)
+    database[COMMITS].create_index("blobs", name="blobs", sparse=True)
+    database[SCHEMA].update_one({}, {"$set": {"revision": "0003"}})
+
+
+async def test_keys_and_blobs_that_the_log_was_searched_for(mongo_store: str, monkeypatch: Patch) -> None:
+    cases = [Case(key=f"key-{n}") for n in range(7)]
+    one, two = blob(b"x" * (CHUNK_BYTES + 1)), blob(b"y")
+    async with opened(mongo_store) as backend:
+        for case in cases:
+            await case.apply(backend, case.commit(blobs=[one]))
+        assert await backend.delete([(cases[0].id, 1)]) == 1
+        with failing(mongo_store, "insert", errorCode=13), pytest.raises(StoreFailure):  # its pieces belong to nobody
+            await backend.commit([cases[1].commit(blobs=[two])])
+        assert len(stored(mongo_store, BLOBS)) == 13
+    _as_of_0003(mongo_store)
+    drop = Collection.drop_index
+
+    async def killed(*_: Any) -> None:
+        raise ValueError("killed")
+
+    monkeypatch.setattr(Collection, "drop_index", killed)
+    with pytest.raises(ValueError, match="killed"):
+        await MongoBackend(mongo_store).upgrade()
+    monkeypatch.setattr(Collection, "drop_index", drop)
+
+    async with opened(mongo_store, auto_migrate=True) as backend:
+        assert await backend.check_schema() == []
+        assert set(raw(mongo_store)[COMMITS].index_information()) == {"_id_", "log"}
+        assert {one["investigation_id"] for one in stored(mongo_store, KEYS)} == {case.id for case in cases[1:]}
+        answers = await backend.commit([Case(key=f"key-{n}").commit() for n in range(7)])
+        assert [answer.existing_id for answer in answers] == [None, *(case.id for case in cases[1:])]
+        assert answers[0] == APPLIED
+        for case in cases[1:]:
+            assert await blob_data(backend, case.id, one.digest) == one.data
+        assert await blob_data(backend, cases[1].id, two.digest) == b""
+        assert (await swept(backend)).blobs == 1
 
 
 async def _nothing_more(self: Behind) -> None:

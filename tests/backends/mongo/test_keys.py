@@ -1,0 +1,110 @@
+"""Keys, in a store on MongoDB's protocol: taken before the creation, and free where it does not come."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from investigation_backends.mongo import MongoBackend
+from investigation_backends.mongodb import keys
+from investigation_backends.mongodb.driver import Collection
+from investigation_backends.mongodb.names import KEYS
+from investigation_sdk.storage.backend import CommitUnknown
+from investigation_sdk.storage.commit import APPLIED, CONFLICT, CommitStatus
+from investigation_sdk.testing._contract.building import Case
+from tests.backends.mongo.rig import failing, stored
+
+Patch = pytest.MonkeyPatch
+
+
+def _holders(url: str) -> list[str]:
+    return [one["investigation_id"] for one in stored(url, KEYS)]
+
+
+async def test_a_key_that_a_crash_left(
+    mongo_store: str, backend: MongoBackend, other: MongoBackend, monkeypatch: Patch
+) -> None:
+    """The creation that held it cannot come any more, and is told who has it."""
+    monkeypatch.setattr(keys, "_PATIENCE", 0.1)
+    lost, case = Case(key="one"), Case(key="one")
+    creation = lost.commit()
+
+    async def dies(*_: Any) -> None:
+        raise ConnectionResetError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collection, "insert", dies)
+        with pytest.raises((ConnectionResetError, CommitUnknown)):
+            await other.commit([creation])
+    assert _holders(mongo_store) == [lost.id]
+    await case.apply(backend)
+    assert _holders(mongo_store) == [case.id]
+    (answer,) = await other.commit([creation])
+    assert (answer.status, answer.existing_id) == (CommitStatus.CONSTRAINT, case.id)
+    for handle in (backend, other):
+        assert await handle.get("investigation", lost.id) is None
+        assert list(await handle.read_events(lost.id)) == []
+    assert await backend.delete([(case.id, 1)]) == 1
+    assert _holders(mongo_store) == []
+
+
+async def test_a_creation_that_was_lost_takes_its_own_key_again(mongo_store: str, backend: MongoBackend) -> None:
+    case = Case(key="one")
+    creation = case.commit()
+    with failing(mongo_store, "insert", closeConnection=True), pytest.raises(CommitUnknown):
+        await backend.commit([creation])
+    assert await backend.commit([creation]) == [APPLIED]
+    assert await backend.commit([creation]) == [CONFLICT]
+    assert _holders(mongo_store) == [case.id]
+
+
+async def test_a_creation_on_its_way_is_waited_for(
+    mongo_store: str, backend: MongoBackend, other: MongoBackend, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(keys, "_PATIENCE", 30.0)
+    insert, gate, begun = Collection.insert, asyncio.Event(), asyncio.Event()
+
+    async def slow(self: Collection, documents: Any) -> None:
+        begun.set()
+        await gate.wait()
+        await insert(self, documents)
+
+    monkeypatch.setattr(Collection, "insert", slow)
+    first, second = Case(key="one"), Case(key="one")
+    one = asyncio.create_task(backend.commit([first.commit()]))
+    await asyncio.wait_for(begun.wait(), 30)
+    two = asyncio.create_task(other.commit([second.commit()]))
+    await asyncio.sleep(0.05)
+    assert not two.done()
+    gate.set()
+    assert list(await asyncio.wait_for(one, 30)) == [APPLIED]
+    (answer,) = await asyncio.wait_for(two, 30)
+    assert (answer.status, answer.existing_id) == (CommitStatus.CONSTRAINT, first.id)
+    assert _holders(mongo_store) == [first.id]
+
+
+async def test_a_refused_creation_gives_its_key_back(mongo_store: str, backend: MongoBackend) -> None:
+    case = Case()
+    await case.apply(backend)
+    again = Case(id=case.id, key="one")
+    assert await backend.commit([again.commit()]) == [CONFLICT]
+    assert _holders(mongo_store) == []
+    await Case(key="one").apply(backend)
+
+
+async def test_a_key_in_the_hands_of_one_that_does_not_have_it_is_free(
+    mongo_store: str, backend: MongoBackend, monkeypatch: Patch
+) -> None:
+    """Killed between a refusal and giving back."""
+    case, new = Case(), Case(key="one")
+    await case.apply(backend)
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "give_back", nothing)
+        assert await backend.commit([Case(id=case.id, key="one").commit()]) == [CONFLICT]
+    assert _holders(mongo_store) == [case.id]
+    await new.apply(backend)
+    assert _holders(mongo_store) == [new.id]
