@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from investigation_sdk import InvestigationSDK, tool
+from investigation_sdk import BackendUnavailable, InvestigationSDK, tool
 
 CALLS = 150
+PATIENTLY = 60.0
 
 
 @tool(effect="idempotent")
@@ -17,13 +18,29 @@ async def look(number: int) -> int:
 
 
 async def drive(sdk: InvestigationSDK, id: str) -> None:
+    if (await sdk.get(id)).status == "completed":  # by a process that was killed since
+        return
     async with sdk.attach(id) as investigation, investigation.phase("devices"):
         for number in range(CALLS):
             await look(number)
 
 
+async def opened(sdk: InvestigationSDK) -> None:
+    """Wait for the store, as who starts a worker again does: it may be away just now."""
+    async with asyncio.timeout(PATIENTLY):
+        while True:
+            try:
+                await sdk.list(limit=1)
+            except BackendUnavailable:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
 async def main(store: str, redis: str, ids: list[str]) -> None:
-    async with InvestigationSDK(store, redis=redis or None) as sdk:
+    sdk = InvestigationSDK(store, redis=redis or None)
+    await opened(sdk)
+    async with sdk:
         await asyncio.gather(*(drive(sdk, id) for id in ids))
 
 

@@ -1,7 +1,8 @@
 """Whatever is killed, whoever watches ends with the exact list of events that the store has.
 
 Two processes serve, a third works. Clients go and come as they like, to either server, and keep nothing but the
-sequence of the last event that they have. Meanwhile Redis, PostgreSQL and the servers are killed and started again.
+sequence of the last event that they have. Meanwhile Redis, PostgreSQL and the servers are killed and started again, and
+the process that works is killed: another one takes over, and runs no finished call again.
 """
 
 import asyncio
@@ -137,6 +138,7 @@ async def test_each_client_ends_with_what_the_store_has(
     worker = Process(tmp_path / "worker.log", DRIVER, store, redis, *ids)
     harm: list[Callable[[], object]] = [
         serving[0].again,
+        worker.again,
         lambda: killed(redis_of_its_own, 0.3),
         lambda: killed(postgres_of_its_own, 0.3),
         serving[1].again,
@@ -159,13 +161,17 @@ async def test_each_client_ends_with_what_the_store_has(
             await asyncio.gather(*watching, return_exceptions=True)
         for process in (*serving, worker):
             process.end()
+    claims = 0
     for id in ids:
         every = [(event.sequence, event.id) async for event in sdk.iter_events(id)]
         assert len(every) > 300
+        assert (await sdk.get(id)).status == "completed"
+        claims += len(await sdk.events(id, event_type="investigation.claimed"))
         for client in clients:
             if client.id == id:
                 same = client.found == every
                 assert same, f"{len(client.found)} of {len(every)} events after {client.connections} connections"
+    assert claims > len(ids), "another process took over from the one that was killed"
     assert sum(client.connections for client in clients) > 2 * len(clients)
 
 
