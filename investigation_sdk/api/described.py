@@ -15,7 +15,7 @@ InvestigationId = Annotated[str, Path(description="Its id, a UUID.", examples=[I
 
 _ALWAYS: Final = (401, 403, 422, 503)
 _OF_ONE: Final = (404,)
-_OF_BODY: Final = (400, 413)
+_OF_BODY: Final = (400, 413, 415)
 
 
 def problems(*statuses: int) -> Answers:

@@ -262,9 +262,8 @@ async def stream_events(
 ) -> Streamed:
     """Server-sent events: all behind ``after`` or ``Last-Event-ID``, then those that come."""
     await guest.view.get(investigation_id)
-    known = last_event_id or ""
-    cursor = int(known) if known.isascii() and known.isdigit() and len(known) < 19 else after
-    return Streamed(await guest.served.rooms.stream(investigation_id, principal=guest.view.principal, after=cursor))
+    place, principal = last_event_id or after, guest.view.principal
+    return Streamed(await guest.served.rooms.stream(investigation_id, principal=principal, after=place))
 
 
 @endpoints.post(

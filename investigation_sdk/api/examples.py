@@ -219,6 +219,13 @@ PROBLEMS: Final[Mapping[int, tuple[str, dict[str, Any]]]] = {
         "The body is too large",
         {"title": "Content Too Large", "detail": "The body is longer than 1048576 bytes."},
     ),
+    415: (
+        "The body is not JSON",
+        {
+            "title": "Unsupported Media Type",
+            "detail": "The body is to be JSON, and is said to be 'text/plain'. Send Content-Type: application/json.",
+        },
+    ),
     422: (
         "Not as described here",
         {

@@ -14,6 +14,8 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from investigation_sdk.errors import (
     AccessDenied,
@@ -37,6 +39,9 @@ _log = logging.getLogger("investigation_sdk.api")
 
 MAX_BODY: Final = 1_048_576
 """Bytes of a request's body at most."""
+
+_METHODS: Final = ("GET", "POST")
+"""Those of all endpoints."""
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -102,8 +107,9 @@ def of_error(error: Exception) -> JSONResponse:
     """The answer for an error. What is not meant for clients is logged, and not told."""
     if isinstance(error, RequestValidationError):
         # What was sent is not sent back: it may be a secret in the wrong place.
-        errors = [{"loc": list(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in error.errors()]
-        return problem(422, "The request is not as the API describes it.", errors=errors)
+        errors = [{"loc": list(one["loc"]), "msg": _message(one), "type": one["type"]} for one in error.errors()]
+        first = f" {' '.join(map(str, errors[0]['loc']))}: {errors[0]['msg']}" if errors else ""
+        return problem(422, f"The request is not as the API describes it.{first}"[:1000], errors=errors)
     if isinstance(error, StarletteHTTPException):
         return problem(error.status_code, _told(error.detail), dict(error.headers or {}))
     if isinstance(error, BackendUnavailable):
@@ -120,6 +126,23 @@ def of_error(error: Exception) -> JSONResponse:
         more["current"] = getattr(error, "current", None)
         more["allowed"] = [state.value for state in error.allowed]
     return problem(status, str(error), **more)
+
+
+def _message(error: Any) -> str:
+    why = (error.get("ctx") or {}).get("error") if error["type"] == "json_invalid" else None
+    return f"{error['msg']}: {why}" if isinstance(why, str) else str(error["msg"])
+
+
+def _of_json(request: Request, route: APIRoute) -> None:
+    """See to it that a body is said to be JSON: it would be taken for a text, and misunderstood.
+
+    Raises:
+        HTTPException: it is not.
+    """
+    kind = request.headers.get("content-type", MEDIA_TYPE).partition(";")[0].strip().lower()
+    if route.body_field is not None and kind != "application/json" and not kind.endswith("+json"):
+        said = f"The body is to be JSON, and is said to be {kind[:100]!r}."
+        raise HTTPException(415, f"{said} Send Content-Type: application/json.")
 
 
 def _limited(request: Request) -> Request:
@@ -150,8 +173,22 @@ class ProblemRoute(APIRoute):
         async def answered(request: Request) -> Response:
             with going_on(request.headers):
                 try:
+                    _of_json(request, self)
                     return await handle(_limited(request))
                 except Exception as error:
                     return of_error(error)
 
         return answered
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; also one of a method that is none of its own, for which the application would."""
+        if scope["method"] in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        allowed = [one for one in _METHODS if _matches({**scope, "method": one})]
+        detail = f"{scope['method']} is not possible here; these are: {', '.join(allowed)}."
+        await problem(405, detail, {"Allow": ", ".join(allowed)})(scope, receive, send)
+
+
+def _matches(scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["router"].routes)

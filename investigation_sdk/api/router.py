@@ -15,6 +15,7 @@ from investigation_sdk.api.endpoints import endpoints
 from investigation_sdk.api.entering import Entered, Served, enter
 from investigation_sdk.api.models import Health
 from investigation_sdk.api.origins import Origins
+from investigation_sdk.api.parameters import Parameters
 from investigation_sdk.api.problems import ProblemRoute, of_error
 from investigation_sdk.api.tickets import Tickets, about_many
 from investigation_sdk.errors import AccessDenied, ConfigurationError, InvestigationError, InvestigationNotFound
@@ -131,10 +132,14 @@ def _anonymous(sdk: InvestigationSDK) -> Callable[..., Any]:
 
 
 def _entrance(served: Served, authenticate: Callable[..., Any]) -> Callable[..., Any]:
+    parameters = Parameters(authenticate)
+
     async def entrance(connection: HTTPConnection, principal: Any = Depends(authenticate)) -> None:  # noqa: B008 - known here alone
         await served.origins.check(connection)
         if not isinstance(principal, Principal):
             raise HTTPException(401, "Not authenticated.")
+        if connection.scope["type"] == "http":
+            parameters.check(connection)
         try:
             view = served.sdk.as_principal(principal)
         except AccessDenied as error:  # of another tenant

@@ -184,8 +184,8 @@ class InvestigationWebSocketManager:
         cursor = position(after)
         if cursor is None or cursor > record.version:
             raise InvalidArgument(
-                f"after={after} is no sequence of investigation {id}: a number from 0 to {record.version}, that of its "
-                "last event",
+                f"after={str(after)[:100]} is no sequence of investigation {id}: a number from 0 to {record.version}, "
+                "that of its last event",
                 argument="after",
                 investigation_id=id,
             )
