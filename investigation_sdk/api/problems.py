@@ -129,7 +129,8 @@ def of_error(error: Exception) -> JSONResponse:
 
 
 def _message(error: Any) -> str:
-    why = (error.get("ctx") or {}).get("error") if error["type"] == "json_invalid" else None
+    context: dict[str, Any] = error.get("ctx") or {}
+    why = context.get("error") if error["type"] == "json_invalid" else None
     return f"{error['msg']}: {why}" if isinstance(why, str) else str(error["msg"])
 
 
