@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 from investigation_sdk.errors import BackendUnavailable, SchemaMismatch
@@ -11,6 +12,7 @@ from .errors import DRIVER_ERRORS, unavailable
 from .migrations import MIGRATIONS, REVISIONS, differences
 from .names import ALL_COLLECTIONS, SCHEMA, SCHEMA_ID
 
+_A_REVISION: Final = re.compile("[0-9]{4}")
 _OLDEST_WIRE: Final = 9  # MongoDB 4.4
 
 
@@ -86,6 +88,11 @@ def refuse_mixture(found: Found, place: str) -> None:
             "are somebody else's. Name another database"
         )
     if found.revision is not None and found.revision not in REVISIONS:
+        if not _A_REVISION.fullmatch(str(found.revision)):
+            raise SchemaMismatch(
+                f"{place} has a collection named {SCHEMA} in which no version of the SDK wrote "
+                f"{str(found.revision)[:50]!r}: it is somebody else's. Name another database"
+            )
         raise SchemaMismatch(
             f"{place} has schema {found.revision}, which is newer than this version's {REVISIONS[-1]}; "
             "upgrade investigation-sdk"

@@ -332,6 +332,10 @@ async def test_newer_and_older_schemas(empty: str) -> None:
     with pytest.raises(SchemaMismatch, match="newer"):
         await backend.check_schema()
     assert raw(empty)[SCHEMA].find_one()["revision"] == "9999"
+    raw(empty)[SCHEMA].update_one({}, {"$set": {"revision": "ae10f2c4b7"}})
+    message = await refusal(empty, SchemaMismatch)
+    assert f"a collection named {SCHEMA} in which no version of the SDK wrote 'ae10f2c4b7'" in message
+    assert "Name another database" in message
 
 
 async def test_differences_are_named(empty: str) -> None:
