@@ -206,14 +206,15 @@ class Recorded:
             return list(self._left.values())
 
     def outermost(self) -> list[Record]:
-        """Those that a resume would ask for: not those inside a finished one, nor a try that a later one made good."""
+        """Those of :meth:`left` that a resume would ask for: none inside a finished one, nor a try that a later one
+        made good."""
         good: set[str] = set()
         for record in self.left():
             earlier = record.before if record.state == "finished" else None
             while earlier is not None:
                 good.add(earlier.root)
                 earlier = earlier.before
-        return [r for r in self.left() if r.root not in good and not self._inside_finished(r)]
+        return [r for r in self.left() if not (r.made_good or r.root in good or self._inside_finished(r))]
 
     def _inside_finished(self, record: Record) -> bool:
         around = self._left.get(record.place.parent or "")

@@ -48,6 +48,7 @@ def open_call(
         if record is not None:
             resume.put_back(record)
         raise
+    resume.count(call, record, reused)
     return call if reused is None else reused
 
 

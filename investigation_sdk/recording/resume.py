@@ -117,7 +117,6 @@ class Resume:
         """
         spec = call.spec
         if record is None:
-            self._count(call.phase_name, spec.name, "new")
             return None
         reused, why = yield from self._give_back(spec, record)
         if reused is None and _in_doubt(spec, record):
@@ -125,7 +124,6 @@ class Resume:
             reused, why = yield from self._give_back(spec, record)
             if reused is None and _in_doubt(spec, record):
                 reused = yield from self._ask(call, record, why, args, kwargs)
-        self._count(call.phase_name, spec.name, "again" if reused is None else "reused")
         if reused is None:
             call.runs_again(record.root, repeated=record.state == "finished")
             return None
@@ -254,6 +252,11 @@ class Resume:
 
     # ---- what became of it all
 
+    def count(self, call: Call, record: Record | None, reused: Reused | None) -> None:
+        """A call has begun, or was given back: once, and not where it was broken off before, and is made once more."""
+        kind = "new" if record is None else "again" if reused is None else "reused"
+        self._count(call.phase_name, call.spec.name, kind)
+
     def _count(self, phase: str | None, tool: str, kind: str, by: int = 1) -> None:
         with self._lock:
             tools = self._counts.get(phase)
@@ -282,7 +285,7 @@ class Resume:
         totals = {kind: sum(count[kind] for count in tools.values()) for kind in KINDS}
         counts = {tool: {kind: count[kind] for kind in KINDS if count[kind]} for tool, count in tools.items()}
         data: dict[str, Any] = {"phase": phase, **totals, "tools": counts}
-        left = dict(Counter(record.tool for record in self._recorded.left())) if whole else {}
+        left = dict(Counter(record.tool for record in self._recorded.outermost())) if whole else {}
         if left:
             data["no_longer_called"] = left
         if tools or left:

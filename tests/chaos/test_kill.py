@@ -65,6 +65,30 @@ def test_killed_at_every_commit(store: Store, where: str, tmp_path: Path) -> Non
     assert nth > 8
 
 
+LIVES = [("after:5", "before:3"), ("before:8", "after:2"), ("after:10", "after:4")]
+"""Where the first life is killed, and where the second, which began by going on: claims, results, phases."""
+
+
+def test_the_life_that_goes_on_is_killed_too(store: Store, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    embedded = "sqlite" in request.node.name
+    for turn, lives in enumerate(LIVES if embedded else LIVES[:1]):
+        url, effects = store(), tmp_path / f"lives{turn}"
+        with look(url) as sdk:
+            for kill in lives:
+                durable, before = finished(sdk), effects_of(effects)
+                done = victim(url, effects, kill)
+                assert done.returncode == -signal.SIGKILL, (kill, done.stderr)
+                after = effects_of(effects)
+                assert {line: after[line] for line in durable} == {line: before[line] for line in durable}
+            durable, before = finished(sdk), effects_of(effects)
+            go_on(sdk, url, effects)
+            after = effects_of(effects)
+            assert {line: after[line] for line in durable} == {line: before[line] for line in durable}
+            assert sorted(after) == sorted(EFFECTS)
+            assert after["freeze 42"] == 1
+            check_record(sdk)
+
+
 def test_killed_again_and_again_at_any_moment(store: Store, tmp_path: Path) -> None:
     source = random.Random(7)
     kills = 0

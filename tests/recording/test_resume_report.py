@@ -45,6 +45,11 @@ def flaky(n: int, *, fails: bool) -> int:
     return n
 
 
+@tool(effect="idempotent")
+async def alook(n: int) -> int:
+    return n
+
+
 @tool(effect="read")
 def around(n: int) -> int:
     return look(n) + look(n + 1)
@@ -180,3 +185,57 @@ async def test_the_asynchronous_face(sdk: InvestigationSDK) -> None:
     with pytest.raises(InvestigationNotFound):
         await sdk.resume_preview("01a20000-0000-7000-8000-000000000000")
     await asyncio.sleep(0)
+
+
+def test_a_call_is_counted_once_whatever_was_tried_and_whatever_is_inside_of_it(sdk: InvestigationSDK) -> None:
+    answers = [True, False]
+
+    @tool(effect="read")
+    def tried(n: int) -> int:
+        if answers.pop(0):
+            raise ConnectionError("no answer")
+        return n
+
+    def first() -> None:
+        with pytest.raises(ConnectionError):
+            tried(1)
+        tried(1)
+        around(1)
+        around(5)
+        raise KeyError
+
+    id = stopping(sdk, first, KeyError)
+    with sdk.investigation("s", key="k"):
+        assert tried(1) == 1
+        assert around(1) == 3
+    [report] = sdk.sync.resumes(id)
+    assert report.tools == (
+        ResumedTool(tool_name="around", reused=1, no_longer_called=1),
+        ResumedTool(tool_name="tried", reused=1),
+    )
+
+
+async def test_a_call_that_was_broken_off_before_it_began_is_counted_once(sdk: InvestigationSDK) -> None:
+    with pytest.raises(SimulatedCrash), crash_at("tool.completed"):
+        async with sdk.investigation("s", key="k") as run:
+            await alook(1)
+    async with sdk.investigation("s", key="k"):
+        with_starts_broken_off = sdk._recorder
+        submit = with_starts_broken_off.submit
+        broken: list[Any] = []
+
+        def breaking(session: Any, submission: Any, **options: Any) -> Any:
+            event = getattr(submission, "event", None)
+            if event is not None and event.type == "tool.started" and not broken:
+                broken.append(event)
+                raise asyncio.CancelledError
+            return submit(session, submission, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(with_starts_broken_off, "submit", breaking)
+            with pytest.raises(asyncio.CancelledError):
+                await alook(1)
+            assert await alook(1) == 1
+        assert len(broken) == 1
+    [report] = await sdk.resumes(run.id)
+    assert (report.again, report.new, report.no_longer_called) == (1, 0, 0)
