@@ -27,7 +27,7 @@ from investigation_sdk.errors import (
 from investigation_sdk.ids import uuid7
 from investigation_sdk.recording import entering
 from investigation_sdk.recording.driver import Driver, Options
-from investigation_sdk.recording.failures import Judgement, describe_error, usual_judgement
+from investigation_sdk.recording.failures import Judgement, describe_error, usual_judgement, was_cancelled
 from investigation_sdk.recording.run import AsyncInvestigationRun
 from investigation_sdk.recording.scope import InvestigationScope, returned
 from investigation_sdk.storage.commit import Lease
@@ -101,7 +101,10 @@ class Attempt:
             if self._driver is None:
                 _log.info("Investigation %s was not taken up: %s", self.id, error, extra={"investigation_id": self.id})
                 return Executed(self.id, "busy")
-        except (Exception, SystemExit):  # the handler's: it is in the record
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # the handler's: it is in the record
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise
             _log.warning(
                 "The handler of %r failed in investigation %s; the log has the error: investigate show %s",
                 self.investigator.investigation_type,
@@ -200,7 +203,7 @@ class Attempt:
 
     def _judge(self, error: BaseException) -> Judgement:
         kind = "timeout" if isinstance(error, InvestigationTimeout) else usual_judgement(error).kind
-        if kind == "interrupted" or self._failed >= self.investigator.retries:
+        if (kind == "interrupted" and not was_cancelled(error)) or self._failed >= self.investigator.retries:
             return Judgement(kind)
         wait = recovery.pause(self._failed + 1)
         self._again_at = now_us() + self._skew + int(wait * 1e6)

@@ -257,6 +257,28 @@ async def test_retries_end(sdk: InvestigationSDK) -> None:
     ], "tried by hand, it is tried once"
 
 
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_a_handler_that_cancels_itself_is_tried_again(sdk: InvestigationSDK, kind: str) -> None:
+    """As where a library's own cancellation gets out of it: it is no worker that stops."""
+
+    @sdk.investigator("async", retries=1)
+    async def on_the_loop(run: AsyncInvestigationRun) -> int:
+        if run.attempt == 1:
+            raise asyncio.CancelledError
+        return run.attempt
+
+    @sdk.investigator("sync", retries=1)
+    def on_a_thread(run: InvestigationRun) -> int:
+        if run.attempt == 1:
+            raise asyncio.CancelledError
+        return run.attempt
+
+    async with sdk.worker() as worker:
+        done = await ended(sdk, await sdk.submit(kind, "x"))
+        assert (done.status, done.result, done.retry_count) == (InvestigationState.COMPLETED, 2, 1)
+        assert worker.ready
+
+
 async def test_a_handler_has_its_time(sdk: InvestigationSDK) -> None:
     @sdk.investigator("async", timeout=timedelta(milliseconds=50))
     async def on_the_loop(run: AsyncInvestigationRun) -> None:
