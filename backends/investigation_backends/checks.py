@@ -53,7 +53,7 @@ def milliseconds(**seconds: float) -> list[int]:
     return [math.ceil(value * 1000) for value in seconds.values()]
 
 
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+_UNSTORABLE: Final = re.compile(r"[\0\ud800-\udfff]")  # raw, as mypyc takes no surrogates in literals
 
 
 def check_names(*names: str) -> None:
