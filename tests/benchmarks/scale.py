@@ -19,11 +19,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from investigation_backends.mongo import MongoBackend
 from investigation_backends.postgres import PostgresBackend
 from investigation_backends.sqlite import SQLiteBackend
 from investigation_sdk.storage.backend import Backend
 from investigation_sdk.testing.contract import Case
-from investigation_sdk.testing.servers import PostgresServer, ServerMissing
+from investigation_sdk.testing.servers import MongoServer, PostgresServer, ServerMissing
 from tests.benchmarks import contestants as c
 from tests.benchmarks import stored
 from tests.benchmarks.measuring import compared, measured
@@ -150,6 +151,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     asyncio.run(on_postgres(server, options.events, options.rounds))
         except ServerMissing as missing:
             print(f"PostgreSQL is left out: {missing}")
+        try:
+            with MongoServer() as mongo:
+                if "concurrent" in options.only:
+                    url = mongo.url_of("concurrent")
+                    asyncio.run(MongoBackend(url).upgrade())
+                    asyncio.run(concurrent("MongoDB's protocol (SecantusDB)", url, options.rounds))
+        except ServerMissing as missing:
+            print(f"MongoDB's protocol is left out: {missing}")
         if "concurrent" in options.only:
             asyncio.run(concurrent("In memory, where the memory is the record", "memory://", options.rounds))
     return 0
