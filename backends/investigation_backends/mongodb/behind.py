@@ -21,9 +21,10 @@ _LINGER: Final = 0.05
 _SHARE: Final = 3
 """Writing rows is followed by a pause of so many times what it took: the log goes first."""
 _LONGEST_LINGER: Final = 1.0
-_CHUNK: Final = 1_000
-_MOST: Final = 4 * _CHUNK
-"""So many commits may wait; the next ones are answered when they are fewer."""
+_CHUNK: Final = 4_000
+"""So many commits have their rows written together: the more, the fewer changes of an investigation's row."""
+_MOST: Final = 2_000
+"""So many commits may wait; the next ones are answered when their rows are written."""
 _LONGEST_PAUSE: Final = 5.0
 _LOOK_AT_MARKS: Final = 1.0
 MOST_SETTLED: Final = 4_000
