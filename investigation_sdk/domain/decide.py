@@ -29,6 +29,7 @@ from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.owners import describe
 from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.project import error_message, interrupted_state, waits
+from investigation_sdk.domain.refusals import check_running, drives, existing, owned, refusal
 from investigation_sdk.domain.states import (
     ALLOWED_TRANSITIONS,
     TERMINAL,
@@ -38,10 +39,8 @@ from investigation_sdk.domain.states import (
     Verb,
 )
 from investigation_sdk.errors import (
-    InvalidStateTransition,
     InvestigationCancelled,
     InvestigationFinished,
-    InvestigationPaused,
     LeaseLost,
     PhaseError,
     VersionConflict,
@@ -107,7 +106,7 @@ def _not_before(time: int | None) -> dict[str, Any]:
 
 
 def _claim(fold: Fold, command: Claim) -> list[Event]:
-    status = _exists(fold)
+    status = existing(fold)
     if status is _S.COMPLETED:
         raise InvestigationFinished(
             f"Investigation {fold.id} is completed: it can be read, not driven.", investigation_id=fold.id
@@ -117,7 +116,7 @@ def _claim(fold: Fold, command: Claim) -> list[Event]:
             f"Investigation {fold.id} was cancelled and cannot be driven any more.", investigation_id=fold.id
         )
     if command.queued and not waits(status, resume_requested=fold.resume_requested):
-        raise _refusal(fold, "be taken up by a worker", _S.INITIALIZING)
+        raise refusal(fold, "be taken up by a worker", _S.INITIALIZING)
     data: dict[str, Any] = {"owner": command.owner, "attempt": fold.attempt + 1}
     if fold.owner is not None:
         data["from"] = fold.owner
@@ -143,7 +142,7 @@ def _claim(fold: Fold, command: Claim) -> list[Event]:
 
 
 def _ask(fold: Fold, command: Ask) -> list[Event]:
-    status = _exists(fold)
+    status = existing(fold)
     verb = command.verb
     if verb is Verb.RESUME and status is _S.PAUSED and fold.token is None:
         if fold.resume_requested:
@@ -151,7 +150,7 @@ def _ask(fold: Fold, command: Ask) -> list[Event]:
         return [_event(command, "investigation.resume_requested", _reason(command.reason))]
     way = WAYS[status][verb]
     if way is None:
-        raise _refusal(fold, verb, _target(verb))
+        raise refusal(fold, verb, _target(verb))
     failed = {"kind": "interrupted", "message": command.reason or f"{verb.value} requested"}
     extra: dict[InvestigationState, dict[str, Any]] = {_S.FAILED: failed}
     closing: list[Event] = []
@@ -161,10 +160,10 @@ def _ask(fold: Fold, command: Ask) -> list[Event]:
 
 
 def _transition(fold: Fold, command: Transition) -> list[Event]:
-    status = _exists(fold)
+    status = existing(fold)
     new = command.new_state
     if new not in ALLOWED_TRANSITIONS[status]:
-        raise _refusal(fold, f"change to {new.value}", new)
+        raise refusal(fold, f"change to {new.value}", new)
     failed = {"kind": "error", "message": command.reason or "failed by hand"}
     events = _walk(fold, command, (new,), reason=command.reason, extra={_S.FAILED: failed})
     leaves = status is _S.RUNNING and new is not _S.PAUSED
@@ -176,8 +175,8 @@ def _transition(fold: Fold, command: Transition) -> list[Event]:
 
 
 def _start_phase(fold: Fold, command: StartPhase) -> list[Event]:
-    _owned(fold, command.token)
-    _running(fold)
+    owned(fold, command.token)
+    check_running(fold)
     event = command.event
     name = event.data["name"]
     known = fold.phases.get(name)
@@ -202,9 +201,9 @@ def _start_phase(fold: Fold, command: StartPhase) -> list[Event]:
 
 
 def _append(fold: Fold, command: Append) -> list[Event]:
-    _owned(fold, command.token)
+    owned(fold, command.token)
     if command.needs_running:
-        _running(fold)
+        check_running(fold)
     event = command.event
     if event.type == "phase.skipped":
         return _skip(fold, event)
@@ -233,10 +232,10 @@ def _finish(fold: Fold, command: Finish) -> list[Event]:
     if fold.status is _S.CANCELLED:
         note = _event(command, "note.recorded", {"kind": "late_result", **result}, command.blobs)
         return _late([*_close_own(fold, command), note])
-    status = _owned(fold, command.token)
+    status = owned(fold, command.token)
     way = WAYS[status][Verb.END_WELL]
     if way is None:
-        raise _refusal(fold, Verb.END_WELL, _S.COMPLETED)
+        raise refusal(fold, Verb.END_WELL, _S.COMPLETED)
     events = [
         *_close(fold, command, "outlived"),
         *(_left_open(command, phase) for phase in fold.phases.values() if phase.status is PhaseState.RUNNING),
@@ -247,8 +246,8 @@ def _finish(fold: Fold, command: Finish) -> list[Event]:
 
 
 def _fail(fold: Fold, command: Fail) -> list[Event]:
-    status = _exists(fold)
-    way = WAYS[status][Verb.END_WITH_ERROR] if _drives(fold, command.token) else None
+    status = existing(fold)
+    way = WAYS[status][Verb.END_WITH_ERROR] if drives(fold, command.token) else None
     if way is None:
         occurred = _event(command, "error.occurred", {"kind": command.kind, "error": command.error})
         closing = _close_own(fold, command) if status is _S.CANCELLED else []
@@ -265,11 +264,11 @@ def _fail(fold: Fold, command: Fail) -> list[Event]:
 
 
 def _give_up(fold: Fold, command: GiveUp) -> list[Event]:
-    status = _exists(fold)
+    status = existing(fold)
     if fold.token != command.seen:
         raise LeaseLost(f"Investigation {fold.id} has another owner by now.", investigation_id=fold.id)
     if WAYS[status][Verb.OPEN] is None or (WAYS[status][Verb.OPEN] or ())[:1] != (_S.FAILED,):
-        raise _refusal(fold, "give up", _S.FAILED)
+        raise refusal(fold, "give up", _S.FAILED)
     failed = {"kind": command.kind, "message": command.message}
     return [*_close(fold, command, "crashed"), *_walk(fold, command, (_S.FAILED,), extra={_S.FAILED: failed})]
 
@@ -286,7 +285,7 @@ def _close_own(fold: Fold, command: Finish | Fail | Release) -> list[Event]:
 
 
 def _release(fold: Fold, command: Release) -> list[Event]:
-    if not _drives(fold, command.token):
+    if not drives(fold, command.token):
         return _late(_close_own(fold, command)) if fold.status is _S.CANCELLED else []
     return [*_close(fold, command, "outlived"), _released(command)]
 
@@ -358,40 +357,6 @@ def interrupted(started: Event, kind: str, time: int) -> Event:
     return Event(uuid7(), "tool.interrupted", data, time, started=started, parent_call=started.parent_call)
 
 
-def _exists(fold: Fold) -> InvestigationState:
-    if fold.status is None:
-        raise VersionConflict(f"Investigation {fold.id} is not created yet.", investigation_id=fold.id)
-    return fold.status
-
-
-def _drives(fold: Fold, token: str | None) -> bool:
-    return token is not None and token == fold.token
-
-
-def _owned(fold: Fold, token: str | None) -> InvestigationState:
-    """The state, if the token is the present owner's."""
-    status = _exists(fold)
-    if _drives(fold, token):
-        return status
-    if status is _S.CANCELLED:
-        raise InvestigationCancelled(f"Investigation {fold.id} was cancelled.", investigation_id=fold.id)
-    holder = f"{fold.owner} drives it now" if fold.owner else f"it is {status.value} and nobody drives it"
-    raise LeaseLost(
-        f"Investigation {fold.id} is no longer this block's: {holder}. What ran was recorded; nothing more is started.",
-        investigation_id=fold.id,
-    )
-
-
-def _running(fold: Fold) -> None:
-    if fold.status is _S.PAUSED:
-        raise InvestigationPaused(
-            f"Investigation {fold.id} is paused. Resume it with sdk.service.resume({fold.id!r}).",
-            investigation_id=fold.id,
-        )
-    if fold.status is not _S.RUNNING:
-        raise _refusal(fold, "start a phase or a call", _S.RUNNING)
-
-
 def _target(verb: Verb) -> InvestigationState:
     return {
         Verb.PAUSE: _S.PAUSED,
@@ -399,20 +364,6 @@ def _target(verb: Verb) -> InvestigationState:
         Verb.RETRY: _S.RETRYING,
         Verb.RESUME: _S.RUNNING,
     }.get(verb, _S.COMPLETED)
-
-
-def _refusal(fold: Fold, what: str, requested: InvestigationState) -> InvalidStateTransition:
-    status = fold.status
-    assert status is not None
-    allowed = ALLOWED_TRANSITIONS[status]
-    names = ", ".join(state.value for state in allowed) or "none, it is final"
-    return InvalidStateTransition(
-        f"Cannot {what.replace('_', ' ')}: investigation {fold.id} is {status.value}. Next states: {names}.",
-        current=status,
-        requested=requested,
-        allowed=allowed,
-        investigation_id=fold.id,
-    )
 
 
 _DECIDERS: Final[dict[type, Callable[[Fold, Any], list[Event]]]] = {
