@@ -6,6 +6,8 @@ import statistics
 import subprocess
 import sys
 
+from tests.benchmarks.measuring import judged
+
 _CODE = "import time; t = time.perf_counter(); import {0}; {1}; print(time.perf_counter() - t)"
 _NAMES = {"investigation_sdk": "investigation_sdk.InvestigationSDK", "pydantic": "pydantic.BaseModel"}
 
@@ -23,5 +25,5 @@ def report(rounds: int) -> None:
         pairs = [tuple(once(module, use) for module, use in uses.items()) for _ in range(rounds)]
         mine, theirs = (1000 * statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
-        goal = f", goal 1.5x: {'met' if ratio <= 1.5 else 'MISSED'}" if what == "bare" else ""
+        goal = f", goal 1.5x: {judged('import, beside pydantic', ratio, 1.5)}" if what == "bare" else ""
         print(f"  {what:24} investigation_sdk {mine:6.1f}   pydantic {theirs:6.1f}   ours is {ratio:.2f}x{goal}")

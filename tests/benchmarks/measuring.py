@@ -1,4 +1,4 @@
-"""Two contestants in turns, and the ratio between them."""
+"""Two contestants in turns, the ratio between them, and what became of the goals."""
 
 from __future__ import annotations
 
@@ -6,11 +6,42 @@ import math
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 Works: TypeAlias = "dict[str, Callable[[], Awaitable[Any]]]"
 
 _REPEATED: Final = 40
+
+
+class Goal(NamedTuple):
+    """One goal of a run, and what was measured: numbers with their units, as texts."""
+
+    name: str
+    ours: str
+    goal: str
+    met: bool
+
+
+goals: Final[list[Goal]] = []
+"""All of this run, in order."""
+
+
+def judged(name: str, ours: float, goal: float, unit: str = "x") -> str:
+    """Note a goal, which `ours` is at most; whether it is met, in a word."""
+    goals.append(Goal(name, f"{ours:.3g}{unit}", f"{goal:.3g}{unit}", ours <= goal))
+    return "met" if ours <= goal else "MISSED"
+
+
+def conclude(*, strict: bool = False) -> int:
+    """Print all goals; the exit status: 1 where one was missed and it is `strict`."""
+    missed = sum(1 for goal in goals if not goal.met)
+    if goals:
+        width = max(len(goal.name) for goal in goals)
+        print(f"\n{'goals, by median':{width}}  {'ours':>10}  {'at most':>10}")
+        for goal in goals:
+            print(f"{goal.name:{width}}  {goal.ours:>10}  {goal.goal:>10}  {'met' if goal.met else 'MISSED'}")
+    print(f"\nOf {len(goals)} goals, {len(goals) - missed} were met and {missed} missed.", flush=True)
+    return 1 if strict and missed else 0
 
 
 def compared(name: str, times: dict[str, list[float]], goal: float) -> None:
@@ -21,7 +52,7 @@ def compared(name: str, times: dict[str, list[float]], goal: float) -> None:
     print(
         f"  {name:22} {one}: {statistics.median(first):9.1f} µs   {two}: {statistics.median(second):9.1f} µs   "
         f"{ratio:.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
-        + ("" if math.isinf(goal) else f", goal {goal:.2f}x: {'met' if ratio <= goal else 'MISSED'}"),
+        + ("" if math.isinf(goal) else f", goal {goal:.2f}x: {judged(f'{name}: {two}', ratio, goal)}"),
         flush=True,
     )
 

@@ -16,6 +16,7 @@ from investigation_sdk.engine.projecting import project_log
 from investigation_sdk.engine.repair import load
 from investigation_sdk.storage.registry import create_backend
 from tests.benchmarks.contestants import argument, noop, recorded
+from tests.benchmarks.measuring import judged
 
 FEW, MANY = 200, 10_000
 GOAL_MS, GOAL_US = 300, 10
@@ -184,19 +185,18 @@ async def _ms(work: Coroutine[Any, Any, object]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def report(folder: Path, rounds: int) -> bool:
-    """Measure and print; whether the goals are met."""
+def report(folder: Path, rounds: int) -> None:
+    """Measure and print."""
     times = asyncio.run(few(folder, rounds))
     print(
         f"\nresume of {FEW} recorded calls on SQLite, connected: ms to the first new call, median (spread) of {rounds}"
     )
-    met = True
     for name, values in times.items():
         line = f"  {name:42} {_spread(values)}"
         if name != "ours":
             ratios = [mine / theirs for mine, theirs in zip(times["ours"], values, strict=True)]
-            met = statistics.median(ratios) <= 1
-            line += f"   ours is {statistics.median(ratios):.2f}x, goal 1x: {'met' if met else 'MISSED'}"
+            ratio = statistics.median(ratios)
+            line += f"   ours is {ratio:.2f}x, goal 1x: {judged(f'resume, beside {name}', ratio, 1)}"
         print(line)
     opened, replayed = asyncio.run(many(folder, rounds))
     print(f"\nresume of {MANY:,} recorded calls on SQLite, median (spread) of {rounds}")
@@ -204,13 +204,11 @@ def report(folder: Path, rounds: int) -> bool:
         ("from opening the block to the first new call", opened, GOAL_MS, "ms"),
         ("CPU of a replayed call, after loading", replayed, GOAL_US, "µs"),
     ):
-        good = statistics.median(values) < goal
-        met &= good
-        print(f"  {name:42} {_spread(values)} {unit}   goal under {goal} {unit}: {'met' if good else 'MISSED'}")
+        verdict = judged(f"resume of {MANY:,}: {name}", statistics.median(values), goal, f" {unit}")
+        print(f"  {name:42} {_spread(values)} {unit}   goal {goal} {unit}: {verdict}")
     print(f"\nopening of {MANY:,} recorded calls on SQLite: ms, median (spread) of {rounds}")
     for name, values in asyncio.run(opening(folder, rounds)).items():
         print(f"  {name:42} {_spread(values)}")
-    return met
 
 
 def _spread(values: list[float]) -> str:

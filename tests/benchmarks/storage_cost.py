@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from investigation_sdk import InvestigationSDK, tool
+from tests.benchmarks.measuring import judged
 
 
 @tool
@@ -75,6 +76,7 @@ def report(folder: Path) -> None:
     for steps in (1000, 2000, 4000):
         path = folder / f"storage-{steps}.db"
         size = (record(path, steps) - empty) / steps
-        print(f"  {steps:5} steps: {size:7.0f} a step; goal {GOAL}: {'met' if size <= GOAL else 'MISSED'}")
+        verdict = judged(f"storage, of {steps} steps", size, GOAL, " B")
+        print(f"  {steps:5} steps: {size:7.0f} a step; goal {GOAL}: {verdict}")
     for name, value in breakdown(path, steps):
         print(f"    {name:34} {value:7.0f}")

@@ -23,7 +23,6 @@ from investigation_sdk.domain.fold import Fold
 from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.project import investigation_row, shorten, tool_row, touched_rows
 from investigation_sdk.domain.rows import InvestigationRow, PhaseRow, Row, ToolRow
-from investigation_sdk.domain.standing import Standing
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationState, Verb
 from investigation_sdk.domain.unproject import fold_from_rows
 from investigation_sdk.engine.reading import to_event
@@ -181,7 +180,7 @@ def plain(fold: Fold, *, from_rows: bool = False) -> dict[str, Any]:
     With `from_rows` only what a fold from rows can know: long payloads of phases and long error messages stand
     in the events alone, and of an open call only what its row has.
     """
-    values = {name: _value(name, getattr(fold, name)) for name in Standing.__slots__ if name not in _NOT_COMPARED}
+    values = {name: _value(name, getattr(fold, name)) for name in Fold.__slots__ if name not in _NOT_COMPARED}
     values["phases"] = [_phase(phase, from_rows) for phase in fold.phases.values()]
     if from_rows:
         values["error_message"] = None if fold.error_message is None else shorten(fold.error_message)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from investigation_sdk import Effect, InvestigationSDK
 from tests.frameworks.test_langchain import Scripted, asked, node
 
 PROGRAM = Path(__file__).parent / "programs" / "p3_frameworks.py"
+DATA = Path(os.environ.get("INVESTIGATION_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
+GIVEN = DATA.parent / "surface" / "programs" / PROGRAM.name
+"""As a user wrote it, before the SDK was."""
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
@@ -36,10 +40,12 @@ def test_types(tmp_path: Path, checker: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture(params=[PROGRAM, GIVEN], ids=["ours", "given"])
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
     monkeypatch.chdir(tmp_path)  # its database is made here
-    spec = importlib.util.spec_from_file_location("p3_frameworks", PROGRAM)
+    if not request.param.is_file():
+        pytest.skip(f"{request.param} is not there; INVESTIGATION_TEST_DATA names the folder beside it")
+    spec = importlib.util.spec_from_file_location("p3_frameworks", request.param)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -82,7 +82,9 @@ def test_it_is_quiet_where_all_is_well(sqlite_url: str) -> None:
     """Nobody has set up logging: Python shows warnings on stderr, and there are none."""
     command = [sys.executable, "-X", "dev", "-c", QUIET, sqlite_url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr[-2000:]) == (0, "", "")
+    # in development mode asyncio names what holds up a loop for 0.1 s, which on a loaded machine anything may
+    told = [line for line in done.stderr.splitlines() if not re.match(r"Executing <.*> took [0-9.]+ seconds$", line)]
+    assert (done.returncode, done.stdout, told[-20:]) == (0, "", [])
 
 
 @tool(sensitive=["password"], summary=lambda value: value["missing"])

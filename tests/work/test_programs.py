@@ -20,6 +20,9 @@ from investigation_sdk.cli.app import run
 httpx = pytest.importorskip("httpx", reason="httpx is not installed: pip install 'investigation-sdk[test]'")
 
 PROGRAMS = Path(__file__).parent / "programs"
+DATA = Path(os.environ.get("INVESTIGATION_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
+GIVEN = DATA.parent / "surface" / "programs"
+"""As users wrote them, before the SDK was."""
 LONG = 60.0
 
 
@@ -85,10 +88,15 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         server.shutdown()
 
 
-@pytest.fixture
-def crash(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(params=[PROGRAMS, GIVEN], ids=["ours", "given"])
+def crash(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Any]:
     monkeypatch.chdir(tmp_path)
-    spec = importlib.util.spec_from_file_location("p5_crash", PROGRAMS / "p5_crash.py")
+    program = request.param / "p5_crash.py"
+    if not program.is_file():
+        pytest.skip(f"{program} is not there; INVESTIGATION_TEST_DATA names the folder beside it")
+    spec = importlib.util.spec_from_file_location("p5_crash", program)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
