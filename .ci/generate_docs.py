@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute
 
 from investigation_sdk import InvestigationSDK, errors
 from investigation_sdk.api import create_app, create_router
-from investigation_sdk.domain.events import EventType
+from investigation_sdk.domain.event_types import EventType
 from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, WAYS, Verb, Way
 from investigation_sdk.domain.states import InvestigationState as State
 

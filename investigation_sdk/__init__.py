@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from investigation_sdk.domain.events import EventType as EventType
+    from investigation_sdk.domain.event_types import EventType as EventType
     from investigation_sdk.domain.metrics import MetricsReport as MetricsReport
     from investigation_sdk.domain.progress_record import Estimate as Estimate
     from investigation_sdk.domain.progress_record import InvestigationProgress as InvestigationProgress
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
     from investigation_sdk.work.worker import Worker as Worker
 
 _MODULES = {
-    "domain.events": "EventType",
+    "domain.event_types": "EventType",
     "domain.metrics": "MetricsReport",
     "domain.progress_record": "Estimate InvestigationProgress",
     "domain.records": (

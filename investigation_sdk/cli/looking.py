@@ -16,7 +16,7 @@ from investigation_sdk.cli.paging import Paged
 from investigation_sdk.cli.resumed import Resumed
 from investigation_sdk.cli.store import Store, find, on_a_store
 from investigation_sdk.cli.text import ago, duration, error_text, in_a_line, iso, moment, spoken
-from investigation_sdk.domain.events import EventType
+from investigation_sdk.domain.event_types import EventType
 from investigation_sdk.domain.states import InvestigationState
 
 if TYPE_CHECKING:

@@ -4,71 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from investigation_sdk.domain.event_types import EventType
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.errors import InvalidArgument
-
-
-class EventType(StrEnum):
-    """The events that the SDK writes; the same names in the log, on sockets and in spans."""
-
-    INVESTIGATION_CREATED = "investigation.created"
-    """An investigation comes into being."""
-    INVESTIGATION_CLAIMED = "investigation.claimed"
-    """An owner takes it, before any user code runs. The id of this event is the owner's token."""
-    INVESTIGATION_RELEASED = "investigation.released"
-    """The owner leaves its block; its token is void."""
-    INVESTIGATION_STARTED = "investigation.started"
-    """An attempt begins."""
-    INVESTIGATION_CANCELLED = "investigation.cancelled"
-    """It was cancelled."""
-    RESUME_REQUESTED = "investigation.resume_requested"
-    """Somebody resumes a paused one that nobody drives; the next owner goes on."""
-    INVESTIGATION_COMPLETED = "investigation.completed"
-    """Its block ended well."""
-    INVESTIGATION_FAILED = "investigation.failed"
-    """Its block ended with an error, or its owner is gone; ``kind`` says which."""
-    PHASE_PLANNED = "phase.planned"
-    """Phases become known that were not in the plan."""
-    PHASE_STARTED = "phase.started"
-    """A phase is entered."""
-    PHASE_COMPLETED = "phase.completed"
-    """A phase is left without an error."""
-    PHASE_FAILED = "phase.failed"
-    """A phase is left with an error."""
-    PHASE_SKIPPED = "phase.skipped"
-    """A phase is skipped, with a reason."""
-    PHASE_INTERRUPTED = "phase.interrupted"
-    """A phase is cut off; it goes back to pending and may be entered again."""
-    TOOL_STARTED = "tool.started"
-    """A call begins. The id of this event is the call's."""
-    TOOL_COMPLETED = "tool.completed"
-    """A body returned."""
-    TOOL_FAILED = "tool.failed"
-    """A body raised."""
-    TOOL_INTERRUPTED = "tool.interrupted"
-    """No end of a call was seen: it was cancelled, outlived its block, or its process died."""
-    TOOL_RESOLVED = "tool.resolved"
-    """Somebody, or a `reconcile` function, says what became of a call of unknown outcome."""
-    PROGRESS_UPDATE = "progress.update"
-    """How far it is, for those who watch; never in the log."""
-    STATE_TRANSITION = "state.transition"
-    """Any change of state that has no type of its own."""
-    USAGE_REPORTED = "usage.reported"
-    """``report(…)`` outside any call."""
-    ERROR_OCCURRED = "error.occurred"
-    """An error that changes no state, such as one at the end of a cancelled block."""
-    CHECKPOINT_SAVED = "checkpoint.saved"
-    """``checkpoint(data)``."""
-    NOTE_RECORDED = "note.recorded"
-    """A remark of the recorder: a result that came after the end."""
-    RESUME_SUMMARY = "resume.summary"
-    """At the end of a phase or block of a later attempt: how many calls were given back, ran again, were new."""
-    RECORDER_WARNING = "recorder.warning"
-    """Something could not be recorded as it was: a value that is no JSON, a text that was cut."""
-
 
 FORMAT_VERSION: Final = 1
 """Version of the header's format; `v` in every header."""

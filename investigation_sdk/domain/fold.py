@@ -6,7 +6,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, ClassVar, Final, cast
 
-from investigation_sdk.domain.events import Event, EventType
+from investigation_sdk.domain.event_types import EventType
+from investigation_sdk.domain.events import Event
 from investigation_sdk.domain.phase import Phase
 from investigation_sdk.domain.progress import COMPLETED, FAILED, MAX_TOOLS, OPEN, overall, valid_weight
 from investigation_sdk.domain.states import InvestigationState, PhaseState

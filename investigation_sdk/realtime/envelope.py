@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from investigation_sdk.clock import to_datetime
-from investigation_sdk.domain.events import EventType
+from investigation_sdk.domain.event_types import EventType
 from investigation_sdk.domain.states import InvestigationState
 from investigation_sdk.storage.commit import StoredEvent
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from investigation_sdk.domain.events import EventType
+from investigation_sdk.domain.event_types import EventType
 from investigation_sdk.domain.records import Investigation
 from investigation_sdk.domain.rows import InvestigationRow
 from investigation_sdk.domain.states import ENDED, InvestigationState

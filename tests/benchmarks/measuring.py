@@ -28,7 +28,7 @@ goals: Final[list[Goal]] = []
 
 def judged(name: str, ours: float, goal: float, unit: str = "x") -> str:
     """Note a goal, which `ours` is at most; whether it is met, in a word."""
-    goals.append(Goal(name, f"{ours:.3g}{unit}", f"{goal:.3g}{unit}", ours <= goal))
+    goals.append(Goal(name, f"{ours:.4g}{unit}", f"{goal:.4g}{unit}", ours <= goal))
     return "met" if ours <= goal else "MISSED"
 
 
