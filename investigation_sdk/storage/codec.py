@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from investigation_sdk.native import not_native
 from investigation_sdk.storage.shape import NO_LIMIT, shape
 from investigation_sdk.storage.spelling import to_json
 from investigation_sdk.storage.tagging import Tagger, too_large
@@ -30,6 +31,7 @@ from investigation_sdk.storage.tags import NOT_ALL, LargePayload, Tagged, canoni
 __all__ = ["Encoded", "Json", "LargePayload", "Tagged", "decode", "digest", "encode", "object_text", "plain"]
 
 
+@not_native
 class Json(str):
     """Text that is JSON already."""
 

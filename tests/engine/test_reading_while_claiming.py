@@ -35,6 +35,7 @@ def work(sdk: InvestigationSDK, until: threading.Event | None = None) -> str:
     return investigation.id
 
 
+@pytest.mark.interpreted
 def test_what_an_owner_records_between_the_reading_and_the_claim_is_found(
     lite: InvestigationSDK, other: InvestigationSDK, monkeypatch: pytest.MonkeyPatch
 ) -> None:
