@@ -73,19 +73,25 @@ class Metrics:
             self._recorders.add(recorder)
             recorder.measure(self)
             recorder.sessions.observe(self._durable)
-            for kind in _KINDS:
-                self._dropped.add(0, {names.WARNING_KIND: kind})
+            try:
+                for kind in _KINDS:
+                    self._dropped.add(0, {names.WARNING_KIND: kind})
+            except Exception as failed:  # else nothing at all would be reported
+                dropped("what is counted from 0", failed)
 
     def expect(self, investigation_types: Iterable[str]) -> None:
         """Count from 0 what may go wrong with investigations of these types: who asks how much a counter has grown does
         not see its first value."""
-        for investigation_type in investigation_types:
-            if investigation_type not in self._known:
-                self._known.add(investigation_type)
-                of = {names.INVESTIGATION_TYPE: investigation_type}
-                self._lost.add(0, of)
-                for before, after in _WATCHED:
-                    self._transitions.add(0, {**of, **_changed(before, after)})
+        try:
+            for investigation_type in investigation_types:
+                if investigation_type not in self._known:
+                    self._known.add(investigation_type)
+                    of = {names.INVESTIGATION_TYPE: investigation_type}
+                    self._lost.add(0, of)
+                    for before, after in _WATCHED:
+                        self._transitions.add(0, {**of, **_changed(before, after)})
+        except Exception as failed:
+            dropped("what is counted from 0", failed)
 
     def _queued(self, options: CallbackOptions) -> Iterable[Observation]:
         return [Observation(sum(recorder.sessions.queued for recorder in list(self._recorders)))]
