@@ -79,14 +79,14 @@ async def test_a_block_that_goes_on_with_what_its_key_names_has_one_span(
         pass
     async with traced.investigation("s", key="k", investigation_type="fraud") as finished:
         assert finished.finished
-    first, second, third, fourth = otel.named("invoke_workflow fraud")
+    first, second, third, *others = otel.named("invoke_workflow fraud")  # the last, if it began to create one
     assert counting.open == 0
     assert [said(span)["investigation.attempt"] for span in (first, second, third)] == [1, 2, 3]
     assert [[link.context.span_id for link in span.links] for span in (second, third)] == [[own(first)], [own(second)]]
-    assert {said(span)["investigation.id"] for span in (first, second, third, fourth)} == set(ids)
-    assert {said(span)["gen_ai.conversation.id"] for span in (first, second, third, fourth)} == set(ids)
-    outcomes = [said(span)["investigation.outcome"] for span in (first, second, third, fourth)]
-    assert outcomes == ["failed", "failed", "completed", "finished_before"]
+    assert {said(span)["investigation.id"] for span in (first, second, third, *others)} == set(ids)
+    assert {said(span)["gen_ai.conversation.id"] for span in (first, second, third, *others)} == set(ids)
+    outcomes = [said(span)["investigation.outcome"] for span in (first, second, third, *others)]
+    assert outcomes in [["failed", "failed", "completed", *more] for more in ([], ["finished_before"])]
     started = await traced.events(ids[0], event_type="investigation.started")
     noted = [event.metadata["trace"]["traceparent"].split("-")[2] for event in started]
     assert noted == [format(own(span), "016x") for span in (first, second, third)]
