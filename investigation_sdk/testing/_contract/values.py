@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unittest import SkipTest
@@ -94,6 +95,7 @@ async def _for_any(
     """Check with many pairs of values. Hypothesis calls from a thread; what is checked happens here, on the loop."""
     try:
         from hypothesis import HealthCheck, given, settings
+        from hypothesis.errors import HypothesisDeprecationWarning
     except ImportError:
         raise SkipTest("hypothesis, which makes the values, is not installed; run: pip install hypothesis") from None
     loop = asyncio.get_running_loop()
@@ -113,7 +115,10 @@ async def _for_any(
     def examples(one: Any, other: Any) -> None:
         asyncio.run_coroutine_threadsafe(checked(one, other), loop).result(_SECONDS)
 
-    await asyncio.to_thread(examples)
+    with warnings.catch_warnings():
+        # while hypothesis makes a value in its thread, a client's own tasks may ask `random` on this loop
+        warnings.filterwarnings("ignore", "Do not use the `random` module", HypothesisDeprecationWarning)
+        await asyncio.to_thread(examples)
 
 
 class ValueTests(ContractBase):
