@@ -186,6 +186,10 @@ class Query:
     after: tuple[Any, str] | None = None
     limit: int = 100
 
+    def __reduce__(self) -> tuple[type[Query], tuple[Any, ...]]:
+        # compiled it is a struct, and one that is frozen is not given its parts one by one
+        return Query, (self.kind, self.where, self.sort, self.descending, self.after, self.limit)
+
 
 class Measure(NamedTuple):
     """One figure of an aggregate: ``count`` counts rows, the others take a numeric column."""
@@ -207,3 +211,6 @@ class Aggregate:
     where: tuple[Where, ...] = ()
     group_by: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = field(default=(Measure("count"),))
+
+    def __reduce__(self) -> tuple[type[Aggregate], tuple[Any, ...]]:
+        return Aggregate, (self.kind, self.where, self.group_by, self.measures)
