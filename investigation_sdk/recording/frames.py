@@ -75,7 +75,7 @@ class BlockFrame(Frame):
     def __init__(self, driver: Driver, phase_id: str | None, phase_name: str | None, call: CallFrame | None) -> None:
         super().__init__(driver, phase_id, phase_name)
         self._call = call
-        self._around = current_frame.get()
+        self._around = _not_left(current_frame.get())  # or those that others left would be kept for ever
         self._left = False
         current_frame.set(self)
 
@@ -88,10 +88,14 @@ class BlockFrame(Frame):
         """The block is left."""
         self._left = True
         if current_frame.get() is self:
-            around = self._around
-            while isinstance(around, BlockFrame) and around._left:
-                around = around._around
-            current_frame.set(around)
+            current_frame.set(_not_left(self._around))
+
+
+def _not_left(frame: Frame | None) -> Frame | None:
+    """The innermost frame from this one outwards whose block is not left."""
+    while isinstance(frame, BlockFrame) and frame._left:  # pyright: ignore[reportPrivateUsage]
+        frame = frame._around  # pyright: ignore[reportPrivateUsage]
+    return frame
 
 
 current_frame: contextvars.ContextVar[Frame | None] = contextvars.ContextVar("investigation_frame", default=None)

@@ -1,5 +1,6 @@
 """An investigation inside another one's block: a stop goes to the block that it is for."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ from investigation_sdk import (
     InvestigationSDK,
     tool,
 )
+from investigation_sdk.recording.frames import current_frame
 
 Make = Callable[..., InvestigationSDK]
 
@@ -62,3 +64,15 @@ async def test_an_interrupt_of_nobody_known_ends_the_block_that_it_reaches(sdk: 
     with pytest.raises(InvestigationPaused):
         async with sdk.investigation("one"):
             raise InvestigationInterrupt(InvestigationPaused("stop"))
+
+
+async def test_blocks_that_are_left_elsewhere_do_not_keep_each_other(sdk: InvestigationSDK) -> None:
+    """Entered in this context and left in another, as frameworks do it: nothing grows."""
+    for _ in range(5):
+        opened = sdk.investigation("t")
+        await opened.__aenter__()
+        await asyncio.create_task(opened.__aexit__(None, None, None))
+    depth, frame = 0, current_frame.get()
+    while frame is not None:
+        depth, frame = depth + 1, getattr(frame, "_around", None)
+    assert depth == 1, "the last one, which nobody left here"
