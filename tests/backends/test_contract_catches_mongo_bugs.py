@@ -21,7 +21,7 @@ from investigation_backends.mongodb.write import Batch
 from investigation_sdk.errors import BackendUnavailable
 from investigation_sdk.storage.commit import CONFLICT
 from investigation_sdk.testing.contract import BackendContract, StoreUnderTest
-from tests.backends.test_contract_catches_bugs import passes
+from tests.backends.noticing import passes
 
 Patch = pytest.MonkeyPatch
 
