@@ -7,12 +7,12 @@ under the same place, tool, version and arguments, the first that is left.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
 from investigation_sdk.domain.states import Effect
-from investigation_sdk.engine.records import Place, Record, RecordReader, comparable
+from investigation_sdk.engine.records import Place, Record, RecordReader, comparable, shown_whole
 from investigation_sdk.engine.sound import unreadable
 from investigation_sdk.errors import RecordUnreadable
 from investigation_sdk.storage.backend import Backend
@@ -34,7 +34,7 @@ class _Queue:
 
     @property
     def any(self) -> bool:
-        return bool(self._records) or self._by_digest is not None
+        return bool(self._records or self._by_digest)
 
     def append(self, record: Record) -> None:
         self._all_like(record).append(record)
@@ -74,11 +74,17 @@ class _Queue:
         return by_digest
 
     def remove(self, record: Record) -> None:
+        """It is taken; nothing of it is kept."""
         queue = self._all_like(record)
         if queue[0] is record:
             queue.popleft()
         else:
             queue.remove(record)
+        if self._by_digest is not None:
+            if not queue:
+                del self._by_digest[record.digest]
+            if record.by_text and not (queue and queue[0].given == record.given):
+                self._digests.pop(record.given, None)
 
     def put_back(self, record: Record) -> None:
         self._all_like(record).appendleft(record)
@@ -92,14 +98,29 @@ class Recorded:
         self._lock = threading.Lock()
         self._queues: dict[Place, _Queue] = {}
         self._left = {record.root: record for record in records}
-        self._inside: dict[str, list[Record]] = {}
+        self._inside: dict[str, dict[str, Record]] = {}
+        self._alike: dict[tuple[Place, str], int] | None = None
         for record in self._ranked():
             self._append(record)
 
     def _append(self, record: Record) -> None:
         self._queue(record.place).append(record)
-        if record.place.parent is not None:
-            self._inside.setdefault(record.place.parent, []).append(record)
+        self._note_inside(record)
+
+    def _note_inside(self, record: Record) -> None:
+        parent = record.place.parent
+        if parent is not None:
+            inside = self._inside.get(parent)
+            if inside is None:
+                inside = self._inside[parent] = {}
+            inside[record.root] = record
+
+    def _forget_inside(self, record: Record) -> None:
+        parent = record.place.parent
+        if parent is not None:
+            inside = self._inside.get(parent)
+            if inside is not None and inside.pop(record.root, None) is not None and not inside:
+                del self._inside[parent]
 
     def _queue(self, place: Place) -> _Queue:
         queue = self._queues.get(place)
@@ -153,8 +174,43 @@ class Recorded:
             if record is None or (as_it_stands and not record.as_it_stands):
                 return None
             queue.remove(record)
+            if not queue.any:
+                del self._queues[place]
+            self._forget_inside(record)
             del self._left[record.root]
             return record
+
+    def done_alike(self, place: Place, given: str) -> bool:
+        """Whether an earlier attempt finished a call of which nobody can tell whether it is this one: in its place,
+        with arguments that are shown alike. As often as one attempt did, for the calls that are made now.
+
+        Args:
+            place: Where the call is made.
+            given: Its arguments, as they would be recorded, without a digest.
+
+        Raises:
+            RecordUnreadable: what it is compared with is not what the SDK writes.
+        """
+        if shown_whole(given):
+            return False
+        with self._lock:
+            try:
+                if self._alike is None:
+                    self._alike = self._count_alike()
+                key = place, comparable(given, None)
+            except ValueError as error:
+                raise self._unreadable(error) from error
+            left = self._alike.get(key, 0)
+            if left:
+                self._alike[key] = left - 1
+            return left > 0
+
+    def _count_alike(self) -> dict[tuple[Place, str], int]:
+        unsure = [record for record in self._left.values() if record.state == "finished" and not record.sure]
+        alike: dict[tuple[Place, str], int] = {}
+        for (place, digest, _), count in Counter((r.place, r.digest, r.attempt) for r in unsure).items():
+            alike[place, digest] = max(count, alike.get((place, digest), 0))
+        return alike
 
     def output(self, record: Record) -> Any:
         """The parsed JSON of what a call that finished returned.
@@ -174,6 +230,7 @@ class Recorded:
         """The call that took it was broken off before it got a result or ran: it is the first to be taken again."""
         with self._lock:
             self._queue(record.place).put_back(record)
+            self._note_inside(record)
             self._left[record.root] = record
 
     def settle(self, record: Record) -> list[Record]:
@@ -186,7 +243,7 @@ class Recorded:
                 earlier = earlier.before
             settled = [record]
             for one in settled:  # which grows
-                settled += self._inside.pop(one.root, ())
+                settled += self._inside.pop(one.root, {}).values()
             del settled[0]
             for within in settled:
                 self._left.pop(within.root, None)

@@ -68,6 +68,11 @@ def sure(digest: str) -> bool:
     return not digest.startswith(_SHOWN)
 
 
+def shown_whole(given: str) -> bool:
+    """Whether no part of recorded arguments is tagged, so that none is masked or was too large."""
+    return _TAG not in given
+
+
 class Record:
     """One call, in all attempts that made it.
 
@@ -112,7 +117,7 @@ class Record:
         self.effect: str | None = effect
         self.attempt: int = attempt
         self.given: str = given
-        self.by_text: bool = digest is None and _TAG not in given
+        self.by_text: bool = digest is None and shown_whole(given)
         self.state: State = "open"
         self.plain: bool = False
         self.error: dict[str, Any] | None = None

@@ -19,7 +19,7 @@ from investigation_sdk.recording.frames import CallFrame, Frame, current_frame
 class Call(CallFrame):
     """One recorded call in flight."""
 
-    __slots__ = ("begun", "cache_key", "confidential", "repeated", "span", "spec", "started", "warnings")
+    __slots__ = ("begun", "cache_key", "confidential", "span", "spec", "started", "warnings")
 
     def __init__(self, around: Frame, spec: ToolSpec, started: Event, warnings: Sequence[str]) -> None:
         super().__init__(around, started.id, started.attempt)
@@ -29,7 +29,6 @@ class Call(CallFrame):
         self.warnings: Sequence[str] = warnings
         self.begun: int = 0
         self.cache_key: str | None = None
-        self.repeated: bool = False
         self.span: Span | None = None
 
     def begin(self, trace: Trace | None) -> None:

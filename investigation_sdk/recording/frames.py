@@ -30,9 +30,14 @@ class Frame:
 
 
 class CallFrame(Frame):
-    """The frame of a call's body, which is the call itself."""
+    """The frame of a call's body, which is the call itself.
 
-    __slots__ = ("_tool", "attempt", "id", "root")
+    Attributes:
+        repeated: An earlier attempt finished it, or one that looks the same, or one that it is inside of; it runs once
+            more all the same, and brings the investigation no further.
+    """
+
+    __slots__ = ("_tool", "attempt", "id", "repeated", "root")
 
     def __init__(self, around: Frame, id: str, attempt: int) -> None:
         self.driver: Driver = around.driver  # not by super(): one of these is made for each call
@@ -41,6 +46,7 @@ class CallFrame(Frame):
         self.id: str = id
         self.root: str = id
         self.attempt: int = attempt
+        self.repeated: bool = False
         self._tool: ToolCall | None = None
 
     @property

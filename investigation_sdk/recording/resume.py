@@ -95,6 +95,9 @@ class Resume:
         if record is None and call.spec.effect is Effect.UNSAFE:
             yield from self._check_none_left(call)
             record = self._recorded.take(place, given, digest)  # somebody may have said so meanwhile
+        if record is None:
+            inside = around is not None and around.repeated
+            call.repeated = inside or (digest is None and self._recorded.done_alike(place, given))
         return record
 
     def put_back(self, record: Record) -> None:

@@ -40,6 +40,7 @@ async def tries(backend: Backend, investigation_id: str) -> Tries:
     is a checkpoint that says something new; where it has, checkpoints do not count: they often say what time it is.
     """
     begun = taken_over = before = 0
+    log = _Log(backend, investigation_id)
     while True:
         page = await backend.read_events(investigation_id, after=before, limit=_PAGE, event_type=_TELLING, reverse=True)
         for stored in page:
@@ -47,40 +48,50 @@ async def tries(backend: Backend, investigation_id: str) -> Tries:
             if stored.event_type == _CLAIMED:
                 begun += 1
                 taken_over += "from" in data
-            elif await _is_new(backend, investigation_id, stored, data):
+            elif await log.is_new(stored, data):
                 return Tries(begun, taken_over)
         if len(page) < _PAGE:
             return Tries(begun, taken_over)
         before = page[-1].sequence
 
 
-async def _is_new(backend: Backend, id: str, stored: StoredEvent, data: dict[str, Any]) -> bool:
-    """Whether an investigation got further by this event, or ended by it."""
-    if stored.event_type == _FAILED:
-        return data.get("kind") != _CRASHED
-    if stored.event_type == _COMPLETED:
-        return bool(data) and not data.get("repeated")
-    if stored.event_type == _PHASE:
-        name = data.get("name")
-        return not await _before(backend, id, stored, lambda earlier: _data(earlier).get("name") == name)
-    if await backend.read_events(id, limit=1, event_type=(_COMPLETED, _PHASE)):
-        return False
-    return not await _before(backend, id, stored, lambda earlier: earlier.event_data == stored.event_data)
+class _Log:
+    """What one investigation's log says of its events."""
 
+    def __init__(self, backend: Backend, id: str) -> None:
+        self._backend = backend
+        self._id = id
+        self._has_steps: bool | None = None
 
-async def _before(backend: Backend, id: str, stored: StoredEvent, same: Callable[[StoredEvent], bool]) -> bool:
-    """Whether there is such an event of the same type before."""
-    after = 0
-    while True:
-        page = await backend.read_events(id, after=after, limit=_PAGE, event_type=(stored.event_type,))
-        for earlier in page:
-            if earlier.sequence >= stored.sequence:
-                return False
-            if same(earlier):
-                return True
-        if len(page) < _PAGE:
+    async def is_new(self, stored: StoredEvent, data: dict[str, Any]) -> bool:
+        """Whether the investigation got further by this event, or ended by it."""
+        if stored.event_type == _FAILED:
+            return data.get("kind") != _CRASHED
+        if stored.event_type == _COMPLETED:
+            return bool(data) and not data.get("repeated")
+        if stored.event_type == _PHASE:
+            name = data.get("name")
+            return not await self._before(stored, lambda earlier: _data(earlier).get("name") == name)
+        if self._has_steps is None:  # asked once: there may be thousands of checkpoints
+            steps = await self._backend.read_events(self._id, limit=1, event_type=(_COMPLETED, _PHASE))
+            self._has_steps = bool(steps)
+        if self._has_steps:
             return False
-        after = page[-1].sequence
+        return not await self._before(stored, lambda earlier: earlier.event_data == stored.event_data)
+
+    async def _before(self, stored: StoredEvent, same: Callable[[StoredEvent], bool]) -> bool:
+        """Whether there is such an event of the same type before."""
+        after = 0
+        while True:
+            page = await self._backend.read_events(self._id, after=after, limit=_PAGE, event_type=(stored.event_type,))
+            for earlier in page:
+                if earlier.sequence >= stored.sequence:
+                    return False
+                if same(earlier):
+                    return True
+            if len(page) < _PAGE:
+                return False
+            after = page[-1].sequence
 
 
 async def failures(backend: Backend, investigation_id: str, most: int) -> int:

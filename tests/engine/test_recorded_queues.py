@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sqlite3
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
@@ -95,6 +98,41 @@ def test_in_the_same_order_no_digest_is_made() -> None:
         assert recorded.take(_PLACES[0], f'{{"n":{n}}}', None) is records[n]
     assert [record._digest for record in records] == [None] * 5
     assert not recorded.any_at(_PLACES[0])
+
+
+_INSIDE = Place("around", None, "look_up", None)
+
+
+@pytest.mark.parametrize("place", [_PLACES[0], _INSIDE])
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_was_given_back_is_not_kept(place: Place, order: int) -> None:
+    texts = [f'{{"n":{n},"x":"{"a" * 10_000}"}}' for n in range(50)]
+    records = _records([((place, text, None), "finished", False) for text in texts for _ in range(2)])
+    recorded = Recorded("i", records)
+    recorded.put_back(recorded.take(place, texts[-1], None) or records[0])
+    del records
+    gc.collect()
+    before = _held(recorded)
+    assert before > 50 * 10_000
+    for text in texts[::order] * 2:
+        taken = recorded.take(place, text, None)
+        assert taken is not None
+        recorded.settle(taken)
+    assert (recorded.take(place, texts[0], None), recorded.any_at(place), len(recorded)) == (None, False, 0)
+    assert _held(recorded) < 5000
+
+
+def _held(found: object) -> int:
+    """Bytes of all that can be reached from it, but for classes and modules."""
+    seen: set[int] = set()
+    left, size = [found], 0
+    while left:
+        one = left.pop()
+        if id(one) not in seen and not isinstance(one, type | ModuleType):
+            seen.add(id(one))
+            size += sys.getsizeof(one)
+            left += gc.get_referents(one)
+    return size
 
 
 @tool

@@ -67,6 +67,19 @@ def test_a_result_that_cannot_be_given_back_is_new_once(sdk: InvestigationSDK) -
     assert attempt(sdk, lambda _: (odd(), odd())) == (0, 0), "the second one of them is new"
 
 
+@tool(effect="read", sensitive=["token"])
+def secretly(token: str) -> int:
+    return look(len(token))
+
+
+def test_a_call_that_nobody_can_compare_is_new_once(sdk: InvestigationSDK) -> None:
+    assert attempt(sdk, lambda _: secretly("a")) == (0, 0)
+    assert [attempt(sdk, lambda _: secretly("a")) for _ in range(3)] == [(1, 1), (2, 2), (3, 3)]
+    assert attempt(sdk, lambda _: (secretly("a"), secretly("bc"))) == (0, 0), "no attempt made two of them"
+    assert attempt(sdk, lambda _: (secretly("a"), secretly("bc"))) == (1, 1)
+    assert attempt(sdk, lambda _: secretly("a")) == (2, 2)
+
+
 def test_a_call_that_was_cut_off_is_new_when_it_completes(sdk: InvestigationSDK) -> None:
     with pytest.raises(SimulatedCrash), crash_at("tool.completed"), sdk.investigation("s", key="k"):
         odd()
@@ -99,6 +112,26 @@ def test_a_checkpoint_counts_where_there_is_nothing_else(sdk: InvestigationSDK) 
         run.checkpoint({"at": time.time_ns()})
 
     assert [attempt(sdk, with_a_call) for _ in range(3)] == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_whether_there_are_calls_is_asked_once(sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt(sdk, lambda _: look(1))
+
+    def save(run: InvestigationRun) -> None:
+        for n in range(30):
+            run.checkpoint({"n": n})
+
+    attempt(sdk, save)
+    backend: Any = sdk._recorder.backend
+    read_events, asked = backend.read_events, []
+
+    async def noting(*args: Any, **kwargs: Any) -> Any:
+        asked.append(kwargs)
+        return await read_events(*args, **kwargs)
+
+    monkeypatch.setattr(backend, "read_events", noting)
+    assert tries(sdk) == (1, 1)
+    assert len(asked) <= 2
 
 
 def test_no_more_is_read_than_tells(sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch) -> None:
