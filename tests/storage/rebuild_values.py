@@ -146,10 +146,11 @@ def identical(left: Any, right: Any) -> bool:
     )
 
 
+# one tag: hashes of texts differ between runs, and equal sets of several may have different reprs
 ACCOUNT = Account(
     id=UUID(int=7),
     name=Name.B,
-    findings=[Finding(Level.HIGH, [Point(1), Point(2, Color.PAIR)], Finding(Level.LOW), frozenset(Name))],
+    findings=[Finding(Level.HIGH, [Point(1), Point(2, Color.PAIR)], Finding(Level.LOW), frozenset({Name.B}))],
     by_level={Level.HIGH: Point(0)},
     balance=Decimal("0.10"),
     raw=b"\0\xff",
