@@ -60,6 +60,7 @@ def generator(fn: Callable[..., Generator[Any, Any, Any]], spec: ToolSpec) -> Ca
             return (yield from fn(*args, **kwargs))
         driver = frame.driver
         opened = block(open_call(frame, spec, args, kwargs), driver.recorder.io)
+        recorded: Call | None
         told: list[Said] = []
         if isinstance(opened, Reused):
             given = _GivenBack(opened)

@@ -54,21 +54,22 @@ def open_call(
 
 def run_after_all(
     frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any], given: Reused
-) -> Step[Call | None]:
+) -> Step[Call]:
     """As :func:`open_call`, for a generator that was given back as far as it went the way of the recorded one."""
     driver = frame.driver
-    if driver.must_wait and not (yield from driver.ready(spec)):
-        return None
-    call = driver.begin(frame, spec, args, kwargs)
     resume, record = driver.resume, given.record
     assert resume is not None
     assert record is not None
+    resume.not_reused(frame, spec, given.inside)
     try:
-        yield from resume.run_after_all(call, record, given.inside)
+        yield from driver.ready(spec)  # never to run without a record: an earlier attempt has one
+        call = driver.begin(frame, spec, args, kwargs)
+        yield from resume.run_after_all(call, record)
         yield from _start(driver, call)
-    except BaseException:
+    except BaseException:  # as in open_call
         resume.put_back(record)
         raise
+    resume.count(call, record, None)
     return call
 
 

@@ -67,6 +67,9 @@ class Resume:
     def at_once(self, frame: Frame, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reused | None:
         """What an earlier attempt recorded of a call that is about to be made in `frame`, if that can be told, and
         given back, without a closer look or a wait; then it was made. None for :meth:`take`.
+
+        Raises:
+            RecordUnreadable: what is recorded of it is not what the SDK writes.
         """
         around = frame.call
         place = Place(None if around is None else around.root, frame.phase_id, spec.name, spec.version)
@@ -76,7 +79,11 @@ class Resume:
         record = None if given is None else self._recorded.take(place, given, None, as_it_stands=True)
         if record is None:
             return None
-        output = self._recorded.output(record)
+        try:
+            output = self._recorded.output(record)
+        except BaseException:  # made again, it is not to pass for a new one
+            self._recorded.put_back(record)
+            raise
         self._count(frame.phase_name, spec.name, "reused")
         self._recorded.settle(record)
         return Reused(output)
@@ -133,17 +140,26 @@ class Resume:
         inside = self._recorded.settle(record)
         return reused._replace(record=record, inside=inside) if spec.generator else reused
 
-    def run_after_all(self, call: Call, record: Record, inside: Sequence[Record]) -> Step[None]:
-        """A generator that was given back is told something else than the recorded one was, and its body has to run.
+    def not_reused(self, frame: Frame, spec: ToolSpec, inside: Sequence[Record]) -> None:
+        """A generator that was given back is told something else than the recorded one was: it does not count as given
+        back any more, and the calls inside of it will be made again.
+
+        Args:
+            frame: Where it was called.
+            spec: Its tool.
+            inside: See :class:`Reused`.
+        """
+        self._recorded.unsettle(inside)
+        self._count(frame.phase_name, spec.name, "reused", -1)
+
+    def run_after_all(self, call: Call, record: Record) -> Step[None]:
+        """Such a generator's body is about to run.
 
         Raises:
             InvestigationInterrupt: it is unsafe; the investigation is paused.
         """
-        self._recorded.unsettle(inside)
         if _in_doubt(call.spec, record):
             yield from self._stop(self._told_otherwise(record))
-        self._count(call.phase_name, call.spec.name, "reused", -1)
-        self._count(call.phase_name, call.spec.name, "again")
         call.runs_again(record.root, repeated=True)
 
     def _give_back(self, spec: ToolSpec, record: Record) -> Step[tuple[Reused | None, str]]:

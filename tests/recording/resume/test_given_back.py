@@ -1,6 +1,8 @@
 """What finished in an earlier attempt is given back, and the rest runs."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from investigation_sdk import AsyncInvestigationRun, InvestigationSDK, ToolState, tool
+from investigation_sdk import AsyncInvestigationRun, InvestigationSDK, RecordUnreadable, ToolState, tool
 from investigation_sdk.testing import SimulatedCrash, crash_at
 from tests.recording.resume.agents import crashing, look, ran, read, resumed, summaries
 
@@ -229,3 +231,22 @@ async def test_what_is_masked_is_compared_by_its_keyed_digest(
         login("a")
         login("b")
     assert ran == ["a", ("look", 1), "b"]
+
+
+async def test_what_cannot_be_read_any_more_is_refused_each_time(
+    sqlite_url: str, make_sdk: Callable[..., InvestigationSDK]
+) -> None:
+    """Its call is never a new one, however often that is made."""
+
+    def agent() -> None:
+        for _ in range(3):
+            with pytest.raises(RecordUnreadable, match="cannot be read"):
+                look(7)
+
+    await crashing(make_sdk(sqlite_url), lambda: (look(7), look(1)), nth=2)
+    ran.clear()
+    with contextlib.closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), timeout=30)) as file, file:
+        damage = "UPDATE investigation_events SET event_data = replace(event_data, ?, ?) WHERE event_type = ?"
+        assert file.execute(damage, ('{"n":7}', '{"n":7,}', "tool.completed")).rowcount
+    await resumed(make_sdk(sqlite_url), agent)
+    assert ran == []

@@ -1,11 +1,18 @@
 """A generator that is given back is one: what is sent into it is compared; told something else, it runs."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 import pytest
 
-from investigation_sdk import InvestigationSDK, Resolution, ResumeDivergence, UnknownOutcome, tool
+from investigation_sdk import (
+    InvestigationInterrupt,
+    InvestigationSDK,
+    Resolution,
+    ResumeDivergence,
+    UnknownOutcome,
+    tool,
+)
 from tests.recording.resume.agents import crashing, freeze, look, ran, resumed, summaries
 
 
@@ -212,3 +219,77 @@ async def test_what_was_called_inside_is_given_back_to_the_body_that_runs_after_
     [summary] = await summaries(sdk, id)
     assert summary["tools"] == {"freezing": {"again": 1}, "freeze": {"reused": 1}, "look": {"reused": 1, "again": 1}}
     assert (await sdk.verify(id)).ok
+
+
+@tool(effect="read")
+async def afreezing(account: str) -> AsyncGenerator[str, Any]:
+    freeze(account, "inside")
+    said = yield "frozen"
+    ran.append(said)
+    look(2)
+
+
+@both
+async def test_refused_when_it_is_told_something_else_it_is_no_new_one(
+    url: str, make_sdk: Callable[..., InvestigationSDK], *, asynchronous: bool
+) -> None:
+    """It was given back, and may not run yet. Made again in the same block, it is the recorded call again."""
+    sdk = make_sdk(url, durability="strict", on_pause="raise")
+
+    async def begun() -> Any:
+        one: Any = afreezing("42") if asynchronous else freezing("42")
+        assert (await anext(one) if asynchronous else next(one)) == "frozen"
+        return one
+
+    async def ended(one: Any, said: str) -> None:
+        with pytest.raises(StopAsyncIteration if asynchronous else StopIteration):
+            await one.asend(said) if asynchronous else one.send(said)
+
+    async def agent() -> None:
+        await ended(await begun(), "a")
+        look(1)
+
+    id = await crashing(sdk, agent, nth=4)
+    ran.clear()
+
+    async def refused() -> None:
+        one = await begun()
+        await sdk.service.pause(id)
+        with pytest.raises(InvestigationInterrupt, match="is paused"):
+            await ended(one, "b")
+        await sdk.service.resume(id)
+        await ended(await begun(), "b")
+        look(1)
+
+    await resumed(sdk, refused)
+    assert ran == ["b", ("look", 1)], "what finished inside of it is not done again"
+    [summary] = await summaries(sdk, id)
+    assert summary["tools"] == {
+        "afreezing" if asynchronous else "freezing": {"again": 1},
+        "freeze": {"reused": 1},
+        "look": {"reused": 1, "again": 1},
+    }
+    started = await sdk.events(id, event_type="tool.started")
+    assert started[-2].event_data["again"] == (await sdk.tools(id))[0].id
+
+
+async def test_an_unsafe_one_that_was_refused_is_still_asked_about(
+    url: str, make_sdk: Callable[..., InvestigationSDK]
+) -> None:
+    sdk = make_sdk(url, durability="strict", on_pause="raise")
+
+    id = await crashing(sdk, lambda: (answered("yes"), look(1)), nth=2)
+    ran.clear()
+
+    async def refused() -> None:
+        asking = order("42")
+        next(asking)
+        await sdk.service.pause(id)
+        with pytest.raises(InvestigationInterrupt, match="is paused"):
+            asking.send("no")
+        await sdk.service.resume(id)
+        answered("no")
+
+    with pytest.raises(ResumeDivergence, match="something else was sent than into call"):
+        await resumed(sdk, refused)
+    assert ran == []
