@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic_core import from_json
 
 from investigation_sdk.domain.events import SCHEMA_VERSIONS
+from investigation_sdk.domain.states import Effect
 from investigation_sdk.domain.upcast import upcast
 from investigation_sdk.engine.reading import texts_of
 from investigation_sdk.engine.sound import readable
@@ -247,7 +248,7 @@ class RecordReader:
                     return
             elif event_type == "tool.completed" and text.startswith(_CALL):
                 record = self._calls.get(text[len(_CALL) : len(_CALL) + _ID])
-                if record is not None:
+                if record is not None and (record := self._told_of(record, event_type)) is not None:
                     record.returned(text)
                 return
         self._parse(stored)
@@ -306,9 +307,21 @@ class RecordReader:
             record.before = raised.pop(record.digest, None)
         self._records[root] = self._calls[id] = record
 
+    def _told_of(self, ended: Record, event_type: str) -> Record | None:
+        """Of which record the end of a call tells: none, where a later one has taken its place; unless that was cut
+        off, and what the earlier one returned late may be given back for it."""
+        latest = self._records[ended.root]
+        if latest is not ended:
+            late = event_type == "tool.completed" and latest.state == "open" and latest.effect != Effect.UNSAFE
+            return latest if late else None
+        if ended.state == "finished" and not ended.resolved and event_type in ("tool.failed", "tool.interrupted"):
+            return None  # an earlier one finished meanwhile
+        return ended
+
     def _closed(self, event_type: str, data: dict[str, Any], *, plain: bool) -> None:
-        record = self._calls.get(data["call"])
-        if record is None or self._records[record.root] is not record:
+        ended = self._calls.get(data["call"])
+        record = None if ended is None else self._told_of(ended, event_type)
+        if record is None:
             return
         record.plain = plain
         if event_type == "tool.completed":

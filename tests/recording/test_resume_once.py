@@ -351,3 +351,41 @@ def test_a_wait_that_is_no_duration_is_refused(sdk: InvestigationSDK, wait: Any)
         sdk.investigation("s", key="k", wait=wait)
     with pytest.raises(InvalidArgument, match=r"wait=.*timedelta\(seconds=30\)"):
         sdk.attach("01a2129b-7e33-714e-81d5-f8c492b753d2", wait=wait)
+
+
+@pytest.mark.parametrize("second_fails", [False, True])
+@pytest.mark.parametrize("effect", ["read", "idempotent"])
+async def test_a_first_try_that_ends_late_is_given_back_though_a_second_one_began(
+    sdk: InvestigationSDK, effect: Any, second_fails: bool
+) -> None:
+    """The second try was cut off, or raises even later: the call is not made a third time."""
+    began, may_end = [asyncio.Event(), asyncio.Event()], [asyncio.Event(), asyncio.Event()]
+
+    @tool(effect=effect)
+    async def slow() -> int:
+        done.append("slow")
+        nth = len(done)
+        began[nth - 1].set()
+        await may_end[nth - 1].wait()
+        if nth == 2:
+            raise OSError
+        return nth
+
+    tasks: list[asyncio.Task[int]] = []
+    for event in began:
+        with pytest.raises(KeyError):
+            async with sdk.investigation("s", key="k"):
+                tasks.append(asyncio.create_task(slow()))
+                await asyncio.wait_for(event.wait(), 60)
+                raise KeyError
+    may_end[0].set()
+    assert await tasks[0] == 1
+    if second_fails:
+        may_end[1].set()
+        with pytest.raises(OSError):
+            await tasks[1]
+    async with sdk.investigation("s", key="k"):
+        assert await asyncio.wait_for(slow(), 60) == 1
+    assert done == ["slow"] * 2
+    may_end[1].set()
+    await asyncio.gather(*tasks, return_exceptions=True)
