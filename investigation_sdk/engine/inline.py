@@ -7,11 +7,11 @@ from typing import Any, Final, TypeVar
 
 from investigation_sdk.engine.exclusive import busy, exclusive, take_in_deferred
 from investigation_sdk.engine.outcomes import on_applied
+from investigation_sdk.engine.refused import refused
 from investigation_sdk.engine.repair import repair
 from investigation_sdk.engine.sealing import next_commit
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.waiting import wake
-from investigation_sdk.engine.writer import refused
 from investigation_sdk.storage.backend import InlineBackend
 from investigation_sdk.storage.commit import CommitStatus
 

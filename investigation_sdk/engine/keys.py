@@ -11,11 +11,11 @@ from investigation_sdk.engine import opening, queries, reading
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.recorded import Recorded
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.refused import KeyTaken
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.sound import stored_value
 from investigation_sdk.engine.tracing import Trace
-from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import (
     InvestigationCancelled,
     InvestigationError,

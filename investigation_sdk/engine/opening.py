@@ -20,10 +20,10 @@ from investigation_sdk.engine.ownership import new_owner, provably_dead, retire
 from investigation_sdk.engine.recorded import Recorded
 from investigation_sdk.engine.recorder import Recorder
 from investigation_sdk.engine.records import FEW, RecordReader
+from investigation_sdk.engine.refused import KeyTaken
 from investigation_sdk.engine.repair import empty
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.tracing import Trace
-from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationBusy,

@@ -89,6 +89,8 @@ class Recorder:
             async with self._opening:
                 if self._opened:
                     return
+                if asyncio.get_running_loop() is not self.io.loop:
+                    raise BackendUnavailable("The store was closed meanwhile.")
                 await self.backend.open()
                 if self._immediate is None:
                     await self._writer.start()
@@ -197,12 +199,17 @@ class Recorder:
         elif self._opened:
             self._writer.kick(session)
         else:  # closed: something ran on after that
-            self.io.submit(self._open_for(session))
+            opening = self.io.submit(self._open_for(session))
+            # the thread may have ended before it began
+            opening.add_done_callback(lambda done: self.commit(session) if done.cancelled() else None)
 
     async def _open_for(self, session: Session) -> None:
         try:
             await self.opened()
         except InvestigationError as error:
+            if asyncio.get_running_loop() is not self.io.loop:  # closed meanwhile: on the next one
+                self.commit(session)
+                return
             down = error if isinstance(error, BackendUnavailable) else BackendUnavailable(str(error))
             wake(on_down(session, down))
 

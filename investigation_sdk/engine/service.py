@@ -26,12 +26,12 @@ from investigation_sdk.engine import keys, opening, queries, reading
 from investigation_sdk.engine.creation import Creation, creation_data
 from investigation_sdk.engine.observers import StateHooks
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.refused import KeyTaken
 from investigation_sdk.engine.resolving import resolution_data, started_of
 from investigation_sdk.engine.session import Session
 from investigation_sdk.engine.sound import unreadable
 from investigation_sdk.engine.texts import clean
 from investigation_sdk.engine.tracing import Trace
-from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvalidArgument, InvestigationNotFound
 from investigation_sdk.ids import HasId, Id, canonical, uuid7
 from investigation_sdk.storage.codec import digest

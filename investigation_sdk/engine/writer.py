@@ -17,7 +17,8 @@ from typing import Final
 
 from investigation_sdk.engine.entries import Woken
 from investigation_sdk.engine.exclusive import exclusive
-from investigation_sdk.engine.outcomes import on_applied, on_down, on_gone, on_poison, on_rejected, on_unknown
+from investigation_sdk.engine.outcomes import on_applied, on_down, on_gone, on_unknown
+from investigation_sdk.engine.refused import refused
 from investigation_sdk.engine.repair import repair
 from investigation_sdk.engine.sealing import next_commit
 from investigation_sdk.engine.session import Session
@@ -26,9 +27,6 @@ from investigation_sdk.engine.waiting import wake
 from investigation_sdk.errors import (
     BackendUnavailable,
     InvestigationError,
-    InvestigationNotFound,
-    PayloadTooLarge,
-    RecordUnreadable,
 )
 from investigation_sdk.storage.backend import Backend, CommitNotApplied, CommitUnknown, OverlappingBackend, StoreFailure
 from investigation_sdk.storage.commit import Commit, CommitResult, CommitStatus
@@ -47,14 +45,6 @@ FEW: Final = 32
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
 _UNREADABLE: Final = (BackendUnavailable, CommitNotApplied, StoreFailure)
-
-
-class KeyTaken(InvestigationError):
-    """The key that was to be created names an investigation already: `existing_id`."""
-
-    def __init__(self, message: str = "", *, existing_id: str = "", investigation_id: str | None = None) -> None:
-        super().__init__(message, investigation_id=investigation_id)
-        self.existing_id = existing_id
 
 
 class _Batch:
@@ -199,9 +189,24 @@ class Writer:
             task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        del self._batches[task]
+        """It is answered, or was broken off, perhaps before its first step."""
+        batch = self._batches.pop(task)
+        for session in batch.sessions:
+            del self._on_their_way[session]
+        if not task.cancelled():
+            for session in batch.sessions:
+                if session.queue or session.in_flight is not None:
+                    self.kick(session)
+                else:
+                    self._owes_nothing(session)
         if self._event is not None:
             self._event.set()
+
+    def _owes_nothing(self, session: Session) -> None:
+        """Nothing is asked for any more: written, withdrawn or refused."""
+        self._owed.pop(session, None)
+        if not self._owed:
+            self._silent = None
 
     def _next_batch(self) -> _Batch:
         """What is ready, sealed, up to the bounds; the rest stays for the next batch.
@@ -224,30 +229,20 @@ class Writer:
                 self._on_their_way[session] = batch
                 self._owed.setdefault(session, batch)
                 batch.add(session, commit)
+            elif session not in self._on_their_way:
+                self._owes_nothing(session)
         if batch.commits and self._silent is None:
             self._silent = batch
         return batch
 
     async def _hand_over(self, batch: _Batch) -> None:
-        self._on_busy()
-        try:
-            await self._committed(batch)
-        finally:
-            for session in batch.sessions:
-                del self._on_their_way[session]
-        for session in batch.sessions:
-            if session.queue or session.in_flight is not None:
-                self.kick(session)
-            else:
-                self._owed.pop(session, None)  # it is asked for nothing, so it owes nothing
-        if not self._owed:
-            self._silent = None
-
-    async def _committed(self, batch: _Batch) -> None:
         sessions = batch.sessions
+        self._on_busy()
         results: Sequence[CommitResult] | BaseException
         try:
             results = await self._backend.commit(batch.commits)
+            if len(results) != len(sessions):
+                raise ValueError(f"a batch of {len(sessions)} commits was given {len(results)} answers")
         except asyncio.CancelledError:
             for session in sessions:
                 on_unknown(session)
@@ -387,27 +382,3 @@ def _unread(session: Session, patience: float) -> None:
     on_unknown(session)
     silent = InvestigationError(f"after a conflict it could not be read for {patience:g} seconds.")
     wake(on_down(session, _down(silent)))
-
-
-def refused(session: Session, result: CommitResult) -> Woken:
-    """What follows from an answer that is the commit's own fault."""
-    id = session.id
-    error: InvestigationError
-    if result.status is CommitStatus.SIZE:
-        error = PayloadTooLarge(result.message, investigation_id=id)
-    elif result.status is CommitStatus.CONSTRAINT and session.acked.version:
-        error = RecordUnreadable(
-            f"What the store holds of investigation {id} does not fit its log, so that nothing can follow: "
-            f"{result.message}. Look with sdk.check({id!r}); `investigate check {id} --repair` makes its rows again.",
-            reason=result.message,
-            investigation_id=id,
-        )
-    else:
-        error = InvestigationError(result.message or "refused by the store", investigation_id=id)
-    if session.acked.version:
-        return on_poison(session, error)
-    if result.existing_id is not None:
-        error = KeyTaken(result.message, existing_id=result.existing_id, investigation_id=id)
-    elif result.status is CommitStatus.CONSTRAINT:
-        error = InvestigationNotFound(result.message, investigation_id=id)
-    return on_rejected(session, error)

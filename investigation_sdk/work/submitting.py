@@ -12,9 +12,9 @@ from investigation_sdk.domain.states import ENDED, InvestigationState
 from investigation_sdk.engine import keys, opening, queries, reading
 from investigation_sdk.engine.creation import Creation
 from investigation_sdk.engine.recorder import Recorder
+from investigation_sdk.engine.refused import KeyTaken
 from investigation_sdk.engine.sight import Sight
 from investigation_sdk.engine.tracing import Trace
-from investigation_sdk.engine.writer import KeyTaken
 from investigation_sdk.errors import InvalidArgument
 from investigation_sdk.realtime.hub import Hub
 

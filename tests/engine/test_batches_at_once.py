@@ -1,11 +1,18 @@
 """The writer over a backend that works on several batches at the same time."""
 
 import asyncio
+import contextlib
 
 import pytest
 
+from investigation_sdk.clock import now_us
+from investigation_sdk.domain.commands import Fact
+from investigation_sdk.domain.events import Event
+from investigation_sdk.engine import writer
 from investigation_sdk.engine.writer import FEW
 from investigation_sdk.errors import BackendUnavailable
+from investigation_sdk.ids import uuid7
+from investigation_sdk.storage.codec import Json
 from investigation_sdk.testing.faults import Fault
 from tests.engine.rig import durable, hold_next_commit, notes, until
 
@@ -120,3 +127,83 @@ async def test_lost_answers_and_conflicts_of_many_at_once_lose_nothing(rig):
     await asyncio.gather(*map(work, sessions))
     for session in sessions:
         assert [event.data["data"] for event in notes(await rig.log(session))] == [str(n) for n in range(10)]
+
+
+async def test_nothing_is_owed_to_whom_has_withdrawn_what_it_asked_for(make_rig, monkeypatch):
+    monkeypatch.setattr(writer, "MAX_EVENTS", 1)  # a batch is full with one: the others wait for their turn
+    rig = make_rig(at_once=1, patience=0.2)
+    sessions = [await rig.drive() for _ in range(2)]
+    owed = rig.recorder._writer._owed
+    rig.plan.outage = Fault("not_applied")
+    entries = [(session, rig.checkpoint(session)) for session in sessions]
+    await until(lambda: len(owed) == 2)
+    rig.plan.outage = Fault("hang")
+    answers = await asyncio.gather(*(durable(*pair) for pair in entries), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [BackendUnavailable] * 2
+    rig.plan.outage = None
+    rig.backend.release_hanging()
+    await until(lambda: not owed)
+    rig.plan.outage = Fault("delay", 0.1)
+    for session in sessions:
+        await durable(session, rig.checkpoint(session))  # a new one has all of its time
+
+
+async def test_a_backend_that_answers_some_of_a_batch_has_answered_none(rig, caplog):
+    one, two = await rig.drive(), await rig.drive()
+    commit = rig.plain.commit
+
+    async def some(commits):
+        rig.plain.commit = commit
+        return (await commit(commits))[:1]
+
+    rig.plain.commit = some
+
+    async def both():
+        return [(session, rig.note(session)) for session in (one, two)]
+
+    entries = await rig.recorder.acall(both())
+    await asyncio.gather(*(durable(*pair) for pair in entries))
+    assert "what its contract does not allow" in caplog.text
+    for session in (one, two):
+        assert len(notes(await rig.log(session))) == 1
+
+
+async def test_what_is_recorded_in_the_moment_of_a_close_is_written_or_told(rig):
+    sessions = [await rig.drive() for _ in range(8)]
+    ended = False
+
+    async def work(session):
+        while not ended:
+            async with asyncio.timeout(30):
+                with contextlib.suppress(BackendUnavailable):
+                    await durable(session, rig.note(session))
+
+    async with asyncio.TaskGroup() as tasks:
+        for session in sessions:
+            tasks.create_task(work(session))
+        for _ in range(30):
+            await until(lambda: rig.recorder.is_open)
+            await rig.recorder.aclose()
+        ended = True
+
+
+async def test_a_batch_that_is_broken_off_before_its_first_step_goes_out_later(rig, monkeypatch):
+    session, other = await rig.drive(), await rig.drive()
+    handing_over = rig.recorder._writer
+    stop = handing_over.stop
+    entries = []
+    submission = Fact(Event(uuid7(), "my.note", {"data": Json("1")}, now_us()), session.token)
+
+    async def stop_as_a_batch_begins():
+        entries.append(session.submit(submission))  # it saw that the store is open, and is late
+        handing_over.kick(session)
+        while not handing_over._batches:  # noqa: ASYNC110 - on the same loop
+            await asyncio.sleep(0)
+        await stop()
+
+    monkeypatch.setattr(handing_over, "stop", stop_as_a_batch_begins)
+    await rig.recorder.aclose()
+    monkeypatch.undo()
+    await durable(other, rig.note(other))
+    await until(lambda: entries[0].acknowledged)
+    assert len(notes(await rig.log(session))) == 1

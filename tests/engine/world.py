@@ -29,10 +29,10 @@ from investigation_sdk.domain.states import ALLOWED_TRANSITIONS, InvestigationSt
 from investigation_sdk.engine.entries import Entry
 from investigation_sdk.engine.inline import run_now
 from investigation_sdk.engine.outcomes import on_applied, on_down, on_unknown
+from investigation_sdk.engine.refused import refused
 from investigation_sdk.engine.repair import empty, load, repair
 from investigation_sdk.engine.sealing import next_commit
 from investigation_sdk.engine.waiting import wake
-from investigation_sdk.engine.writer import refused
 from investigation_sdk.errors import BackendUnavailable, InvestigationCancelled, InvestigationError, LeaseLost
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.codec import Json
