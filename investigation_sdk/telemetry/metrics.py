@@ -34,7 +34,12 @@ _KINDS: Final = (
 )  # fmt: skip
 """Of ``recorder.warning``."""
 
-_WATCHED: Final = ((None, "created"), *((before, "failed") for before in _BEFORE_FAILED), ("failed", "retrying"))
+_WATCHED: Final = (
+    (None, "created"),
+    *((before, "failed") for before in _BEFORE_FAILED),
+    ("failed", "retrying"),
+    ("completing", "completed"),
+)
 """Changes of state that tell that something is wrong, or what that is a share of."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -19,7 +20,12 @@ class Scrape(NamedTuple):
     values: Mapping[tuple[str, Labels], float]
 
 
-COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {">": operator.gt, "<": operator.lt}
+COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {">": operator.gt, ">=": operator.ge, "<": operator.lt}
+MATCH: Final[Mapping[str, Callable[[str, str], bool]]] = {
+    "MatchOp.Equal": operator.eq,
+    "MatchOp.NotEqual": operator.ne,
+    "MatchOp.Re": lambda value, pattern: re.fullmatch(pattern, value) is not None,
+}
 CALCULATE: Final[Mapping[str, Callable[[float, float], float]]] = {
     "*": operator.mul,
     "/": lambda a, b: a / b if b else float("nan") if not a else float("inf"),
@@ -56,8 +62,7 @@ def _selected(node: Any, scrape: Scrape) -> Vector:
     def fits(labels: Labels) -> bool:
         of = dict(labels)
         for matcher in node.matchers.matchers:
-            equal = of.get(matcher.name, "") == matcher.value
-            if equal != {"MatchOp.Equal": True, "MatchOp.NotEqual": False}[str(matcher.op)]:
+            if not MATCH[str(matcher.op)](of.get(matcher.name, ""), matcher.value):
                 return False
         return True
 
@@ -111,6 +116,9 @@ def _combined(node: Any, left: Any, right: Any) -> Any:
     if op == "unless":
         assert node.modifier.matching.labels == []
         return {} if right else left
+    if op == "and":
+        assert node.modifier is None or not node.modifier.matching
+        return {labels: value for labels, value in left.items() if labels in right}
     if op in COMPARE:
         assert isinstance(left, dict)
         return {labels: value for labels, value in left.items() if COMPARE[op](value, right)}

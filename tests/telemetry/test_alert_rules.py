@@ -2,6 +2,7 @@
 that something happens too, and nowhere else."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,11 @@ class Watched:
     def scrape(self) -> None:
         self.sdk.sync.flush()
         families: list[Any] = list(REGISTRY.collect())
-        values = {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+        values = {
+            (s.name, frozenset(label for label in s.labels.items() if label[1])): s.value  # to Prometheus, "" is none
+            for family in families
+            for s in family.samples
+        }
         self.scrapes.append(Scrape(self.scrapes[-1].time + 60 if self.scrapes else 0, values))
 
     def good(self, number: int) -> None:
@@ -88,11 +93,11 @@ def test_investigations_fail_and_so_does_a_tool(watched: Watched) -> None:
     """The first failure of both is after the first scrape."""
     watched.fail()
     watched.fail()
-    watched.good(1)
+    watched.good(3)
     watched.scrape()
     assert watched.firing()["InvestigationsFail"] == FRAUD
-    watched.fail()
-    watched.fail()
+    for _ in range(4):
+        watched.fail()
     watched.scrape()
     assert watched.firing() == {"InvestigationsFail": FRAUD, "ToolFails": [{"gen_ai_tool_name": "fragile"}]}
 
@@ -105,6 +110,39 @@ def test_investigations_are_retried(watched: Watched) -> None:
             pass
     watched.scrape()
     assert watched.firing()["InvestigationsAreRetried"] == FRAUD
+
+
+def test_one_that_fails_in_a_quiet_hour_wakes_nobody(watched: Watched) -> None:
+    """Nothing is created meanwhile, and it is all that ends."""
+    with pytest.raises(ValueError, match="1"), watched.sdk.investigation("s", investigation_type="fraud"):
+        for _ in range(20):
+            watched.scrape()
+        fragile(1)
+    watched.scrape()
+    assert watched.firing() == {}
+
+
+def test_one_of_long_ago_that_is_retried_wakes_nobody(watched: Watched) -> None:
+    watched.good(20)
+    watched.fail("k")
+    for _ in range(65):
+        watched.scrape()
+    with watched.sdk.investigation("s", key="k", investigation_type="fraud"):
+        pass
+    watched.scrape()
+    assert watched.firing() == {}
+
+
+def test_long_ones_that_fail_together_are_noticed(watched: Watched) -> None:
+    """However long ago they were created."""
+    with pytest.raises(ValueError, match="1"), contextlib.ExitStack() as blocks:
+        for _ in range(5):
+            blocks.enter_context(watched.sdk.investigation("s", investigation_type="fraud"))
+        for _ in range(20):
+            watched.scrape()
+        fragile(1)
+    watched.scrape()
+    assert watched.firing()["InvestigationsFail"] == FRAUD
 
 
 def test_what_is_driven_does_not_move(watched: Watched) -> None:
@@ -174,8 +212,9 @@ async def test_a_worker_is_seen_before_its_first_investigation(
     try:
         async with sdk.worker():
             await asyncio.to_thread(watched.scrape)
-            made = await sdk.submit("phishing", "account 42")
-            assert (await asyncio.wait_for(sdk.wait(made.id), 60)).status == "failed"
+            for n in range(5):
+                made = await sdk.submit("phishing", f"account {n}")
+                assert (await asyncio.wait_for(sdk.wait(made.id), 60)).status == "failed"
         await asyncio.to_thread(watched.scrape)
         assert watched.firing() == {"InvestigationsFail": [{"investigation_type": "phishing"}]}
     finally:
