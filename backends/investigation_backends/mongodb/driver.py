@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError, ConfigurationError, InvalidURI, PyMongoError
+from pymongo.errors import BulkWriteError, ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.uri_parser import parse_uri
@@ -34,6 +34,7 @@ _CLIENTS: Final[dict[str, tuple[str, str]]] = {
     "pymongo": ("pymongo", "AsyncMongoClient"),
 }
 _PORT: Final = 27017
+_NO_INDEX: Final = 27
 
 
 @dataclass(frozen=True)
@@ -259,9 +260,12 @@ class Collection:
         await self._it.create_index(list(keys), name=name, **options)
 
     async def drop_index(self, name: str) -> None:
-        """Drop an index that is there."""
-        if name in await self.indexes():
+        """Drop an index; one that is not there, or that another process drops first, is gone as well."""
+        try:
             await self._it.drop_index(name)
+        except OperationFailure as error:
+            if error.code != _NO_INDEX:
+                raise
 
     async def indexes(self) -> dict[str, Document]:
         """All indexes by name."""

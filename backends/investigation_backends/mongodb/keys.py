@@ -8,6 +8,8 @@ then takes the place of that creation: from then on it cannot come any more, and
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from .link import Link
@@ -16,12 +18,13 @@ from .names import Document, slot
 _PATIENCE: Final = 1.0
 """Seconds for which a creation that is on its way is waited for."""
 _LOOKS: Final = 40
+_AT_ONCE: Final = 20
 LOST: Final = "key_lost"
 """In what takes the place of a creation that has lost its key."""
 
 
-async def take(link: Link, wanted: dict[str, str], now: int) -> tuple[dict[str, str], set[str]]:
-    """Take keys for investigations that are about to be created.
+async def take(link: Link, wanted: Mapping[str, str], now: int) -> tuple[dict[str, str], set[str]]:
+    """Take keys for investigations that are about to be created; all are waited for together.
 
     Args:
         link: The store.
@@ -31,47 +34,84 @@ async def take(link: Link, wanted: dict[str, str], now: int) -> tuple[dict[str, 
     Returns:
         Who has them, by key, where that is another; and those that were taken by this call.
     """
-    keys = list(wanted)
-    documents: list[Document] = [{"_id": key, "investigation_id": wanted[key], "at": now} for key in keys]
-    there = {keys[place] for place in await link.keys.insert_new(documents)}
-    taken = set(wanted) - there
+    taken = await _insert(link, wanted, now)
     others: dict[str, str] = {}
-    for key in there:
-        holder, is_new = await _holder(link, key, wanted[key], now)
-        if holder != wanted[key]:
-            others[key] = holder
-        elif is_new:
-            taken.add(key)
+    undecided = wanted.keys() - taken
+    looks: Counter[tuple[str, str]] = Counter()
+    while undecided:
+        holders = await _holders(link, undecided)
+        taken |= await _insert(link, {key: wanted[key] for key in undecided - holders.keys()}, now)
+        held = {key: holder for key, holder in holders.items() if holder != wanted[key]}
+        created = await _created(link, held.values())
+        others |= {key: holder for key, holder in held.items() if created.get(holder) == key}
+        free = {key: holder for key, holder in held.items() if created.get(holder, key) != key}
+        awaited = {key: holder for key, holder in held.items() if holder not in created}
+        looks.update(awaited.items())
+        lapsed = {key: holder for key, holder in awaited.items() if looks[key, holder] >= _LOOKS}
+        free |= await _block(link, lapsed, now)
+        taken |= await _take_over(link, wanted, free)
+        undecided = held.keys() | (undecided - holders.keys())
+        undecided -= taken | others.keys()
+        if len(lapsed) < len(awaited):
+            await asyncio.sleep(_PATIENCE / _LOOKS)
     return others, taken
 
 
-async def _holder(link: Link, key: str, id: str, now: int) -> tuple[str, bool]:
-    """Who has a key, `id` perhaps; and whether that is so by this call."""
-    looks = 0
-    while True:
-        found = await link.keys.one({"_id": key})
-        if found is None:
-            if await link.keys.insert_one({"_id": key, "investigation_id": id, "at": now}):
-                return id, True
-            continue
-        holder: str = found["investigation_id"]
-        if holder == id:
-            return id, False
-        place = slot(holder, 0)
-        created = await link.commits.one({"_id": place}, fields={"key": 1})
-        if created is not None and created.get("key") == key:
-            return holder, False
-        if created is None:
-            looks += 1
-            if looks < _LOOKS:
-                await asyncio.sleep(_PATIENCE / _LOOKS)
-                continue
-            blocked = {"_id": place, "investigation_id": holder, "expected_version": 0, "version": 1}
-            if not await link.commits.insert_one({**blocked, "deleted": now, LOST: True}):
-                continue
-            link.heads.forget(holder)
-        if await link.keys.update({"_id": key, "investigation_id": holder}, {"$set": {"investigation_id": id}}):
-            return id, True
+async def _insert(link: Link, wanted: Mapping[str, str], now: int) -> set[str]:
+    """Make documents for keys; those that had none."""
+    keys = list(wanted)
+    documents: list[Document] = [{"_id": key, "investigation_id": wanted[key], "at": now} for key in keys]
+    return set(keys) - {keys[place] for place in await link.keys.insert_new(documents)}
+
+
+async def _holders(link: Link, keys: Iterable[str]) -> dict[str, str]:
+    """Whom the documents of keys name."""
+    found = await link.keys.find({"_id": {"$in": list(keys)}}, fields={"investigation_id": 1})
+    return {one["_id"]: one["investigation_id"] for one in found}
+
+
+async def _created(link: Link, ids: Iterable[str]) -> dict[str, str | None]:
+    """The keys of those investigations that are created, or whose place is taken."""
+    first = {slot(id, 0): id for id in ids}
+    found = await link.commits.find({"_id": {"$in": list(first)}}, fields={"key": 1}) if first else ()
+    return {first[one["_id"]]: one.get("key") for one in found}
+
+
+async def _block(link: Link, lapsed: Mapping[str, str], now: int) -> dict[str, str]:
+    """Take the places of creations that did not come; the keys that are free by that, and their holders."""
+    keys = list(lapsed)
+    blocked: list[Document] = [
+        {
+            "_id": slot(lapsed[key], 0),
+            "investigation_id": lapsed[key],
+            "expected_version": 0,
+            "version": 1,
+            "deleted": now,
+            LOST: True,
+        }
+        for key in keys
+    ]
+    refused = await link.commits.insert_new(blocked)
+    free = {key: lapsed[key] for place, key in enumerate(keys) if place not in refused}
+    for holder in free.values():
+        link.heads.forget(holder)
+    return free
+
+
+async def _take_over(link: Link, wanted: Mapping[str, str], free: Mapping[str, str]) -> set[str]:
+    """Take keys from holders that do not have them; those that nobody else was faster with."""
+
+    async def change(key: str) -> bool:
+        where = {"_id": key, "investigation_id": free[key]}
+        return bool(await link.keys.update(where, {"$set": {"investigation_id": wanted[key]}}))
+
+    keys = list(free)
+    taken: set[str] = set()
+    for start in range(0, len(keys), _AT_ONCE):
+        some = keys[start : start + _AT_ONCE]
+        done = await asyncio.gather(*map(change, some))
+        taken |= {key for key, is_mine in zip(some, done, strict=True) if is_mine}
+    return taken
 
 
 async def give_back(link: Link, key: str, id: str) -> None:

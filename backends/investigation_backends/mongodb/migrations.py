@@ -14,8 +14,9 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 from .deleting import PURGE, UNFINISHED
 from .documents import reference
 from .driver import Client, Collection, Sort
+from .keys import take
 from .link import Link
-from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS, DELETIONS, KEYS, PART_OF, Document
+from .names import ALL_COLLECTIONS, BEHIND, BLOBS, COLLECTION_OF, COMMITS, DELETIONS, PART_OF, Document
 from .project import PARTS, project
 
 _EXISTS: Final = 48
@@ -132,13 +133,13 @@ async def _rows_tell(client: Client) -> None:
 async def _keys_and_blobs(client: Client) -> None:
     """Keys stand in documents of their own, and a piece of a blob names the commits that it was written for."""
     await _first_collections(client)
-    commits, keys, blobs = client[COMMITS], client[KEYS], client[BLOBS]
+    link = Link(client, "")
+    commits, blobs = link.commits, link.blobs
     last = ""
     while found := await commits.find({"key": {"$gt": last}}, fields=_KEY, sort=[("key", 1)], limit=500):
         last = found[-1]["key"]
-        await keys.insert_new(
-            [{"_id": one["key"], "investigation_id": one["investigation_id"], "at": 0} for one in found]
-        )
+        # a first try that was interrupted may have left the key of one that is deleted by now
+        await take(link, {one["key"]: one["investigation_id"] for one in found}, 0)
     last = ""
     while found := await blobs.find({"_id": {"$gt": last}}, fields={"blob": 1}, sort=[("_id", 1)], limit=500):
         last = found[-1]["_id"]

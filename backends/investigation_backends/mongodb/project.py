@@ -42,18 +42,27 @@ class _Changes:
         self.investigations: dict[str, Document] = {}
         self.base: dict[str, int] = {}
         """The version that the first commit of each investigation stands on."""
+        self.ends: dict[str, int] = {}
+        """The version of the last commit of each."""
         self.gaps: set[str] = set()
         """Investigations of which commits in between are not among these."""
         self.rows: dict[str, dict[str, Document]] = {kind: {} for kind in _OWNED}
         self.blobs: list[str] = []
         for commit in sorted(commits, key=_order):
             self._add(commit)
+        # those of revision 0002 and before, whose rows it wrote, do not have them any more: a row that says that it is
+        # older was changed by somebody
+        for id, end in self.ends.items():
+            if self.investigations[id].get("version") != end:
+                del self.investigations[id], self.base[id]
+                self.gaps.discard(id)
 
     def _add(self, commit: Mapping[str, Any]) -> None:
         id, stands_on = commit["investigation_id"], commit["expected_version"]
         self.blobs += commit.get("blobs", ())
-        if self.investigations.get(id, {"version": stands_on})["version"] < stands_on:
+        if self.ends.get(id, stands_on) < stands_on:
             self.gaps.add(id)
+        self.ends[id] = commit["version"]
         self.base.setdefault(id, stands_on)
         self.investigations.setdefault(id, {}).update(commit.get("investigation", ()))
         for kind in _OWNED:
@@ -106,8 +115,9 @@ async def catch_up(link: Link, ids: Iterable[str], *, older_than: int = 0, most:
 async def _write(link: Link, changes: _Changes) -> set[str]:
     """Write rows of investigations; answer those that have none which is new enough."""
     rows = changes.investigations
-    whole = [id for id, base in changes.base.items() if not base and id not in changes.gaps]
-    later = [id for id, base in changes.base.items() if base and id not in changes.gaps]
+    # the creation may be of revision 0002, and have no row any more
+    whole = [id for id, row in rows.items() if not changes.base[id] and "_id" in row and id not in changes.gaps]
+    later = list(rows.keys() - changes.gaps - set(whole))
     newer = {id: {"_id": id, "version": {"$lt": row["version"]}} for id, row in rows.items()}
     await _put(link, "investigation", [(newer[id], rows[id]) for id in whole])
     await _forget_parents(link, {id: rows[id] for id in whole})
@@ -116,7 +126,8 @@ async def _write(link: Link, changes: _Changes) -> set[str]:
     if result.matched == len(later) and not changes.gaps:
         return set()
     there = await written(link, [*later, *changes.gaps])
-    return {id for id, version in there.items() if version < rows[id]["version"]}
+    more = changes.gaps.union(id for id in later if changes.base[id])  # no others have commits before these
+    return {id for id, version in there.items() if version < rows[id]["version"] and id in more}
 
 
 async def _forget_deleted(link: Link, changes: _Changes, missing: Iterable[str]) -> None:

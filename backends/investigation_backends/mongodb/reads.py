@@ -72,7 +72,10 @@ async def investigation(link: Link, id: str) -> Row | None:
             return None if stored is None else cast("Row", row_of("investigation", stored))
         _remember(link, id, later)
         changes = [one.get("investigation") for one in later]
-        if (stored is not None or not later[0]["expected_version"]) and changes[-1] is not None:
+        if changes[-1] is None or (stored is None and changes[0] is None):
+            # of revision 0002 and before, which wrote the row: that it is older, or gone, is somebody's doing
+            return None if stored is None else cast("Row", row_of("investigation", stored))
+        if stored is not None or not later[0]["expected_version"]:
             merged: Document = dict(stored or {})
             for change in changes:
                 merged.update(change or {})

@@ -1,6 +1,7 @@
 """Keys, in a store on MongoDB's protocol: taken before the creation, and free where it does not come."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,15 +11,27 @@ from investigation_backends.mongodb import keys
 from investigation_backends.mongodb.driver import Collection
 from investigation_backends.mongodb.names import KEYS
 from investigation_sdk.storage.backend import CommitUnknown
-from investigation_sdk.storage.commit import APPLIED, CONFLICT, CommitStatus
+from investigation_sdk.storage.commit import APPLIED, CONFLICT, Commit, CommitStatus
 from investigation_sdk.testing._contract.building import Case
-from tests.backends.mongo.rig import failing, stored
+from tests.backends.mongo.rig import failing, raw, stored
 
 Patch = pytest.MonkeyPatch
 
 
 def _holders(url: str) -> list[str]:
     return [one["investigation_id"] for one in stored(url, KEYS)]
+
+
+async def _crash(backend: MongoBackend, creations: Sequence[Commit]) -> None:
+    """It is killed when the keys of these are taken."""
+
+    async def dies(*_: Any) -> None:
+        raise ConnectionResetError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Collection, "insert", dies)
+        with pytest.raises((ConnectionResetError, CommitUnknown)):
+            await backend.commit(creations)
 
 
 async def test_a_key_that_a_crash_left(
@@ -29,13 +42,7 @@ async def test_a_key_that_a_crash_left(
     lost, case = Case(key="one"), Case(key="one")
     creation = lost.commit()
 
-    async def dies(*_: Any) -> None:
-        raise ConnectionResetError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Collection, "insert", dies)
-        with pytest.raises((ConnectionResetError, CommitUnknown)):
-            await other.commit([creation])
+    await _crash(other, [creation])
     assert _holders(mongo_store) == [lost.id]
     await case.apply(backend)
     assert _holders(mongo_store) == [case.id]
@@ -46,6 +53,68 @@ async def test_a_key_that_a_crash_left(
         assert list(await handle.read_events(lost.id)) == []
     assert await backend.delete([(case.id, 1)]) == 1
     assert _holders(mongo_store) == []
+
+
+async def test_many_keys_that_a_crash_left_are_waited_for_together(
+    mongo_store: str, backend: MongoBackend, other: MongoBackend, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(keys, "_PATIENCE", 0.1)
+    names = [f"key-{n}" for n in range(40)]
+    lost = [Case(key=name).commit() for name in names]
+
+    await _crash(other, lost)
+    assert len(_holders(mongo_store)) == 40
+    held = Case(key="held")
+    await held.apply(other)
+    looks = 0
+    one, find = Collection.one, Collection.find
+
+    async def count_one(self: Collection, *args: Any, **how: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await one(self, *args, **how)
+
+    async def count_find(self: Collection, *args: Any, **how: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await find(self, *args, **how)
+
+    monkeypatch.setattr(Collection, "one", count_one)
+    monkeypatch.setattr(Collection, "find", count_find)
+    cases = [Case(key=name) for name in names]
+    *mine, second, unrelated = await backend.commit(
+        [*(case.commit() for case in cases), Case(key="held").commit(), Case().commit()]
+    )
+    assert mine == [APPLIED] * 40
+    assert unrelated == APPLIED
+    assert (second.status, second.existing_id) == (CommitStatus.CONSTRAINT, held.id)
+    assert set(_holders(mongo_store)) == {held.id, *(case.id for case in cases)}
+    assert looks < 4 * keys._LOOKS
+    answers = await other.commit(lost)
+    assert [answer.existing_id for answer in answers] == [case.id for case in cases]
+
+
+async def test_who_was_faster_is_waited_for_as_long_as_the_one_before(
+    mongo_store: str, backend: MongoBackend, other: MongoBackend, monkeypatch: Patch
+) -> None:
+    """Several wait for a key that a crash left: the one that gets it can create in peace."""
+    monkeypatch.setattr(keys, "_PATIENCE", 0.1)
+    rival = Case(key="one")
+    await _crash(other, [Case(key="one").commit()])
+    take_over, begun = keys._take_over, list[asyncio.Task[Any]]()
+
+    async def slower(link: Any, wanted: Any, free: Any) -> set[str]:
+        if free and not begun:
+            monkeypatch.setattr(keys, "_PATIENCE", 20.0)
+            raw(mongo_store)[KEYS].update_one({"_id": next(iter(free))}, {"$set": {"investigation_id": rival.id}})
+            begun.append(asyncio.create_task(other.commit([rival.commit()])))
+        return await take_over(link, wanted, free)
+
+    monkeypatch.setattr(keys, "_take_over", slower)
+    (answer,) = await asyncio.wait_for(backend.commit([Case(key="one").commit()]), 60)
+    assert list(await asyncio.wait_for(begun[0], 60)) == [APPLIED]
+    assert (answer.status, answer.existing_id) == (CommitStatus.CONSTRAINT, rival.id)
+    assert _holders(mongo_store) == [rival.id]
 
 
 async def test_a_creation_that_was_lost_takes_its_own_key_again(mongo_store: str, backend: MongoBackend) -> None:

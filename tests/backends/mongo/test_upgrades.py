@@ -1,5 +1,6 @@
 """Databases of older revisions, with what is in them, brought to this version's schema."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from investigation_backends.mongodb.migrations import QUEUE, REVISIONS
 from investigation_backends.mongodb.names import BEHIND, BLOBS, COMMITS, DELETIONS, KEYS, MADE, MARKS, PART_OF, SCHEMA
 from investigation_sdk.errors import SchemaMismatch
 from investigation_sdk.storage.backend import StoreFailure
-from investigation_sdk.storage.commit import APPLIED, CHUNK_BYTES, CONFLICT, Query, Wanted
+from investigation_sdk.storage.commit import APPLIED, CHUNK_BYTES, CONFLICT, CommitStatus, Query, Wanted
 from investigation_sdk.testing._contract.building import Case, blob, blob_data
 from tests.backends.mongo.rig import failing, opened, pending, raw, stored, swept
 
@@ -81,6 +82,62 @@ async def test_keys_and_blobs_that_the_log_was_searched_for(mongo_store: str, mo
             assert await blob_data(backend, case.id, one.digest) == one.data
         assert await blob_data(backend, cases[1].id, two.digest) == b""
         assert (await swept(backend)).blobs == 1
+
+
+async def test_several_upgrade_at_once(mongo_store: str) -> None:
+    cases = [Case(key=f"key-{n}") for n in range(7)]
+    async with opened(mongo_store) as backend:
+        for case in cases:
+            await case.apply(backend, case.commit(blobs=[blob(b"x")]))
+    for older in (_as_of_0003, _as_of_0002):
+        older(mongo_store)
+        await asyncio.gather(*(MongoBackend(mongo_store).upgrade() for _ in range(4)))
+        async with opened(mongo_store) as backend:
+            assert await backend.check_schema() == []
+            assert {one["investigation_id"] for one in stored(mongo_store, KEYS)} == {case.id for case in cases}
+
+
+async def test_a_key_that_went_on_behind_an_interrupted_upgrade(mongo_store: str, monkeypatch: Patch) -> None:
+    """A process of 0003 deletes its investigation and creates another with it: the log says who has it."""
+    gone, now = Case(key="one"), Case(key="one")
+    async with opened(mongo_store) as backend:
+        await gone.apply(backend)
+        left = stored(mongo_store, KEYS)
+        assert await backend.delete([(gone.id, 1)]) == 1
+        await now.apply(backend)
+    _as_of_0003(mongo_store)
+    raw(mongo_store)[KEYS].insert_many(left)
+    async with opened(mongo_store, auto_migrate=True) as backend:
+        (answer,) = await backend.commit([Case(key="one").commit()])
+        assert (answer.status, answer.existing_id) == (CommitStatus.CONSTRAINT, now.id)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+async def test_a_lowered_version_in_an_upgraded_database(mongo_store: str, version: int) -> None:
+    """Commits of 0002 and before do not have their rows any more: these are as they are stored, and can be mended."""
+    case = Case(user_id="u")
+    async with opened(mongo_store) as backend:
+        await case.apply(backend, case.commit(rows=[case.tool()]))
+        await case.apply(backend)
+        await case.apply(backend)
+    _as_of_0002(mongo_store)
+    rows = raw(mongo_store)["investigations"]
+    async with opened(mongo_store, auto_migrate=True) as backend:
+        rows.update_one({"_id": case.id}, {"$set": {"version": version}})
+        assert await backend.get("investigation", case.id) == case.row._replace(version=version)
+        await backend.put_rows([case.row])
+        assert await backend.get("investigation", case.id) == case.row
+        assert await backend.find(Query("investigation", limit=10)) == [case.row]
+        # what comes later has its row, which says the same of all before it
+        rows.update_one({"_id": case.id}, {"$set": {"version": version}})
+        await case.apply(backend)
+        assert await backend.get("investigation", case.id) == case.row
+        assert await backend.find(Query("investigation", limit=10)) == [case.row]
+        rows.delete_one({"_id": case.id})
+        assert await backend.get("investigation", case.id) is None
+        await case.apply(backend)
+        assert await backend.find(Query("investigation", limit=10)) == []
+        assert await backend.get("investigation", case.id) is None
 
 
 async def _nothing_more(self: Behind) -> None:
