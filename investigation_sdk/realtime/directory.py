@@ -7,7 +7,6 @@ I/O thread.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
@@ -80,6 +79,8 @@ class Directory:
         group.members.add(tell)  # before it looks itself: what is found between the two comes twice, and never not
         try:
             await group.ready.wait()
+            if group.over:
+                raise BackendUnavailable("The store does not answer, or was closed: nothing is found in it.")
             return await group.first(cursors)
         except BaseException:
             self.leave(selection, tell)
@@ -101,7 +102,7 @@ class Directory:
     def ended(self, id: str, sequence: int) -> None:
         """It is not under way any more; should it be taken up again, it is news."""
         for group in self._of(id):
-            group.live.discard(id)
+            group.ended(id, sequence)
         if self._hub.version_of(id) > sequence:
             self._hint(Hint(id, self._hub.version_of(id)))
 
@@ -147,6 +148,7 @@ class Group:
     Attributes:
         live: What is under way, and was told.
         over: It finds nothing any more.
+        ready: It has looked once, or is over.
     """
 
     def __init__(self, hub: Hub, selection: Selection) -> None:
@@ -157,6 +159,7 @@ class Group:
         self._selection = selection
         self.ready: asyncio.Event = asyncio.Event()
         self._told: dict[str, int] = {}
+        self._ends: tuple[dict[str, int], dict[str, int]] = {}, {}
         self._since = _behind(uuid7())
         self._task = hub.spawn(self._run(), "investigation-group")
 
@@ -169,9 +172,12 @@ class Group:
         try:
             while True:
                 began = time.monotonic()
-                with contextlib.suppress(BackendUnavailable):
+                try:
                     await self._look()
-                    self.ready.set()
+                except BackendUnavailable:
+                    if not self.ready.is_set():  # whoever waits for it is told so, and comes again
+                        return
+                self.ready.set()
                 # a slow store is not kept busy with this
                 took = time.monotonic() - began
                 await asyncio.sleep(max(_LOOK_SECONDS, self._hub.look_seconds, 2 * took))
@@ -185,8 +191,10 @@ class Group:
 
     async def _look(self) -> None:
         since, now = self._since, _behind(uuid7())
-        underway = await self._all([Where("status", "in", _UNDERWAY)])
-        recent = await self._all([Where("id", ">=", since)], MOST_MISSED)
+        self._ends = {}, self._ends[0]  # what is read now is told before the next look but one
+        underway = self._current(await self._all([Where("status", "in", _UNDERWAY)]))
+        recent = self._current(await self._all([Where("id", ">=", since)], MOST_MISSED))
+        underway = self._current(underway)  # some may have ended since they were read
         news = [row for row in underway if row.id not in self.live]
         self.live = {row.id for row in underway}
         news += [row for row in recent if row.id not in self.live and row.version > self._told.get(row.id, 0)]
@@ -197,10 +205,20 @@ class Group:
 
     def tell(self, rows: Iterable[InvestigationRow]) -> None:
         """Tell all of what was heard of."""
-        some = list(rows)
+        some = self._current(rows)
         self.live |= {row.id for row in some if row.status not in ENDED}
         self._told |= {row.id: row.version for row in some if row.id in self._told or row.id >= self._since}
         self._give(News(some))
+
+    def ended(self, id: str, sequence: int) -> None:
+        """It is not under way any more, as of this event: what was read before, and comes later, is no news."""
+        self.live.discard(id)
+        self._ends[0][id] = sequence
+
+    def _current(self, rows: Iterable[InvestigationRow]) -> list[InvestigationRow]:
+        """Without what was read before its end: those since the last look but one are known."""
+        new, old = self._ends
+        return [row for row in rows if row.status in ENDED or row.version > max(new.get(row.id, 0), old.get(row.id, 0))]
 
     def _give(self, news: News) -> None:
         for tell in list(self.members):

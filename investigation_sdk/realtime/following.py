@@ -67,7 +67,9 @@ class Following:
         """
         self._guarded = guarded
         client, directory, loop = self._client, self._rooms.directory, asyncio.get_running_loop()
+        named = self._cursors.sequences
         client.since = self._cursors.since
+        client.sent |= named  # from here it would go on, should the store not answer
 
         def tell(news: News | None) -> None:
             with contextlib.suppress(RuntimeError):  # that loop has ended
@@ -75,8 +77,7 @@ class Following:
 
         try:
             first = await self._rooms.recorder.acall(directory.join(self._selection, self._cursors, tell))
-            named = self._cursors.sequences
-            client.sent |= {row.id: named[row.id] for row in first.rows if row.id in named}
+            client.sent = {row.id: named[row.id] for row in first.rows if row.id in named}
             self._take(first)
             while client.closing is None:
                 news = await self._inbox.get()
@@ -96,13 +97,15 @@ class Following:
 
     def _settle(self) -> None:
         """What was begun before a look is followed or over, once all is entered that was found by then."""
-        if self._since is not None and not self._entering:
+        if self._since is not None and not self._entering and self._client.closing is None:
             self._client.knows_since(self._since)
 
     def _consider(self, row: InvestigationRow) -> None:
         client, over = self._client, row.status in ENDED
         if row.id in self._followed:
-            self._again[row.id] = row
+            again = self._again.get(row.id)
+            if again is None or row.version > again.version:
+                self._again[row.id] = row
             return
         known = client.known(row.id)
         if known is None:
@@ -133,10 +136,15 @@ class Following:
             if not await self._allowed(self._watch, record):
                 self._followed.discard(record.id)
                 return
-            after = await self._taken_up(record.id) if known is None else known
-            if after > record.version:
+            if known is None:
+                after = await self._taken_up(record.id)
+                # it may have been taken up since it was found
+                record = await self._rooms.record(record.id, record.tenant_id or "")
+            elif known > record.version:  # as the client named it
                 self._client.close(BAD_CURSORS)
                 return
+            else:
+                after = known
             self._client.goes_on(record.id)
             await self._rooms.follow(self._client, record, after, self._over)
 
@@ -154,7 +162,8 @@ class Following:
         # what is queued counts: a client that is behind has not been sent it yet
         self._followed.discard(id)
         self._watch.records.pop(id, None)
-        self._client.over(id, self._client.cursors[id], state)
+        known = self._client.cursors[id]
+        self._client.over(id, known, state)
         again = self._again.pop(id, None)
-        if again is not None:
+        if again is not None and again.version > known:  # else it was told twice, and is no news
             self._consider(again)
