@@ -114,6 +114,17 @@ async def _take_over(link: Link, wanted: Mapping[str, str], free: Mapping[str, s
     return taken
 
 
+async def successor(link: Link, key: str, id: str) -> str | None:
+    """Who has taken a key, and the place of `id` for it, which is written a moment before; None: nobody has."""
+    for _ in range(_LOOKS):
+        found = await link.keys.one({"_id": key})
+        if found is not None and found["investigation_id"] != id:
+            holder: str = found["investigation_id"]
+            return holder
+        await asyncio.sleep(_PATIENCE / _LOOKS)
+    return None
+
+
 async def give_back(link: Link, key: str, id: str) -> None:
     """Free a key that was taken for a creation which was refused, unless the same one has come by another way."""
     created = await link.commits.one({"_id": slot(id, 0)}, fields={"key": 1})

@@ -186,8 +186,9 @@ class Batch:
             last = commit.events[-1]
             self._link.heads.seen(commit.investigation_id, last.sequence, last.hash)
         # only now: where a look-up fails, it is known already that others were applied
-        for place, fault in errors.items():
-            self._answers[wave[place]] = await self._refusal(wave[place], fault)
+        refusals = await asyncio.gather(*(self._refusal(wave[place], fault) for place, fault in errors.items()))
+        for place, refusal in zip(errors, refusals, strict=True):
+            self._answers[wave[place]] = refusal
         for n in tried:
             if self._answers[n] is not APPLIED:
                 if n in taken:
@@ -212,18 +213,23 @@ class Batch:
         if (answer := own_fault(error)) is not None:
             return answer
         key = self._documents[n].get("key")
-        if key is None:
+        place = None if key is None else await self._place(n)
+        if key is None or place is None or keys.LOST not in place:
             return CONFLICT
-        holder = await self._link.keys.one({"_id": key})
-        return await self._without_key(n, None if holder is None else holder["investigation_id"])
+        holder = await keys.successor(self._link, key, self._commits[n].investigation_id)
+        return CONFLICT if holder is None else self._key_taken(n, holder)
 
-    async def _without_key(self, n: int, holder: str | None) -> CommitResult:
+    async def _without_key(self, n: int, holder: str) -> CommitResult:
         """What a creation is told whose key another has; where its own place is taken too, that counts."""
-        commit = self._commits[n]
-        place = await self._link.commits.one({"_id": self._documents[n]["_id"]}, fields={keys.LOST: 1})
-        if holder in (None, commit.investigation_id) or (place is not None and keys.LOST not in place):
-            return CONFLICT
-        row = commit.rows[0]
+        place = await self._place(n)
+        return self._key_taken(n, holder) if place is None or keys.LOST in place else CONFLICT
+
+    async def _place(self, n: int) -> Document | None:
+        """What stands where a commit is to come."""
+        return await self._link.commits.one({"_id": self._documents[n]["_id"]}, fields={keys.LOST: 1})
+
+    def _key_taken(self, n: int, holder: str) -> CommitResult:
+        row = self._commits[n].rows[0]
         assert isinstance(row, InvestigationRow)
         return CommitResult(CommitStatus.CONSTRAINT, holder, f"the key {row.key!r} is taken")
 

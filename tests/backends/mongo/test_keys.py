@@ -11,7 +11,7 @@ from investigation_backends.mongodb import keys
 from investigation_backends.mongodb.driver import Collection
 from investigation_backends.mongodb.names import KEYS
 from investigation_sdk.storage.backend import CommitUnknown
-from investigation_sdk.storage.commit import APPLIED, CONFLICT, Commit, CommitStatus
+from investigation_sdk.storage.commit import APPLIED, CONFLICT, Commit, CommitResult, CommitStatus
 from investigation_sdk.testing._contract.building import Case
 from tests.backends.mongo.rig import failing, raw, stored
 
@@ -115,6 +115,50 @@ async def test_who_was_faster_is_waited_for_as_long_as_the_one_before(
     assert list(await asyncio.wait_for(begun[0], 60)) == [APPLIED]
     assert (answer.status, answer.existing_id) == (CommitStatus.CONSTRAINT, rival.id)
     assert _holders(mongo_store) == [rival.id]
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_who_loses_a_key_is_told_to_whom_before_that_is_written(
+    mongo_store: str, backend: MongoBackend, other: MongoBackend, monkeypatch: Patch, comes: bool
+) -> None:
+    """It asks when its place is taken, and the key is not yet; where that never comes, nobody has the key."""
+    monkeypatch.setattr(keys, "_PATIENCE", 0.1)
+    slow, quick = Case(key="one"), Case(key="one")
+    insert, one, take_over = Collection.insert, Collection.one, keys._take_over
+    begun, blocked, asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow_insert(self: Collection, documents: Any) -> None:
+        if not begun.is_set():
+            begun.set()
+            await blocked.wait()
+        await insert(self, documents)
+
+    async def ask(self: Collection, where: Any, **how: Any) -> Any:
+        found = await one(self, where, **how)
+        if self is other_keys and comes:
+            asked.set()
+        return found
+
+    async def slow_take_over(link: Any, wanted: Any, free: Any) -> set[str]:
+        if free and not blocked.is_set():
+            monkeypatch.setattr(keys, "_PATIENCE", 30.0 if comes else 0.1)
+            blocked.set()
+            await asked.wait()
+        return await take_over(link, wanted, free)
+
+    assert other._link is not None
+    other_keys = other._link.keys
+    monkeypatch.setattr(Collection, "insert", slow_insert)
+    monkeypatch.setattr(Collection, "one", ask)
+    monkeypatch.setattr(keys, "_take_over", slow_take_over)
+    first = asyncio.create_task(other.commit([slow.commit()]))
+    await asyncio.wait_for(begun.wait(), 30)
+    second = asyncio.create_task(backend.commit([quick.commit()]))
+    (answer,) = await asyncio.wait_for(first, 60)
+    asked.set()
+    assert answer == (CommitResult(CommitStatus.CONSTRAINT, quick.id, "the key 'one' is taken") if comes else CONFLICT)
+    assert list(await asyncio.wait_for(second, 60)) == [APPLIED]
+    assert _holders(mongo_store) == [quick.id]
 
 
 async def test_a_creation_that_was_lost_takes_its_own_key_again(mongo_store: str, backend: MongoBackend) -> None:
