@@ -1,15 +1,27 @@
 """A result that somebody named is given back as the tool's annotation says that it would have been."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
+import pydantic
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    computed_field,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import TypedDict
 
 from investigation_sdk import InvalidArgument, InvestigationSDK, Resolution, ToolState, UnknownOutcome, tool
 from investigation_sdk.recording.fitting import fit
@@ -46,6 +58,61 @@ class Careful(BaseModel):
         return code
 
 
+class Typed(TypedDict, total=False):
+    amount: int
+
+
+class Account(BaseModel):
+    """All have defaults: nothing but the name of a member says that it was meant."""
+
+    amount: int = 0
+    number: str = Field(default="", alias="no")
+    owner: str = Field(default="", validation_alias=AliasChoices("holder", AliasPath("person", "name")))
+    typed: Typed = {}
+    transfer: Transfer | None = None
+    inside: "list[Account]" = []
+    by_place: "dict[int, Account]" = {}
+
+    @computed_field
+    def double(self) -> int:
+        return self.amount * 2
+
+
+class Accounts(RootModel[list[Account]]):
+    pass
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    account: Account = Account()
+
+
+class Rewriting(BaseModel):
+    amount: int = 0
+    account: Account = Account()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_old(cls, given: Any) -> Any:
+        return {**given, "amount": given["sum"]} if "sum" in given else given
+
+
+@pydantic.dataclasses.dataclass(config=ConfigDict(extra="ignore"))
+class Aliased:
+    amount: int = Field(default=0, alias="sum")
+    account: Account = Field(default_factory=Account)
+
+
+class HasId(Protocol):
+    id: str
+
+
+class Strange:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        raise RuntimeError("no schema")
+
+
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 PLAIN = {"transfers": [{"amount": 1}], "at": "2026-01-02T00:00:00Z"}
 WHOLE = Receipt(transfers=[Transfer(1)], at=AT)
@@ -69,6 +136,19 @@ WHOLE = Receipt(transfers=[Transfer(1)], at=AT)
         (type(None), PLAIN, PLAIN),
         ("Nowhere", 1, 1),
         (list["Nowhere"], [1], [1]),  # type: ignore[name-defined]  # noqa: F821
+        (HasId, {"id": "x"}, {"id": "x"}),
+        (list[Strange], [1], [1]),
+        (Iterable[Receipt], [PLAIN], [WHOLE]),
+        (Iterable[int], {1, 2}, {1, 2}),
+        (Account, Account(amount=1, no="a"), Account(amount=1, no="a")),
+        (Account, {"amount": 1, "no": "a", "double": 2}, Account(amount=1, no="a")),
+        (Account, {"person": {"name": "b", "age": 3}}, Account.model_validate({"holder": "b"})),
+        (Account, {"by_place": {"1": {"amount": 1}}}, Account(by_place={1: Account(amount=1)})),
+        (Open, {"other": 1, "account": {"amount": 1}}, Open.model_validate({"other": 1, "account": Account(amount=1)})),
+        (Rewriting, {"sum": 1}, Rewriting(amount=1)),
+        (Aliased, {"sum": 1}, Aliased(sum=1)),
+        (Account | Open | None, {"other": 1}, Open.model_validate({"other": 1})),
+        (Account | dict[str, int], {"other": 1}, {"other": 1}),
     ],
 )
 def test_it_is_made_what_the_annotation_says(hint: Any, named: Any, given: Any) -> None:
@@ -82,8 +162,9 @@ def test_it_is_made_what_the_annotation_says(hint: Any, named: Any, given: Any) 
         (Receipt, {"at": None}, "it is not Receipt: transfers: Field required"),
         (Receipt, {"transfers": [{"amount": "much"}]}, "it is not Receipt: transfers.0.amount: Input should be a"),
         (Receipt, None, "it is not Receipt: Input should be a valid dictionary"),
-        (Transfer, {"amount": 1, "secret": "hunter2"}, "it is not Transfer: secret: Unexpected keyword argument"),
+        (Transfer, {"amount": 1, "secret": "hunter2"}, "it is not Transfer: secret: (Unexpected|No field takes)"),
         (list[int], ["a"] * 9, "it is not list[int]: 0: Input should be a valid integer.*; and 6 more"),
+        (Iterable[int], ["a"], "it is not collections.abc.Iterable[int]: 0: Input should be a valid integer"),
         (Own, {}, "it is not Own: Input should be an instance of Own"),
         (Careful, {"code": "worse"}, "to make it Careful failed with RuntimeError"),
     ],
@@ -93,6 +174,32 @@ def test_what_does_not_fit_has_a_reason(hint: Any, named: Any, why: str) -> None
     with pytest.raises(AssertionError, match=why.replace("[", r"\[")):
         raise AssertionError(fitted.reason)
     assert "hunter2" not in fitted.reason
+
+
+@pytest.mark.parametrize(
+    ("hint", "named", "where"),
+    [
+        (Account, {"amuont": 1}, "amuont"),
+        (Account, {"number": "1"}, "number"),
+        (Account, {"typed": {"amuont": 1}}, "typed.amuont"),
+        (Account, {"transfer": {"amount": 1, "to": 1}}, "transfer.to"),
+        (Account, {"inside": [{}, {"inside": [{"amuont": 1}]}]}, "inside.1.inside.0.amuont"),
+        (Account, {"by_place": {"1": {"amuont": 1}}}, "by_place.1.amuont"),
+        (list[Account | None], [None, {"amuont": 1}], "1.amuont"),
+        (dict[str, tuple[Account, int]], {"a": [{"amuont": 1}, 1]}, "a.0.amuont"),
+        (Accounts, [{"amuont": 1}], "0.amuont"),
+        (Open, {"other": 1, "account": {"amuont": 1}}, "account.amuont"),
+        (Rewriting, {"sum": 1, "account": {"amuont": 1}}, "account.amuont"),
+        (Aliased, {"smu": 1}, "smu"),
+        (Aliased, {"account": {"amuont": 1}}, "account.amuont"),
+        (Iterable[Account], [{"amuont": 1}], "0.amuont"),
+        (Typed, {"amuont": 1}, "amuont"),
+        (Account | Aliased | None, {"amuont": 1}, "amuont"),
+    ],
+)
+def test_a_member_that_no_field_takes_is_not_left_out(hint: Any, named: Any, where: str) -> None:
+    reason = fit(named, hint).reason
+    assert reason.endswith((f": {where}: No field takes it", f": {where}: Extra inputs are not permitted")), reason
 
 
 def paying(name: str, answer: object = None) -> Callable[[], Any]:
