@@ -187,7 +187,7 @@ PROBLEMS: Final[Mapping[int, tuple[str, dict[str, Any]]]] = {
     400: ("The body cannot be read", {"title": "Bad Request", "detail": "There was an error parsing the body"}),
     401: ("Not authenticated", {"title": "Unauthorized", "detail": "Not authenticated."}),
     403: (
-        "The principal's roles do not allow it",
+        "The principal's roles do not allow it, or a page of another origin sent it",
         {
             "title": "Forbidden",
             "detail": f"'ana' may not cancel investigation {ID}. These roles may: operator, admin.",

@@ -1,5 +1,5 @@
-"""Origins: a browser lets any page open a WebSocket to any server, with the cookies of that server; and says whose page
-it is."""
+"""Origins: a browser lets any page open a WebSocket to any server, or post to it, with the cookies of that server; and
+says whose page it is."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from investigation_sdk.errors import ConfigurationError
 ANY: Final = "*"
 
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_ENCRYPTED: Final = frozenset({"https", "wss"})
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing; of what they answer, a page of another origin sees nothing."""
 
 
 class Origins:
-    """Whose pages may open WebSockets.
+    """Whose pages may open WebSockets and send commands.
 
     Args:
         allowed: Origins such as ``https://desk.example.com``, and no others; ``*`` for any. None: the host that is
-            connected to.
+            connected to, by TLS where the connection is.
 
     Raises:
         ConfigurationError: one of them is no origin.
@@ -35,27 +38,28 @@ class Origins:
         self._allowed = None if allowed is None else {_origin(one) for one in allowed if one != ANY}
 
     async def check(self, connection: HTTPConnection) -> None:
-        """Whether a WebSocket may be opened. Who names no origin is no browser, and passes.
+        """Whether a WebSocket may be opened, or a request may change something. Who names no origin is no browser, and
+        passes.
 
         Raises:
             HTTPException: it may not.
         """
         given = connection.headers.getlist("origin")
-        if connection.scope["type"] != "websocket" or not given or self._any:
+        if not given or self._any or connection.scope.get("method") in _SAFE:
             return
         try:
-            scheme, *place = _origin(given[0])
+            origin = _origin(given[0])
         except ConfigurationError:  # "null", too: of a page in a sandbox, or a file
-            scheme, place = "", []
-        if len(given) == 1 and scheme:
-            if self._allowed is None and place == _host(connection.headers.get("host", ""), scheme):
+            origin = None
+        if len(given) == 1 and origin is not None:
+            if self._allowed is None and _same_host(connection, *origin):
                 return
-            if self._allowed is not None and (scheme, *place) in self._allowed:
+            if self._allowed is not None and origin in self._allowed:
                 return
         raise HTTPException(
             403,
-            f"Pages of the origin {given[0][:200]!r} may not open WebSockets here. Where they are yours: "
-            "create_router(…, allowed_origins=[…]) takes it.",
+            f"Pages of the origin {given[0][:200]!r} may neither open WebSockets nor send commands here. Where they "
+            "are yours: create_router(…, allowed_origins=[…]) takes it.",
         )
 
 
@@ -63,7 +67,8 @@ def _origin(text: str) -> tuple[str, str, int]:
     """Scheme, host and port of an origin."""
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port or _PORTS[parts.scheme]
+        default = _PORTS[parts.scheme]
+        host, port = parts.hostname, default if parts.port is None else parts.port
         if not host or text.lower().rstrip("/") != f"{parts.scheme}://{parts.netloc}".lower() or "@" in parts.netloc:
             raise ValueError(text)
     except (ValueError, KeyError):
@@ -74,10 +79,16 @@ def _origin(text: str) -> tuple[str, str, int]:
     return parts.scheme, host, port
 
 
-def _host(header: str, scheme: str) -> list[str | int]:
-    """Host and port of the header ``Host``, for a page that came by that scheme."""
+def _same_host(connection: HTTPConnection, scheme: str, host: str, port: int) -> bool:
+    """Whether a page is of the host that is connected to, as the header ``Host`` has it.
+
+    A page that came without TLS may be anybody's between, and is not of a host that is connected to with it. The
+    other way round a proxy has ended TLS.
+    """
+    if connection.scope["scheme"] in _ENCRYPTED and scheme not in _ENCRYPTED:
+        return False
     try:
-        parts = urlsplit(f"//{header}")
-        return [parts.hostname or "", parts.port or _PORTS[scheme]]
+        parts = urlsplit(f"//{connection.headers.get('host', '')}")
+        return (parts.hostname, _PORTS[scheme] if parts.port is None else parts.port) == (host, port)
     except ValueError:
-        return []
+        return False

@@ -52,9 +52,10 @@ def create_router(
         ticket_audience: A name of this API, signed with its tickets: of those that share a secret, each takes its own
             alone. The same in all processes that serve this one. None: the path at which it is mounted, so that APIs
             at the same path, of two hosts for example, need a name or a secret each.
-        allowed_origins: Pages of which origins may open WebSockets, such as ``["https://desk.example.com"]``;
-            ``["*"]``: of any, which is only safe where `authenticate` takes no cookies. None: of the host that is
-            connected to, as the header ``Host`` has it. Who sends no ``Origin`` is no browser, and passes.
+        allowed_origins: Pages of which origins may open WebSockets and send commands (POST), such as
+            ``["https://desk.example.com"]``; ``["*"]``: of any, which is only safe where `authenticate` takes no
+            cookies. None: of the host that is connected to, as the header ``Host`` has it, and by TLS where the
+            connection is. Who sends no ``Origin`` is no browser, and passes.
         rooms: By which clients watch: its settings, above all ``recheck=``, which asks again who they are while they
             do, and ``await rooms.roles_changed()`` for at once. None: one that has them connect again every 15
             minutes, and so pass `authenticate` again.
