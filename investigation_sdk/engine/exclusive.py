@@ -32,6 +32,8 @@ class Exclusive(Protocol):
 
     def mend(self) -> None: ...  # noqa: D102
 
+    def tell_answered(self) -> None: ...  # noqa: D102
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +82,7 @@ def exclusive(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S,
                         take_in_deferred(self)
             except BaseException:  # a signal's exception may have arrived in that very `finally`
                 busy.discard(self)
+                self.tell_answered()
                 raise
 
     return cast("Callable[Concatenate[S, P], T]", run)

@@ -41,6 +41,7 @@ def commit_queued(session: Session, backend: InlineBackend) -> bool:
                         take_in_deferred(session)
         except BaseException:
             busy.discard(session)
+            session.tell_answered()
             raise
     return True
 

@@ -32,6 +32,8 @@ def on_applied(session: Session, *, folded: bool = False) -> Woken:
     session.acked_torn = True
     session.down = None
     woken: Woken = []
+    if session.awaited:
+        session.awaited = [one for one in session.awaited if not one[1].told]
     apply = session.acked.apply
     while session.queue and not session.queue[0].events:
         flight.entries.append(session.queue[0])

@@ -53,6 +53,7 @@ class Session:
         token: The claim under which this process drives it, None where it does not.
         stop: Why no new body may start (paused, cancelled, lease lost), or None.
         down: Why the store takes nothing at present, or None.
+        awaited: Who waits for what, and has not been told, or was told since the last commit.
         queued_events, queued_bytes: How many events wait to be durable, and how large their blobs are.
         spools: Whether commands that nobody waits for are taken also while it is down.
         spool_limit: So many events may wait to be durable before it is `full`.
@@ -93,6 +94,7 @@ class Session:
         self.take: int = 0
         self.suspects: int = 0
         self.changed: list[Waiter] = []
+        self.awaited: list[tuple[Entry, Waiter]] = []
         self.deferred: list[Entry] = []
         self.progressing = False
         self.news: dict[str, int] = {}
@@ -146,6 +148,7 @@ class Session:
                         take_in_deferred(self)
             except BaseException:  # a signal's exception may have arrived in that very `finally`
                 busy.discard(self)
+                self.tell_answered()
                 raise
             return entry
 
@@ -281,11 +284,24 @@ class Session:
             if blocking and not may_block():
                 return None
             waiter = Waiter(blocking=blocking)
+            self.awaited.append((entry, waiter))
             if entry.waiters is None:
                 entry.waiters = [waiter]
             else:
                 entry.waiters.append(waiter)
             return waiter
+
+    def tell_answered(self) -> None:
+        """After an exception between what became of entries and the waking of those who wait for them: wake these."""
+        woken: Woken = []
+        for entry, waiter in self.awaited:
+            if waiter.told:
+                continue
+            if entry.acknowledged or entry.error is not None:
+                woken.append((waiter, entry.error))
+            elif entry.waiters is None and self.down is not None:
+                woken.append((waiter, self.down))
+        wake(woken)
 
     def begin(self, entry: Entry) -> None:
         """What a command asks for takes place from now on, durable or not: it becomes a fact, or what follows from it

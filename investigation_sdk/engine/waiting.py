@@ -31,12 +31,18 @@ def may_block() -> bool:
 
 
 class Waiter:
-    """One thread or task that waits for one thing; made where it waits, resolved anywhere, once."""
+    """One thread or task that waits for one thing; made where it waits, resolved anywhere.
 
-    __slots__ = ("_future", "_lock", "_loop", "error")
+    Attributes:
+        error: What it was resolved with.
+        told: It was resolved, for certain. Where that was cut short, it may be resolved once more, with the same.
+    """
+
+    __slots__ = ("_future", "_lock", "_loop", "error", "told")
 
     def __init__(self, *, blocking: bool) -> None:
         self.error: BaseException | None = None
+        self.told: bool = False
         self._loop: Loop | None = None
         self._future: Future | None = None
         self._lock: threading.Lock | None = None
@@ -90,6 +96,13 @@ def _finish_all(waiters: list[Waiter]) -> None:
         waiter._finish()  # pyright: ignore[reportPrivateUsage]
 
 
+def _release(lock: threading.Lock) -> None:
+    try:
+        lock.release()
+    except RuntimeError:  # it was resolved before, by somebody who was cut short then
+        return
+
+
 def wake(waiters: Iterable[tuple[Waiter, BaseException | None]]) -> None:
     """Resolve waiters, each with its error or None, waking every loop among them once."""
     by_loop: dict[Loop, list[Waiter]] = {}
@@ -98,9 +111,12 @@ def wake(waiters: Iterable[tuple[Waiter, BaseException | None]]) -> None:
         lock = waiter._lock  # pyright: ignore[reportPrivateUsage]
         loop = waiter._loop  # pyright: ignore[reportPrivateUsage]
         if lock is not None:
-            lock.release()
+            _release(lock)
+            waiter.told = True
         elif loop is not None:
             by_loop.setdefault(loop, []).append(waiter)
     for loop, mine in by_loop.items():
         with contextlib.suppress(RuntimeError):  # that loop has ended: nobody waits any more
             loop.call_soon_threadsafe(_finish_all, mine)
+        for waiter in mine:
+            waiter.told = True

@@ -29,6 +29,7 @@ from investigation_sdk.engine.exclusive import busy
 from investigation_sdk.engine.inline import commit_queued, refresh_now, run_now
 from investigation_sdk.engine.repair import empty, load
 from investigation_sdk.engine.texts import json_text
+from investigation_sdk.engine.waiting import Waiter
 from investigation_sdk.errors import InvestigationError
 from investigation_sdk.ids import uuid7
 from investigation_sdk.storage.codec import Json
@@ -70,6 +71,7 @@ class Script:
         self.session.snapshot_every = 5
         self.sent: list[tuple[Submission, Entry]] = []
         self.refused: list[Submission] = []
+        self.waiters: list[tuple[Entry, Waiter]] = []
         self.token = uuid7()
         self.time = 0
 
@@ -85,6 +87,13 @@ class Script:
             self.refused.append(submission)
         else:
             self.sent.append((submission, entry))
+            self.wait_for(entry)
+
+    def wait_for(self, entry: Entry) -> None:
+        """As another thread would."""
+        waiter = self.session.waiter(entry, blocking=True)
+        if waiter is not None:
+            self.waiters.append((entry, waiter))
 
     def commit(self) -> None:
         commit_queued(self.session, self.backend)
@@ -182,6 +191,13 @@ class Script:
         warned = {event.data["event"] for event in log.events.values() if event.data.get("kind") == "not_stored"}
         lighter = {event.id for event in log.events.values() if "unstorable" in (event.text or "")}
         require(warned == lighter, f"without their payload are {lighter}, and warnings name {warned}")
+        for entry, waiter in self.waiters:
+            try:
+                require(waiter.wait(timeout=0), f"nobody woke who waits for {entry.submission}")
+            except InvestigationError as told:
+                require(told is entry.error, f"who waits for {entry.submission} was told {told!r}")
+            else:
+                require(entry.acknowledged, f"who waits for {entry.submission} was told that it is durable")
         for submission in self.refused:
             log.check_absent(submission)
         require(not session.queue and session.in_flight is None and not session.deferred, "something is left")
@@ -247,6 +263,7 @@ def test_nothing_is_torn_where_nothing_raises() -> None:
     script.finish()
     assert script.session.acked.status == "completed"
     assert len(script.sent) == 18
+    assert len(script.waiters) == 17, "for all but what is submitted in the middle of a commit"
     assert not script.refused
 
 
