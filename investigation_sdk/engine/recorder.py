@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import functools
 import os
 import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from investigation_sdk.domain.commands import Fact, Submission
@@ -201,7 +203,11 @@ class Recorder:
         else:  # closed: something ran on after that
             opening = self.io.submit(self._open_for(session))
             # the thread may have ended before it began
-            opening.add_done_callback(lambda done: self.commit(session) if done.cancelled() else None)
+            opening.add_done_callback(functools.partial(self._begin_again, session))  # mypyc compiles no closure here
+
+    def _begin_again(self, session: Session, opening: Future[None]) -> None:
+        if opening.cancelled():
+            self.commit(session)
 
     async def _open_for(self, session: Session) -> None:
         try:
