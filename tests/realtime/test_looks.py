@@ -25,31 +25,39 @@ def sdk(make_sdk: Callable[..., InvestigationSDK], monkeypatch: pytest.MonkeyPat
 
 
 class Gate:
-    """Holds one answer of the store for a look for what is under way; on the I/O thread, so without its events."""
+    """Holds one answer of the store: of a look for what is under way, or of a question for an id."""
 
     def __init__(self, sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: list[str] | None = None
         self.looks = 0
-        self._armed = self._opened = False
+        self._armed = ""
+        self._opened = False
         self._find = sdk._recorder.backend.find
         monkeypatch.setattr(sdk._recorder.backend, "find", self.find)
 
     async def find(self, query: Query) -> Sequence[Any]:
         rows = await self._find(query)
-        if any(where.field == "status" for where in query.where):
-            self.looks += 1
-            if self._armed:
-                self._armed, self.rows = False, [row.id for row in rows]
-                await until(lambda: self._opened, "the gate opens")
+        fields = {where.field for where in query.where}
+        self.looks += "status" in fields
+        if self._armed in fields:
+            self._armed, self.rows = "", [row.id for row in rows]
+            await until(lambda: self._opened, "the gate opens")
         return rows
 
+    def arm(self, field: str) -> None:
+        self._armed = field
+
+    def open(self) -> None:
+        self._opened = True
+
     async def hold(self) -> None:
-        self._armed = True
+        self.arm("status")
         await until(lambda: self.rows is not None, "a look is held")
 
     async def release(self) -> None:
         """Until what was read is told, and two looks more."""
-        self._opened, seen = True, self.looks
+        self.open()
+        seen = self.looks
         await until(lambda: self.looks > seen + 2, "the looks go on")
 
 
@@ -130,7 +138,7 @@ async def test_one_that_fails_during_a_look_and_is_retried_goes_on(
         await fails(sdk, id)
         await until(lambda: client.is_over(id), "it is over")
         monkeypatch.setattr(directory, "_LOOK_SECONDS", 3600.0)  # no look finds what its hint does not tell
-        gate._opened = True
+        gate.open()
         later = await begun(sdk)
         await until(lambda: bool(socket.of(later)), "it goes on")
         await until(lambda: client.since is not None and client.since > id, "that look is over")
@@ -138,7 +146,43 @@ async def test_one_that_fails_during_a_look_and_is_retried_goes_on(
         await got_each_once(sdk, socket, id)
 
 
-async def test_who_could_not_enter_all_that_it_missed_is_told_no_newer_since(sdk: InvestigationSDK) -> None:
+async def test_what_is_told_of_one_that_ended_since_it_was_asked_for(
+    sdk: InvestigationSDK, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look found it meanwhile, and another one began: its end is still known."""
+    monkeypatch.setattr(directory, "_LOOK_SECONDS", 3600.0)  # but for the first, looks are ours
+    rooms = InvestigationWebSocketManager(sdk, heartbeat=timedelta(hours=1))
+    socket = Socket()
+    async with following(sdk, socket, rooms) as client:
+        await until(lambda: any(room.directory._groups for room in rooms._rooms.values()), "it follows")
+        (group,) = next(iter(rooms._rooms.values())).directory._groups.values()
+        await until(group.ready.is_set, "the first look is over")
+
+        async def look() -> None:
+            await sdk._recorder.acall(group._look())
+
+        gate.arm("id")
+        id = await begun(sdk)
+
+        async def is_old() -> bool:
+            await look()
+            return client.since is not None and client.since > id
+
+        await until(lambda: gate.rows == [id], "what its hint tells of is asked for")
+        await until(is_old, "a look finds it, another one that it is old")
+        await until(lambda: bool(socket.of(id)), "it is seen")
+        await completes(sdk, id)
+        await until(lambda: id not in client.sent, "it is forgotten")
+        await look()
+        gate.open()
+        later = await one(sdk)
+        await until(lambda: bool(socket.of(later)), "whatever there was before it is sent")
+        await got_each_once(sdk, socket, id)
+
+
+async def test_who_could_not_enter_all_that_it_missed_is_told_no_newer_since(
+    sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who may watch cannot be told for a moment: the client comes again, and gets it then."""
     away, asked, waits = True, asyncio.Event(), asyncio.Event()
     missed = ""
@@ -155,11 +199,22 @@ async def test_who_could_not_enter_all_that_it_missed_is_told_no_newer_since(sdk
         await one(sdk)
         await until(lambda: client.since is not None and len(client.sent) == 0, "it is told since when")
         socket.cursors = {"since": client.since}
-    missed = await one(sdk)
+    missed, other = await one(sdk), await one(sdk)
+    send_text, sending = socket.send_text, asyncio.Event()
+
+    async def held(data: str) -> None:
+        """Why it is closed is told some time after it is known."""
+        sending.set()
+        await until(lambda: all(watch.client.closing is not None for watch in rooms._watching), "it is to be closed")
+        await asyncio.sleep(0.05)
+        await send_text(data)
+
+    monkeypatch.setattr(socket, "send_text", held)
     rooms = InvestigationWebSocketManager(sdk, heartbeat=timedelta(hours=1), authorise=authorise)
     async with following(sdk, socket, rooms):
         async with asyncio.timeout(LONG):
             await asked.wait()
+            await sending.wait()
         group = next(iter(next(iter(rooms._rooms.values())).directory._groups.values()))
         since = group._since
         await until(lambda: group._since > since, "a look has told what is newer")
@@ -169,15 +224,18 @@ async def test_who_could_not_enter_all_that_it_missed_is_told_no_newer_since(sdk
         assert socket.closed[0] == 4503
         assert socket.cursors["since"] < missed, "what it was told at last"
     away = False
+    monkeypatch.setattr(socket, "send_text", send_text)
     async with following(sdk, socket, rooms):
         await got_each_once(sdk, socket, missed)
+        await got_each_once(sdk, socket, other)
 
 
+@pytest.mark.parametrize("remembered", [0, 1000], ids=["forgotten", "remembered"])
 async def test_one_that_is_retried_again_while_it_is_entered(
-    sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch
+    sdk: InvestigationSDK, monkeypatch: pytest.MonkeyPatch, remembered: int
 ) -> None:
     """What was found is older than what its log says by then; the client did nothing wrong."""
-    monkeypatch.setattr(clients, "MOST_FAILED", 0)
+    monkeypatch.setattr(clients, "MOST_FAILED", remembered)
     held, waits = asyncio.Event(), asyncio.Event()
     waits.set()
 
@@ -191,7 +249,8 @@ async def test_one_that_is_retried_again_while_it_is_entered(
     socket = Socket()
     async with following(sdk, socket, rooms) as client:
         id = await one(sdk, fails=True)
-        await until(lambda: bool(socket.of(id)) and id not in client.sent, "it is forgotten")
+        await until(lambda: client.is_over(id) if remembered else id not in client.sent, "it is over")
+        await until(lambda: bool(socket.of(id)), "it is sent")
         waits.clear()
         held.clear()
         await sdk.service.retry(id)
