@@ -175,9 +175,11 @@ class MongoBackend:
             return
         if janitor is not None:
             janitor.stop()
-        if behind is not None:
-            await behind.close(self._closing)
-        await link.client.close()
+        try:
+            if behind is not None:
+                await behind.close(self._closing)
+        finally:
+            await link.client.close()
 
     def _connected(self) -> tuple[Link, Behind]:
         """The state of this process and loop; made anew after a fork."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -49,10 +50,23 @@ class Loop(Protocol):
         ...
 
 
+@functools.cache
+def _trio_wait(trio: Any) -> Callable[[Any], Awaitable[None]]:
+    """Waits for an event of trio's. Ctrl-C breaks the wait off as a whole: raised in the midst of it, it would leave in
+    the event a task that no longer waits for it, and whoever sets that brings trio down."""
+
+    async def wait(event: Any) -> None:
+        await event.wait()
+
+    protected: Callable[[Any], Awaitable[None]] = trio.lowlevel.enable_ki_protection(wait)
+    return protected
+
+
 class _TrioFuture:
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_trio")
 
     def __init__(self, trio: Any) -> None:
+        self._trio = trio
         self._event = trio.Event()
 
     def done(self) -> bool:
@@ -62,7 +76,7 @@ class _TrioFuture:
         self._event.set()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        waiting: Generator[Any, Any, Any] = self._event.wait().__await__()
+        waiting: Generator[Any, Any, Any] = _trio_wait(self._trio)(self._event).__await__()
         return waiting
 
 

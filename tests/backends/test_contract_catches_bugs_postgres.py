@@ -96,7 +96,7 @@ def a_poison_is_half_applied(patch: Patch, sql: Sql) -> None:
 
 
 def commits_without_the_end(patch: Patch, sql: Sql) -> None:
-    async def endless(connection: Any, statements: Any, commits: Sequence[Commit]) -> list[CommitResult]:
+    async def endless(connection: Any, statements: Any, commits: Sequence[Commit], _: float) -> list[CommitResult]:
         await connection.execute(postgres_write.BEGIN)
         return await postgres_write.apply_apart(connection, statements, commits)
 

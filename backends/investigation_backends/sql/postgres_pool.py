@@ -164,6 +164,8 @@ class Pool:
         """
         _forgotten.extend((*(connection for connection, _ in self._idle), *self._in_use))
         self._idle, self._in_use = [], set()
+        if self._trimming is not None:
+            self._trimming.cancel()
         self._free = self._loop = self._trimming = self._leaving = None
 
 
@@ -207,6 +209,9 @@ async def _works(connection: Connection, within: float) -> bool:
     except DRIVER_ERRORS:
         connection.terminate()
         return False
+    except BaseException:  # broken off: an answer is still to come on it
+        connection.terminate()
+        raise
     return True
 
 
